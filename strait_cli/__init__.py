@@ -1,0 +1,1 @@
+"""The command line: what a person types, translated to API calls and shown."""

@@ -1,0 +1,1 @@
+"""The daemon: API, workers and services over the core and its store."""
