@@ -1,0 +1,78 @@
+# Everything a person or CI does here. Each target sets up what it needs first; a second setup is instant.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export PYTHON
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# Extra words for pytest, e.g. `make test ARGS="-k retry -x"`.
+ARGS ?=
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## make .venv from the pinned requirements (instant when it is current)
+	@sh tools/setup.sh
+
+.PHONY: demo
+demo: setup ## start PostgreSQL and the daemon, run one job live to completed, stop everything
+	@$(BIN)/strait demo
+
+.PHONY: test
+test: setup ## all tests that need only wheels
+	@$(PYTEST) tests --ignore=tests/system --ignore=tests/project $(ARGS)
+
+.PHONY: test-system
+test-system: setup ## tests that need curl, zsh, fish, tmux and a system PostgreSQL
+	@$(PYTEST) tests/system $(ARGS)
+
+.PHONY: check
+check: setup format-check lint types imports dependencies rules ## format, lint, types, imports, dependencies, licences, the project's own rules
+
+.PHONY: format-check lint types imports dependencies rules
+format-check:
+	@$(BIN)/ruff format --check --quiet . || { echo "check: run 'make format'" >&2; exit 1; }
+lint:
+	@$(BIN)/ruff check --quiet .
+types:
+	@$(BIN)/mypy
+imports:
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+dependencies:
+	@$(BIN)/deptry --no-ansi .
+rules:
+	@$(PYTEST) tests/project --quiet $(ARGS)
+
+.PHONY: format
+format: setup ## rewrite the sources in the one format, with the safe fixes
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix . || true
+
+.PHONY: bench
+bench: setup ## the measurements, each beside its ceiling in the same run
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: docs
+docs: setup ## regenerate the generated pages under docs/ and completions/
+	@$(BIN)/python tools/docs.py
+
+.PHONY: soak
+soak: setup ## the long randomized tests, at many times their usual length
+	@STRAIT_SOAK=1 $(PYTEST) tests --ignore=tests/system --ignore=tests/project --timeout=0 -m soak $(ARGS)
+
+.PHONY: audit
+audit: ## known vulnerabilities in everything pinned; fails when anything was not audited
+	@sh tools/audit.sh
+
+.PHONY: lock
+lock: ## pin the newest versions that the ranges allow, with hashes
+	@sh tools/lock.sh $(ARGS)
+
+.PHONY: clean
+clean: ## remove everything that setup and the tools made here
+	rm -rf .venv .lock-venv .audit-venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

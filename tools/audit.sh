@@ -1,0 +1,15 @@
+#!/bin/sh
+# Asks the vulnerability database about every pinned package. "Could not ask" is a failure too:
+# an audit that skipped something has not been done.
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ ! -x .audit-venv/bin/pip-audit ]; then
+    "${PYTHON:-python3}" -m venv .audit-venv
+    .audit-venv/bin/python -m pip install --quiet --require-hashes --requirement requirements/audit.txt
+fi
+for file in runtime dev audit lock; do
+    echo "audit: requirements/$file.txt"
+    .audit-venv/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+        --requirement "requirements/$file.txt"
+done

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Writes requirements/*.txt from pyproject.toml and requirements/*.in: exact versions, hashes, every
+# platform and Python we support, and no word about where the packages came from.
+# `make lock` keeps what is pinned as far as the ranges allow; `make lock ARGS=--upgrade` takes the newest.
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ ! -x .lock-venv/bin/uv ]; then
+    "${PYTHON:-python3}" -m venv .lock-venv
+    .lock-venv/bin/python -m pip install --quiet --require-hashes --requirement requirements/lock.txt
+fi
+
+compile() {
+    .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras "$@" >/dev/null
+}
+
+compile "$@" pyproject.toml -o requirements/runtime.txt
+compile "$@" pyproject.toml --extra embedded requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
+compile "$@" requirements/audit.in -o requirements/audit.txt
+compile "$@" requirements/lock.in -o requirements/lock.txt
