@@ -1,0 +1,1 @@
+"""The installed command, real processes, a real endpoint."""

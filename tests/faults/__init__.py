@@ -1,0 +1,1 @@
+"""Killing and cutting things under load."""

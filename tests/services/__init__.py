@@ -1,0 +1,1 @@
+"""One loop each, ticked with a virtual now."""

@@ -1,0 +1,1 @@
+"""Statements and migrations on a real PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Tests that need programs which no wheel brings."""

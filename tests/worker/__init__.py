@@ -1,0 +1,1 @@
+"""Claim, slots, dispatch and drain."""
