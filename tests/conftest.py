@@ -1,0 +1,5 @@
+"""What every test may ask for; the fixtures themselves live in tests/support."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.support.postgres", "tests.support.valkey"]
