@@ -8,7 +8,7 @@ if [ ! -x .audit-venv/bin/pip-audit ]; then
     "${PYTHON:-python3}" -m venv .audit-venv
     .audit-venv/bin/python -m pip install --quiet --require-hashes --requirement requirements/audit.txt
 fi
-for file in runtime dev audit lock; do
+for file in runtime dev build audit lock; do
     echo "audit: requirements/$file.txt"
     .audit-venv/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
         --requirement "requirements/$file.txt"

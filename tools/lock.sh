@@ -17,5 +17,6 @@ compile() {
 
 compile "$@" pyproject.toml -o requirements/runtime.txt
 compile "$@" pyproject.toml --extra embedded requirements/dev.in -c requirements/runtime.txt -o requirements/dev.txt
+compile "$@" requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 compile "$@" requirements/audit.in -o requirements/audit.txt
 compile "$@" requirements/lock.in -o requirements/lock.txt
