@@ -1,0 +1,244 @@
+"""The job: what may be said of it, within which bounds, and with which defaults.
+
+A `JobSpec` is the immutable definition of one version of a job. What can change without a new version (enabled,
+paused) and what the store adds (id, version, times) is not in it. A field that stands here is a field that works.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from strait_core import ids
+from strait_core.errors import Fault
+from strait_core.retry import RetryStrategy
+
+DAY_SECS: Final = 86_400
+YEAR_SECS: Final = 365 * DAY_SECS
+MAX_TAGS: Final = 20
+MAX_TAG_KEY: Final = 64
+MAX_TAG_VALUE: Final = 256
+MAX_URL: Final = 2_048
+MAX_HEADERS: Final = 50
+MAX_HEADER_VALUE: Final = 4_096
+MAX_METADATA: Final = 50
+MAX_METADATA_VALUE: Final = 1_024
+MAX_RETRY_DELAYS: Final = 100
+
+_SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
+_PROJECT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+# RFC 9110 §5.6.2: a field name is a token; §5.5: a value has no control characters and no outer blanks.
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
+_HEADER_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?\Z")
+# Headers that dispatch writes itself, or that would change how the request is framed or routed.
+RESERVED_HEADERS: Final = frozenset(
+    "host content-length content-type transfer-encoding connection keep-alive upgrade te trailer expect "
+    "accept-encoding proxy-authorization proxy-connection idempotency-key traceparent x-run-id x-job-id x-attempt "
+    "x-run-token x-previous-error x-last-checkpoint webhook-id webhook-timestamp webhook-signature".split()
+)
+
+
+class VersionPolicy(StrEnum):
+    """Which version of a job its waiting runs use: the one at trigger time, or the newest."""
+
+    PIN = "pin"
+    LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One version of a job's definition; times are whole seconds, None means no limit."""
+
+    project_id: str
+    slug: str
+    name: str
+    endpoint_url: str
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_secs: int = 300
+    max_attempts: int = 3
+    retry_strategy: RetryStrategy = RetryStrategy.EXPONENTIAL
+    retry_delays_secs: tuple[int, ...] = ()
+    retry_priority_boost: int = 1
+    non_retryable_statuses: tuple[int, ...] = ()
+    priority: int = 0
+    run_ttl_secs: int | None = None
+    default_run_metadata: Mapping[str, str] = field(default_factory=dict)
+    version_policy: VersionPolicy = VersionPolicy.PIN
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A whole number's range, both ends included; `none_means_no_limit`: 0 and null both say "no limit"."""
+
+    low: int
+    high: int
+    none_means_no_limit: bool = False
+
+
+BOUNDS: Final[Mapping[str, Bounds]] = {
+    "timeout_secs": Bounds(1, DAY_SECS),
+    "max_attempts": Bounds(1, 100),
+    "retry_priority_boost": Bounds(0, 10),
+    "priority": Bounds(0, 10),
+    "run_ttl_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
+}
+LENGTHS: Final[Mapping[str, int]] = {"name": 255, "slug": 128, "description": 2_000}
+DEFAULTS: Final[Mapping[str, Any]] = {
+    f.name: f.default if f.default is not MISSING else f.default_factory()  # type: ignore[misc]
+    for f in fields(JobSpec)
+    if f.default is not MISSING or f.default_factory is not MISSING
+}
+
+
+def evolve(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
+    """The definition with `changes` applied; null puts a field back to its default, 0 lifts a limit."""
+    return replace(spec, **{name: settled(name, value) for name, value in changes.items()})
+
+
+def settled(name: str, value: Any) -> Any:  # noqa: ANN401 - the wire has checked the type already
+    """A field's value as it is stored: null becomes the default, the 0 of a limit becomes None."""
+    if value is None:
+        return DEFAULTS.get(name)
+    bounds = BOUNDS.get(name)
+    if value == 0 and bounds is not None and bounds.none_means_no_limit:
+        return None
+    return tuple(value) if isinstance(value, list) else value
+
+
+def faults_of(spec: JobSpec) -> list[Fault]:
+    """Everything wrong with a definition, each fault with the JSON pointer of its field."""
+    faults = [
+        *check_project(spec.project_id),
+        *check_slug(spec.slug),
+        *check_length("name", spec.name, required=True),
+        *check_length("description", spec.description),
+        *check_url("endpoint_url", spec.endpoint_url),
+        *check_tags("tags", spec.tags),
+        *_check_headers(spec.headers),
+        *check_metadata("default_run_metadata", spec.default_run_metadata),
+        *_check_retry_lists(spec),
+    ]
+    for name in BOUNDS:
+        faults += check_number(name, getattr(spec, name))
+    return faults
+
+
+def check_number(name: str, value: int | None) -> list[Fault]:
+    """A whole number against the bounds of the field of that name; None always passes."""
+    bounds = BOUNDS[name]
+    if value is None or bounds.low <= value <= bounds.high:
+        return []
+    return [Fault(f"/{name}", f"must be from {bounds.low} to {bounds.high}")]
+
+
+def check_project(project_id: str) -> list[Fault]:
+    """A project id: 1 to 64 of A–Z a–z 0–9 _ -."""
+    if _PROJECT.match(project_id):
+        return []
+    return [Fault("/project_id", "must be 1 to 64 characters of A-Z a-z 0-9 _ -")]
+
+
+def check_slug(slug: str) -> list[Fault]:
+    """A slug: lower-case, at most 128 characters, and not something that reads as an id."""
+    if not _SLUG.match(slug) or len(slug) > LENGTHS["slug"]:
+        return [Fault("/slug", "must be 1 to 128 characters of a-z 0-9 _ -, beginning with a letter or digit")]
+    if ids.is_id(slug):
+        return [Fault("/slug", "reads as an id; choose another")]
+    return []
+
+
+def check_length(name: str, text: str, *, required: bool = False) -> list[Fault]:
+    """A text's length in characters against its bound."""
+    if required and not text.strip():
+        return [Fault(f"/{name}", "must not be empty")]
+    if len(text) > LENGTHS[name]:
+        return [Fault(f"/{name}", f"must be at most {LENGTHS[name]} characters")]
+    return []
+
+
+def check_url(name: str, url: str) -> list[Fault]:
+    """An absolute http or https URL with a host, without credentials, of at most 2,048 printable characters."""
+    pointer = f"/{name}"
+    if len(url) > MAX_URL:
+        return [Fault(pointer, f"must be at most {MAX_URL} characters")]
+    if any(ord(c) <= 0x20 or ord(c) == 0x7F for c in url):
+        return [Fault(pointer, "must not contain blanks or control characters")]
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return [Fault(pointer, "is not a URL")]
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        return [Fault(pointer, "must be an http:// or https:// URL with a host")]
+    if "@" in parts.netloc:
+        return [Fault(pointer, "must not carry a user name or password; use headers")]
+    return []
+
+
+def check_tags(name: str, tags: Mapping[str, str]) -> list[Fault]:
+    """At most 20 tags, keys of 1 to 64 and values of at most 256 characters."""
+    return _check_pairs(name, tags, MAX_TAGS, MAX_TAG_KEY, MAX_TAG_VALUE)
+
+
+def check_metadata(name: str, metadata: Mapping[str, str]) -> list[Fault]:
+    """At most 50 entries, keys of 1 to 64 and values of at most 1,024 characters."""
+    return _check_pairs(name, metadata, MAX_METADATA, MAX_TAG_KEY, MAX_METADATA_VALUE)
+
+
+def _check_pairs(name: str, pairs: Mapping[str, str], most: int, key_length: int, value_length: int) -> list[Fault]:
+    faults = [Fault(f"/{name}", f"must have at most {most} entries")] if len(pairs) > most else []
+    for key, value in pairs.items():
+        pointer = f"/{name}/{escape_pointer(key)}"
+        if not 1 <= len(key) <= key_length:
+            faults.append(Fault(pointer, f"key must be 1 to {key_length} characters"))
+        if len(value) > value_length:
+            faults.append(Fault(pointer, f"must be at most {value_length} characters"))
+    return faults
+
+
+def _check_headers(headers: Mapping[str, str]) -> list[Fault]:
+    faults = [Fault("/headers", f"must have at most {MAX_HEADERS} entries")] if len(headers) > MAX_HEADERS else []
+    for name, value in headers.items():
+        pointer = f"/headers/{escape_pointer(name)}"
+        if not _HEADER_NAME.match(name):
+            faults.append(Fault(pointer, "is not an HTTP header name"))
+        elif name.lower() in RESERVED_HEADERS:
+            faults.append(Fault(pointer, "is written by Strait itself; choose another name"))
+        if len(value) > MAX_HEADER_VALUE or not _HEADER_VALUE.match(value):
+            faults.append(Fault(pointer, f"must be at most {MAX_HEADER_VALUE} printable ASCII characters"))
+    if len({name.lower() for name in headers}) < len(headers):
+        faults.append(Fault("/headers", "has the same name twice (names do not depend on case)"))
+    return faults
+
+
+def _check_retry_lists(spec: JobSpec) -> list[Fault]:
+    faults: list[Fault] = []
+    delays, statuses = spec.retry_delays_secs, spec.non_retryable_statuses
+    if len(delays) > MAX_RETRY_DELAYS:
+        faults.append(Fault("/retry_delays_secs", f"must have at most {MAX_RETRY_DELAYS} entries"))
+    faults += [
+        Fault(f"/retry_delays_secs/{at}", "must be from 1 to 3600")
+        for at, delay in enumerate(delays)
+        if not 1 <= delay <= 3_600
+    ]
+    if spec.retry_strategy is RetryStrategy.CUSTOM and not delays:
+        faults.append(Fault("/retry_delays_secs", "must have at least one delay when retry_strategy is custom"))
+    if spec.retry_strategy is not RetryStrategy.CUSTOM and delays:
+        faults.append(Fault("/retry_delays_secs", "works only with retry_strategy custom"))
+    faults += [
+        Fault(f"/non_retryable_statuses/{at}", "must be a status from 300 to 599")
+        for at, status in enumerate(statuses)
+        if not 300 <= status <= 599
+    ]
+    return faults
+
+
+def escape_pointer(token: str) -> str:
+    """One token of a JSON pointer (RFC 6901 §3)."""
+    return token.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,202 @@
+"""Jobs and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from strait_core.job import JobSpec, VersionPolicy
+from strait_core.store.pool import Conn, query
+from strait_core.store.sql import load
+
+_SQL = load("jobs")
+_decode = msgspec.json.Decoder(JobSpec).decode
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """A job as it stands now: its newest definition and what lies around it."""
+
+    id: UUID
+    spec: JobSpec
+    enabled: bool
+    paused: bool
+    paused_at: datetime | None
+    pause_reason: str | None
+    version: int
+    version_id: UUID
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """One immutable version."""
+
+    version: int
+    version_id: UUID
+    definition: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """What a list of jobs is narrowed to; None or empty leaves a field open."""
+
+    project_id: str | None = None
+    tags: Mapping[str, str] | None = None
+    enabled: bool | None = None
+    paused: bool | None = None
+    slug: str | None = None
+    id_range: tuple[UUID, UUID] | None = None
+
+
+def _job(row: Mapping[str, Any]) -> StoredJob:
+    return StoredJob(
+        id=row["id"],
+        spec=_decode(row["definition"]),
+        enabled=row["enabled"],
+        paused=row["paused"],
+        paused_at=row["paused_at"],
+        pause_reason=row["pause_reason"],
+        version=row["version"],
+        version_id=row["version_id"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(query(_SQL[statement]), values)
+        return await cursor.fetchall()
+
+
+async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> StoredJob | None:
+    rows = await _rows(conn, statement, values)
+    return _job(rows[0]) if rows else None
+
+
+def _stored(spec: JobSpec) -> dict[str, Any]:
+    return {
+        "slug": spec.slug,
+        "latest": spec.version_policy is VersionPolicy.LATEST,
+        "tags": Jsonb(spec.tags),
+        "definition": msgspec.json.encode(spec).decode(),
+    }
+
+
+async def insert_job(
+    conn: Conn, job_id: UUID, version_id: UUID, spec: JobSpec, now: datetime, *, enabled: bool
+) -> StoredJob | None:
+    """Store a new job as version 1; None when its slug is taken in its project."""
+    values = {
+        **_stored(spec),
+        "id": job_id,
+        "project_id": spec.project_id,
+        "version_id": version_id,
+        "enabled": enabled,
+        "now": now,
+    }
+    job = await _one(conn, "insert_job", values)
+    if job is not None and not enabled:
+        job = await update_job(conn, job, spec, version_id, now, enabled=False)
+    return job
+
+
+async def job_by_id(conn: Conn, job_id: UUID) -> StoredJob | None:
+    """The job of that id, unless it was deleted."""
+    return await _one(conn, "job_by_id", {"id": job_id})
+
+
+async def jobs_by_slug(conn: Conn, slug: str, project: str | None) -> list[StoredJob]:
+    """The jobs of that slug, one for each project that has one (at most 10); `project` narrows to one."""
+    return [_job(row) for row in await _rows(conn, "jobs_by_slug", {"slug": slug, "project": project})]
+
+
+async def lock_job(conn: Conn, job_id: UUID) -> StoredJob | None:
+    """The job, held for an update until the caller's transaction ends."""
+    return await _one(conn, "lock_job", {"id": job_id})
+
+
+async def update_job(
+    conn: Conn, job: StoredJob, spec: JobSpec, version_id: UUID, now: datetime, *, enabled: bool
+) -> StoredJob | None:
+    """Store a changed definition as the next version; an unchanged one keeps its version. Needs `lock_job` before.
+
+    Raises psycopg's UniqueViolation when the new slug is taken.
+    """
+    changed = spec != job.spec
+    values = {
+        **_stored(spec),
+        "id": job.id,
+        "enabled": enabled,
+        "version": job.version + changed,
+        "version_id": version_id if changed else job.version_id,
+        "now": now,
+    }
+    return await _one(conn, "update_job", values)
+
+
+async def pause_job(conn: Conn, job_id: UUID, reason: str | None, now: datetime) -> StoredJob | None:
+    """Hold all runs of a job; None when it is gone."""
+    return await _one(conn, "pause_job", {"id": job_id, "reason": reason, "now": now})
+
+
+async def resume_job(conn: Conn, job_id: UUID, now: datetime) -> StoredJob | None:
+    """Let the runs of a paused job start again; None when it is gone."""
+    return await _one(conn, "resume_job", {"id": job_id, "now": now})
+
+
+async def delete_job(conn: Conn, job_id: UUID, now: datetime) -> bool:
+    """Hide a job and free its slug; False when runs of it are not terminal. Needs `lock_job` before."""
+    if await _rows(conn, "active_runs_of_job", {"id": job_id}):
+        return False
+    await conn.execute(query(_SQL["delete_job"]), {"id": job_id, "now": now})
+    return True
+
+
+async def list_jobs(conn: Conn, where: JobFilter, *, limit: int, before: UUID | None) -> list[StoredJob]:
+    """Jobs that match, newest first, older than `before`."""
+    conditions: list[str] = ["deleted_at IS NULL"]
+    values: dict[str, Any] = {"limit": limit, "before": before}
+    for name in ("project_id", "enabled", "paused", "slug"):
+        if getattr(where, name) is not None:
+            conditions.append(f"{name} = %({name})s")
+            values[name] = getattr(where, name)
+    if where.tags:
+        conditions.append("tags @> %(tags)s")
+        values["tags"] = Jsonb(where.tags)
+    if where.id_range is not None:
+        conditions.append("id BETWEEN %(low)s AND %(high)s")
+        values["low"], values["high"] = where.id_range
+    if before is not None:
+        conditions.append("id < %(before)s")
+    statement = sql.SQL("SELECT * FROM strait.jobs WHERE {} ORDER BY id DESC LIMIT %(limit)s").format(
+        sql.SQL(" AND ").join(sql.SQL(query(c.encode()).decode()) for c in conditions)  # type: ignore[attr-defined]
+    )
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(statement, values)
+        return [_job(row) for row in await cursor.fetchall()]
+
+
+async def job_versions(conn: Conn, job_id: UUID, *, limit: int, before: int | None) -> list[StoredVersion]:
+    """The versions of a job, newest first, below `before`."""
+    rows = await _rows(conn, "job_versions", {"id": job_id, "limit": limit, "before": before})
+    return [StoredVersion(**row) for row in rows]
+
+
+async def definitions(conn: Conn, wanted: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], JobSpec]:
+    """The definitions of the named (job, version) pairs."""
+    pairs: Sequence[tuple[UUID, int]] = list(wanted)
+    values = {"jobs": [job for job, _ in pairs], "versions": [version for _, version in pairs]}
+    rows = await _rows(conn, "definitions", values)
+    return {(row["job_id"], row["version"]): _decode(row["definition"]) for row in rows}

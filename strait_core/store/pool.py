@@ -1,0 +1,113 @@
+"""Connections: how they are opened, what they send and read, and what a failure to open one says."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, LiteralString, cast
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Format
+from psycopg_pool import AsyncConnectionPool
+
+from strait_core.errors import ConfigError, UnavailableError
+
+Conn = AsyncConnection[tuple[Any, ...]]
+Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
+
+OLDEST_POSTGRES: Final = 140_000
+CONNECT_SECS: Final = 10.0
+# PostgreSQL counts microseconds from here (timestamptz in binary format).
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class _UtcLoader(Loader):
+    """A binary timestamptz as an aware UTC datetime, whatever time zone the session has."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime:
+        return _EPOCH + timedelta(microseconds=int.from_bytes(data, "big", signed=True))
+
+
+psycopg.adapters.register_loader("timestamptz", _UtcLoader)
+
+
+def query(statement: bytes) -> LiteralString:
+    """A statement from our own files, in the type psycopg asks for to keep built-up text out."""
+    return cast("LiteralString", statement)
+
+
+def _options(*, pooled: bool) -> dict[str, Any]:
+    # Behind a transaction pooler prepared statements belong to nobody, so none are made (None); else at second use.
+    return {"autocommit": True, "prepare_threshold": None if pooled else 1, "application_name": "strait"}
+
+
+def is_pooled(url: str, direct_url: str) -> bool:
+    """Whether a pooler stands in between: the two URLs lead to different places."""
+    return endpoint_of(url) != endpoint_of(direct_url)
+
+
+async def connect(url: str, *, pooled: bool = False, timeout: float = CONNECT_SECS) -> Conn:
+    """One connection; UnavailableError names host and port, never the password."""
+    try:
+        conn = await AsyncConnection.connect(url, connect_timeout=max(2, int(timeout)), **_options(pooled=pooled))
+    except (psycopg.Error, OSError) as error:
+        raise unreachable(url, error) from error
+    if conn.info.server_version < OLDEST_POSTGRES:
+        version = conn.info.server_version // 10_000
+        await conn.close()
+        raise ConfigError(
+            f"PostgreSQL at {endpoint_of(url)} is version {version}; Strait needs 14 or newer",
+            hint="upgrade the server, or point DATABASE_URL at a newer one",
+        )
+    return conn
+
+
+def make_pool(url: str, *, pooled: bool, most: int) -> Pool:
+    """A closed pool of at most `most` connections; `await pool.open()` starts it."""
+    return AsyncConnectionPool(
+        url,
+        connection_class=AsyncConnection[tuple[Any, ...]],
+        kwargs=_options(pooled=pooled),
+        min_size=1,
+        max_size=most,
+        open=False,
+        timeout=CONNECT_SECS,
+        max_lifetime=3_600,
+        reconnect_timeout=30,
+        check=AsyncConnectionPool.check_connection if pooled else None,
+    )
+
+
+def endpoint_of(url: str) -> str:
+    """`host:port` (or the socket's folder) of a database URL, for messages; no user, no password."""
+    with suppress(psycopg.ProgrammingError):
+        parts = conninfo_to_dict(url)
+        return f"{parts.get('host') or parts.get('hostaddr') or 'localhost'}:{parts.get('port') or 5432}"
+    with suppress(ValueError):
+        return urlsplit(url).hostname or "the configured address"
+    return "the configured address"
+
+
+def unreachable(url: str, error: Exception) -> UnavailableError:
+    """The error for a database that does not answer, with what PostgreSQL itself said."""
+    said = str(error).strip().splitlines()
+    reason = said[-1].strip() if said else type(error).__name__
+    return UnavailableError(
+        f"cannot reach PostgreSQL at {endpoint_of(url)}: {_without_secret(url, reason)}",
+        hint="start it, or correct DATABASE_URL (postgresql://user:password@host:5432/database)",
+    )
+
+
+def _without_secret(url: str, text: str) -> str:
+    with suppress(psycopg.ProgrammingError):
+        password = conninfo_to_dict(url).get("password")
+        if password:
+            text = text.replace(str(password), "****")
+    return text.replace(url, "****")

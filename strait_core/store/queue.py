@@ -1,0 +1,201 @@
+"""The queue: batches in, claims out, and the fenced moves of live attempts.
+
+Every function is one statement for one run or for five hundred. Items travel as one JSON document; PostgreSQL reads
+it once and never sees a payload as anything but text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from psycopg.types.json import Jsonb
+
+from strait_core.retry import MAX_PRIORITY
+from strait_core.run import Status
+from strait_core.store.pool import Conn, query
+from strait_core.store.sql import load
+from strait_core.trigger import NewRun
+
+_SQL = load("queue")
+PRIORITIES: Final = tuple(range(MAX_PRIORITY, -1, -1))
+_encode = msgspec.json.Encoder().encode
+
+
+class Start(Struct, frozen=True, gc=False):
+    """An attempt about to begin: `attempt` is the number before it."""
+
+    id: UUID
+    attempt: int
+    lease: int
+
+
+class Finish(Struct, frozen=True, gc=False, kw_only=True):
+    """A live attempt that ends its run; times in ms, None = it never came to that."""
+
+    id: UUID
+    attempt: int
+    lease: int
+    status: Status
+    keep: str
+    finished_at: datetime
+    result: str | None = None
+    result_truncated: bool = False
+    error_class: str | None = None
+    error: str | None = None
+    http_status: int | None = None
+    queue_wait_ms: float | None = None
+    connect_ms: float | None = None
+    ttfb_ms: float | None = None
+    transfer_ms: float | None = None
+    total_ms: float | None = None
+
+
+class Retry(Struct, frozen=True, gc=False, kw_only=True):
+    """A live attempt whose run goes back to the queue at `due_at` (None = at once).
+
+    `base_add` is 1 for an attempt that does not count (released by a drain), else 0.
+    """
+
+    id: UUID
+    attempt: int
+    lease: int
+    outcome: str
+    keep: str
+    finished_at: datetime
+    due_at: datetime | None
+    priority: int
+    base_add: int = 0
+    error_class: str | None = None
+    error: str | None = None
+    http_status: int | None = None
+    queue_wait_ms: float | None = None
+    connect_ms: float | None = None
+    ttfb_ms: float | None = None
+    transfer_ms: float | None = None
+    total_ms: float | None = None
+
+
+class Release(Struct, frozen=True, gc=False):
+    """A claim that is given back before it started."""
+
+    id: UUID
+    attempt: int
+    lease: int
+    reason: str
+
+
+class Claimed(NamedTuple):
+    """A run that this worker may start; `attempt` counts the attempts before."""
+
+    id: UUID
+    job_id: UUID
+    project_id: str
+    lease: int
+    attempt: int
+    attempt_base: int
+    max_attempts: int
+    priority: int
+    timeout_secs: int
+    job_version: int
+    retry_strategy: str | None
+    error: str | None
+    ready_at: datetime
+    payload: str
+    ready_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim took, and how many entries it met and sent to their own lanes."""
+
+    runs: list[Claimed]
+    moved: int
+
+
+def _batch(items: Sequence[Any]) -> Jsonb:
+    return Jsonb(items, dumps=_encode)
+
+
+async def _ids(conn: Conn, statement: str, items: Sequence[Any], now: datetime) -> set[UUID]:
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(query(_SQL[statement]), {"batch": _batch(items), "now": now})
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def insert_runs(conn: Conn, runs: Sequence[NewRun], now: datetime) -> set[UUID]:
+    """Store new runs; the ids stored. A run is refused whose job is paused, disabled, deleted or of another version."""
+    return await _ids(conn, "insert_runs", runs, now)
+
+
+async def start_if_held(conn: Conn, items: Sequence[Start], now: datetime) -> set[UUID]:
+    """dequeued → executing; the ids that were still held."""
+    return await _ids(conn, "start_if_held", items, now)
+
+
+async def finish_if_held(conn: Conn, items: Sequence[Finish], now: datetime) -> set[UUID]:
+    """executing → a terminal state; the ids that were still held."""
+    return await _ids(conn, "finish_if_held", items, now)
+
+
+async def retry_if_held(conn: Conn, items: Sequence[Retry], now: datetime) -> set[UUID]:
+    """executing → queued; the ids that were still held."""
+    return await _ids(conn, "retry_if_held", items, now)
+
+
+async def release_if_held(conn: Conn, items: Sequence[Release], now: datetime) -> set[UUID]:
+    """dequeued → queued; the ids that were still held."""
+    return await _ids(conn, "release_if_held", items, now)
+
+
+async def claim(
+    conn: Conn, worker: UUID, slots: int, marks: Sequence[int], lanes: Sequence[int], now: datetime
+) -> Claim:
+    """queued → dequeued for at most `slots` runs, the best first.
+
+    `marks` gives for each of `PRIORITIES` the ready_seq below which lane 0 holds nothing any more; `lanes` are the open
+    lanes besides lane 0.
+    """
+    values = {
+        "worker": worker,
+        "slots": slots,
+        "now": now,
+        "priorities": list(PRIORITIES),
+        "marks": list(marks),
+        "lanes": list(lanes),
+    }
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(query(_SQL["claim_lanes" if lanes else "claim"]), values)
+    rows = await cursor.fetchall()
+    return Claim([Claimed(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
+
+
+async def open_lanes(conn: Conn) -> list[int]:
+    """The lanes besides lane 0 from which runs may be claimed now."""
+    cursor = await conn.execute(query(_SQL["open_lanes"]))
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def move_gated(conn: Conn, limit: int) -> int:
+    """Send at most `limit` entries of lane 0 whose jobs have their own lane there; how many."""
+    row = await (await conn.execute(query(_SQL["move_gated"]), {"limit": limit})).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def promote_due(conn: Conn, limit: int, now: datetime) -> tuple[int, list[UUID]]:
+    """Queue what has come due: how many entries were taken, and the runs that are ready now."""
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(query(_SQL["promote_due"]), {"limit": limit, "now": now})
+    rows = await cursor.fetchall()
+    return int(rows[0][0]), [row[1] for row in rows if row[1] is not None]
+
+
+async def next_due(conn: Conn) -> datetime | None:
+    """When the next delayed run or retry comes due; None when nothing waits."""
+    row = await (await conn.cursor(binary=True).execute(query(_SQL["next_due"]))).fetchone()
+    return row[0] if row else None

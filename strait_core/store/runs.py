@@ -1,0 +1,223 @@
+"""One run at a time, or a few: reads, and the rare moves (cancel, expire, replay)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from strait_core import ids
+from strait_core.run import REPLAYABLE, Event, Status
+from strait_core.store.history import keep_of
+from strait_core.store.pool import Conn, query
+from strait_core.store.sql import load
+
+_SQL = load("runs")
+_encode = msgspec.json.Encoder().encode
+# Columns that a list leaves out unless it is asked for them.
+HEAVY: Final = ("payload", "result")
+_LIGHT: Final = (
+    "id job_id project_id status seq attempt max_attempts priority timeout_secs job_version started_at finished_at "
+    "next_retry_at created_at scheduled_at expires_at batch_id triggered_by error_class error tags metadata "
+    "result_truncated"
+).split()
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that has just been ended from outside; `worker_id` held its live attempt, None when it had none."""
+
+    id: UUID
+    was: Status
+    worker_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What a list of runs is narrowed to; None or empty leaves a field open. Times bound `created_at`."""
+
+    project_id: str | None = None
+    job_ids: Sequence[UUID] | None = None
+    statuses: Collection[Status] = ()
+    triggered_by: str | None = None
+    error_class: str | None = None
+    batch_id: UUID | None = None
+    tags: Mapping[str, str] | None = None
+    metadata: Mapping[str, str] | None = None
+    id_range: tuple[UUID, UUID] | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+async def get_run(conn: Conn, run_id: UUID) -> Row | None:
+    """The whole run, with the slug of its job; None when there is none.
+
+    A run that ends between the two looks has moved to the history; one that is replayed between them has moved back,
+    which the third look sees.
+    """
+    for statement in ("get_run", "get_finished_run", "get_run"):
+        row = await _one(conn, statement, {"id": run_id, "made_at": ids.time_of(run_id)})
+        if row is not None:
+            return row
+    return None
+
+
+async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> Row | None:
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(query(_SQL[statement]), values)
+        return await cursor.fetchone()
+
+
+async def _all(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(query(_SQL[statement]), values)
+        return await cursor.fetchall()
+
+
+async def match_runs(conn: Conn, low: UUID, high: UUID, limit: int) -> list[UUID]:
+    """Ids between two bounds, newest first: what a shortened id may mean."""
+    return [row["id"] for row in await _all(conn, "match_runs", {"low": low, "high": high, "limit": limit})]
+
+
+async def list_runs(
+    conn: Conn, where: RunFilter, *, limit: int, before: UUID | None, include: Collection[str] = ()
+) -> list[Row]:
+    """Runs that match, newest first, older than `before`; `include` names the heavy columns wanted."""
+    conditions, values = _conditions(where)
+    if before is not None:
+        conditions.append(sql.SQL("r.id < %(before)s"))
+        values["before"] = before
+    columns = [*_LIGHT, *(name for name in HEAVY if name in include)]
+    statement = sql.SQL(
+        "SELECT {columns}, j.slug AS job_slug, w.heartbeat_at FROM ("
+        "SELECT {columns}, worker_id FROM strait.all_runs r WHERE {where} ORDER BY id DESC LIMIT %(limit)s) r"
+        " JOIN strait.jobs j ON j.id = r.job_id LEFT JOIN strait.workers w ON w.id = r.worker_id ORDER BY r.id DESC"
+    ).format(
+        columns=sql.SQL(", ").join(sql.Identifier("r", name) for name in columns),
+        where=sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true"),
+    )
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(statement, {**values, "limit": limit})
+        return await cursor.fetchall()
+
+
+_CONDITIONS: Final = {
+    "project_id": "r.project_id = %(project_id)s",
+    "job_ids": "r.job_id = ANY(%(job_ids)s)",
+    "statuses": "r.status = ANY(%(statuses)s)",
+    "triggered_by": "r.triggered_by = %(triggered_by)s",
+    "error_class": "r.error_class = %(error_class)s",
+    "batch_id": "r.batch_id = %(batch_id)s",
+    "tags": "r.tags @> %(tags)s",
+    "metadata": "r.metadata @> %(metadata)s",
+    "created_after": "r.created_at > %(created_after)s",
+    "created_before": "r.created_at < %(created_before)s",
+}
+
+
+def _conditions(where: RunFilter) -> tuple[list[sql.Composable], dict[str, Any]]:
+    conditions: list[sql.Composable] = []
+    values: dict[str, Any] = {}
+    for name, condition in _CONDITIONS.items():
+        value = getattr(where, name)
+        if value is None or (name in {"statuses", "tags", "metadata"} and not value):
+            continue
+        conditions.append(sql.SQL(condition))
+        values[name] = Jsonb(value) if name in {"tags", "metadata"} else _plain(value)
+    if where.id_range is not None:
+        conditions.append(sql.SQL("r.id BETWEEN %(low)s AND %(high)s"))
+        values["low"], values["high"] = where.id_range
+    return conditions, values
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a filter's value of any of its types
+    return [getattr(v, "value", v) for v in value] if isinstance(value, Collection) and not isinstance(value, str) else value
+
+
+async def end_active(
+    conn: Conn,
+    run_ids: Sequence[UUID],
+    *,
+    event: Event,
+    to: Status,
+    allowed: Collection[Status],
+    now: datetime,
+    reason: str | None = None,
+    error: tuple[str, str] | None = None,
+    lease: int | None = None,
+) -> list[Ended]:
+    """End runs from outside while they are in one of `allowed`; those that were ended.
+
+    A claim takes a ready entry first and its run second; so does this, in the caller's transaction. Entries that a
+    concurrent transaction added are cleared last, by a statement that sees them. `error` is (class, message); with
+    `lease` only that live attempt is ended.
+    """
+    await conn.execute(query(_SQL["lock_entries"]), {"ids": list(run_ids)})
+    values = {
+        "ids": list(run_ids),
+        "from": [status.value for status in allowed],
+        "to": to.value,
+        "event": event.value,
+        "keep": keep_of(to),
+        "now": now,
+        "reason": reason,
+        "error_class": error[0] if error else None,
+        "error": error[1] if error else None,
+        "lease": lease,
+    }
+    rows = await _all(conn, "end_active", values)
+    if rows:
+        places = [{key: row[key] for key in ("id", "job_id", "priority", "ready_seq")} for row in rows]
+        await conn.execute(query(_SQL["drop_entries"]), {"batch": Jsonb(places, dumps=_encode)})
+    return [Ended(row["id"], Status(row["status"]), row["worker_id"]) for row in rows]
+
+
+async def expired_ids(conn: Conn, limit: int, now: datetime) -> list[UUID]:
+    """Runs that have not started and whose time to live is over."""
+    return [row["id"] for row in await _all(conn, "expired_ids", {"limit": limit, "now": now})]
+
+
+async def replay(conn: Conn, run_id: UUID, now: datetime) -> bool:
+    """Bring a finished run back to the queue; False when it is not in a replayable state or its job may not run."""
+    values = {
+        "id": run_id,
+        "made_at": ids.time_of(run_id),
+        "from": [status.value for status in REPLAYABLE],
+        "now": now,
+    }
+    return await _one(conn, "replay", values) is not None
+
+
+async def held_by_worker(conn: Conn, worker: UUID, limit: int) -> list[Row]:
+    """Runs whose live attempt belongs to that worker process."""
+    return await _all(conn, "held_by_worker", {"worker": worker, "limit": limit})
+
+
+async def still_held(conn: Conn, held: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    """Which of these (run, lease) pairs are live still."""
+    values = {"ids": [run for run, _ in held], "leases": [lease for _, lease in held]}
+    return {row["id"] for row in await _all(conn, "still_held", values)}
+
+
+async def attempts(conn: Conn, run_id: UUID) -> list[Row]:
+    """The closed attempts of a run, the first one first."""
+    return await _all(conn, "attempts", {"id": run_id, "made_at": ids.time_of(run_id)})
+
+
+async def live_attempt(conn: Conn, run_id: UUID) -> Row | None:
+    """The claim or attempt that is live now; None when there is none."""
+    return await _one(conn, "live_attempt", {"id": run_id})
+
+
+async def run_events(conn: Conn, run_id: UUID) -> list[Row]:
+    """The rare moves of a run, in order."""
+    return await _all(conn, "run_events", {"id": run_id, "made_at": ids.time_of(run_id)})

@@ -1,0 +1,66 @@
+-- Jobs and their versions.
+
+-- name: insert_job
+WITH stored AS (
+    INSERT INTO strait.jobs (id, project_id, slug, lane, enabled, paused, latest, tags, version, version_id,
+        definition, created_at, updated_at)
+    VALUES (%(id)s, %(project_id)s, %(slug)s, 0, %(enabled)s, false, %(latest)s, %(tags)s, 1, %(version_id)s,
+        %(definition)s, %(now)s, %(now)s)
+    ON CONFLICT (slug, project_id) WHERE deleted_at IS NULL DO NOTHING
+    RETURNING *
+), versioned AS (
+    INSERT INTO strait.job_versions (job_id, version, version_id, definition, created_at)
+    SELECT id, version, version_id, definition, created_at FROM stored
+)
+SELECT * FROM stored
+
+-- name: job_by_id
+SELECT * FROM strait.jobs WHERE id = %(id)s AND deleted_at IS NULL
+
+-- name: jobs_by_slug
+SELECT * FROM strait.jobs
+WHERE slug = %(slug)s AND deleted_at IS NULL AND (%(project)s::text IS NULL OR project_id = %(project)s)
+ORDER BY project_id LIMIT 10
+
+-- name: lock_job
+SELECT * FROM strait.jobs WHERE id = %(id)s AND deleted_at IS NULL FOR NO KEY UPDATE
+
+-- name: update_job
+WITH stored AS (
+    UPDATE strait.jobs SET slug = %(slug)s, enabled = %(enabled)s, latest = %(latest)s, tags = %(tags)s,
+        version = %(version)s, version_id = %(version_id)s, definition = %(definition)s, updated_at = %(now)s,
+        lane = CASE WHEN %(enabled)s THEN lane ELSE own_lane END
+    WHERE id = %(id)s
+    RETURNING *
+), versioned AS (
+    INSERT INTO strait.job_versions (job_id, version, version_id, definition, created_at)
+    SELECT id, version, version_id, definition, %(now)s FROM stored ON CONFLICT (job_id, version) DO NOTHING
+)
+SELECT * FROM stored
+
+-- name: pause_job
+-- A paused job takes its own lane, so that its runs are out of the way of all others.
+UPDATE strait.jobs SET paused = true, paused_at = %(now)s, pause_reason = %(reason)s, lane = own_lane,
+    updated_at = %(now)s
+WHERE id = %(id)s RETURNING *
+
+-- name: resume_job
+-- The job keeps its lane, which is open now: entries that wait in it keep their places.
+UPDATE strait.jobs SET paused = false, paused_at = NULL, pause_reason = NULL, updated_at = %(now)s
+WHERE id = %(id)s RETURNING *
+
+-- name: delete_job
+UPDATE strait.jobs SET deleted_at = %(now)s, updated_at = %(now)s WHERE id = %(id)s
+
+-- name: active_runs_of_job
+SELECT id FROM strait.runs WHERE job_id = %(id)s LIMIT 1
+
+-- name: job_versions
+SELECT version, version_id, definition, created_at FROM strait.job_versions
+WHERE job_id = %(id)s AND (%(before)s::integer IS NULL OR version < %(before)s) ORDER BY version DESC LIMIT %(limit)s
+
+-- name: definitions
+-- Definitions of the named (job, version) pairs, for dispatch.
+SELECT v.job_id, v.version, v.definition, j.slug FROM strait.job_versions v JOIN strait.jobs j ON j.id = v.job_id
+JOIN unnest(%(jobs)b::uuid[], %(versions)b::integer[]) AS w(job_id, version)
+    ON v.job_id = w.job_id AND v.version = w.version

@@ -1,0 +1,267 @@
+-- The hot path: insert, claim, start, finish, retry, release, promote. Each statement takes a whole batch as one JSON
+-- parameter and `now` from the program. Payloads, results and errors travel as JSON strings and are stored as text.
+-- A statement whose name ends in `_if_held` compares (id, status, attempt, lease): a lost race changes nothing.
+
+-- name: insert_runs
+WITH batch AS MATERIALIZED (
+    SELECT b.*, CASE WHEN b.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq, j.lane
+    FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
+        id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
+        timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
+        scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
+        metadata jsonb, payload text)
+    JOIN strait.jobs j ON j.id = b.job_id AND j.version = b.job_version
+        AND j.enabled AND NOT j.paused AND j.deleted_at IS NULL
+), stored AS (
+    INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
+        timeout_secs, job_version, retry_strategy, ready_seq, ready_at, created_at, scheduled_at, expires_at, batch_id,
+        triggered_by, tags, metadata, payload)
+    SELECT id, job_id, project_id, status, 1, 0, 0, max_attempts, priority, timeout_secs, job_version, retry_strategy,
+        ready_seq, CASE WHEN status = 'queued' THEN %(now)s::timestamptz END, created_at, scheduled_at, expires_at,
+        batch_id, triggered_by, tags, metadata, payload
+    FROM batch
+), readied AS (
+    INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
+    SELECT lane, priority, ready_seq, id, job_id, %(now)s::timestamptz FROM batch WHERE status = 'queued'
+), delayed AS (
+    INSERT INTO strait.due (run_id, due_at, moves)
+    SELECT id, scheduled_at, true FROM batch WHERE status = 'delayed'
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, '', status, n))
+    FROM (SELECT project_id, job_id, status, count(*) AS n FROM batch GROUP BY 1, 2, 3) g
+    HAVING count(*) > 0
+)
+SELECT id FROM batch
+
+-- name: claim
+-- Walks lane 0 by priority and age from the low-water marks, takes at most `slots` entries, and sends entries of jobs
+-- that have a lane of their own there. The first row always comes; its run columns are null when nothing was claimed.
+WITH picked AS MATERIALIZED (
+    SELECT e.* FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS at, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at FROM strait.ready r
+        WHERE r.lane = 0 AND r.priority = m.priority AND r.ready_seq >= m.mark
+        ORDER BY r.ready_seq LIMIT %(slots)s FOR UPDATE SKIP LOCKED
+    ) e
+    LIMIT %(slots)s
+), sorted AS MATERIALIZED (
+    SELECT p.*, j.lane, j.latest, j.version FROM picked p JOIN strait.jobs j ON j.id = p.job_id
+), moved AS (
+    UPDATE strait.ready r SET lane = s.lane FROM sorted s WHERE r.ctid = s.at AND s.lane <> 0 RETURNING 1
+), taken AS (
+    DELETE FROM strait.ready r USING sorted s WHERE r.ctid = s.at AND s.lane = 0
+    RETURNING r.run_id, r.priority, r.ready_seq, r.ready_at, s.latest, s.version
+), claimed AS (
+    UPDATE strait.runs u SET status = 'dequeued', seq = u.seq + 1, lease = nextval('strait.leases'),
+        worker_id = %(worker)s, claimed_at = %(now)s,
+        job_version = CASE WHEN t.latest THEN t.version ELSE u.job_version END
+    FROM taken t WHERE u.id = t.run_id AND u.status = 'queued'
+    RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
+        u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload, t.ready_seq
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
+    FROM (SELECT project_id, job_id, count(*) AS n FROM claimed GROUP BY 1, 2) g
+    HAVING count(*) > 0
+)
+SELECT m.moved, c.* FROM (SELECT count(*) AS moved FROM moved) m LEFT JOIN claimed c ON true
+
+-- name: open_lanes
+-- The lanes other than 0 whose job may run now and that hold entries.
+SELECT g.lane FROM strait.job_gates g
+WHERE g.lane > 0 AND g.is_open AND EXISTS (SELECT FROM strait.ready e WHERE e.lane = g.lane)
+
+-- name: claim_lanes
+-- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age.
+WITH heads AS MATERIALIZED (
+    SELECT 0::bigint AS lane, m.priority, m.mark
+    FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
+    UNION ALL
+    SELECT g.lane, p.priority, 0 FROM strait.job_gates g, unnest(%(priorities)b::smallint[]) AS p(priority)
+    WHERE g.lane = ANY(%(lanes)b::bigint[]) AND g.is_open
+), picked AS MATERIALIZED (
+    SELECT e.* FROM heads h
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at
+        FROM strait.ready r
+        WHERE r.lane = h.lane AND r.priority = h.priority AND r.ready_seq >= h.mark
+        ORDER BY r.ready_seq LIMIT %(slots)s FOR UPDATE SKIP LOCKED
+    ) e
+    ORDER BY e.priority DESC, e.ready_seq LIMIT %(slots)s
+), sorted AS MATERIALIZED (
+    SELECT p.*, j.lane, j.latest, j.version FROM picked p JOIN strait.jobs j ON j.id = p.job_id
+), moved AS (
+    UPDATE strait.ready r SET lane = s.lane FROM sorted s WHERE r.ctid = s.at AND s.lane <> s.from_lane RETURNING 1
+), taken AS (
+    DELETE FROM strait.ready r USING sorted s WHERE r.ctid = s.at AND s.lane = s.from_lane
+    RETURNING r.lane, r.run_id, r.priority, r.ready_seq, r.ready_at, s.latest, s.version
+), claimed AS (
+    UPDATE strait.runs u SET status = 'dequeued', seq = u.seq + 1, lease = nextval('strait.leases'),
+        worker_id = %(worker)s, claimed_at = %(now)s,
+        job_version = CASE WHEN t.latest THEN t.version ELSE u.job_version END
+    FROM taken t WHERE u.id = t.run_id AND u.status = 'queued'
+    RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
+        u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload,
+        CASE WHEN t.lane = 0 THEN t.ready_seq END AS ready_seq
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
+    FROM (SELECT project_id, job_id, count(*) AS n FROM claimed GROUP BY 1, 2) g
+    HAVING count(*) > 0
+)
+SELECT m.moved, c.* FROM (SELECT count(*) AS moved FROM moved) m LEFT JOIN claimed c ON true
+
+-- name: move_gated
+-- Sends the next entries of lane 0 whose jobs have a lane of their own there, so that no claim meets them again.
+WITH picked AS MATERIALIZED (
+    SELECT r.ctid AS at, j.lane FROM strait.ready r JOIN strait.jobs j ON j.id = r.job_id
+    WHERE r.lane = 0 AND j.lane <> 0
+    ORDER BY r.priority DESC, r.ready_seq LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED
+), moved AS (
+    UPDATE strait.ready r SET lane = p.lane FROM picked p WHERE r.ctid = p.at RETURNING 1
+)
+SELECT count(*) FROM moved
+
+-- name: start_if_held
+WITH batch AS (
+    SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, attempt integer, lease bigint)
+), started AS (
+    UPDATE strait.runs r SET status = 'executing', seq = r.seq + 1, attempt = r.attempt + 1, started_at = %(now)s
+    FROM batch b WHERE r.id = b.id AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
+    RETURNING r.id, r.project_id, r.job_id
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'dequeued', 'executing', n))
+    FROM (SELECT project_id, job_id, count(*) AS n FROM started GROUP BY 1, 2) g
+    HAVING count(*) > 0
+)
+SELECT id FROM started
+
+-- name: finish_if_held
+-- Ends runs for good: the row moves to the history and the attempt is closed.
+WITH batch AS (
+    SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
+        id uuid, attempt integer, lease bigint, status text, keep text, finished_at timestamptz, result text,
+        result_truncated boolean, error_class text, error text, http_status integer, queue_wait_ms real,
+        connect_ms real, ttfb_ms real, transfer_ms real, total_ms real)
+), ended AS (
+    DELETE FROM strait.runs r USING batch b
+    WHERE r.id = b.id AND r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
+    RETURNING r.*, b.status AS to_status, b.keep, b.finished_at, b.result, b.result_truncated,
+        b.error_class AS to_error_class, b.error AS to_error, b.http_status, b.queue_wait_ms, b.connect_ms, b.ttfb_ms,
+        b.transfer_ms, b.total_ms
+), kept AS (
+    INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
+        priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
+        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep)
+    SELECT id, job_id, project_id, to_status, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
+        job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at, expires_at, batch_id,
+        triggered_by, to_error_class, to_error, tags, metadata, payload, result, result_truncated, keep
+    FROM ended
+), tried AS (
+    INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
+        http_status, error_class, error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep)
+    SELECT id, attempt, seq + 1, to_status, worker_id, lease, claimed_at, started_at, finished_at, http_status,
+        to_error_class, to_error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep
+    FROM ended
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', to_status, n))
+    FROM (SELECT project_id, job_id, to_status, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
+    HAVING count(*) > 0
+)
+SELECT id FROM ended
+
+-- name: retry_if_held
+-- Closes attempts whose runs go back to the queue: after `due_at` when it is given, else at once.
+WITH batch AS (
+    SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
+        id uuid, attempt integer, lease bigint, outcome text, keep text, finished_at timestamptz, due_at timestamptz,
+        priority smallint, base_add integer, error_class text, error text, http_status integer, queue_wait_ms real,
+        connect_ms real, ttfb_ms real, transfer_ms real, total_ms real)
+), held AS MATERIALIZED (
+    SELECT b.*, r.worker_id, r.claimed_at, r.started_at, r.seq,
+        CASE WHEN b.due_at IS NULL THEN nextval('strait.ready_seqs') END AS ready_seq
+    FROM batch b JOIN strait.runs r ON r.id = b.id
+    WHERE r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
+    FOR UPDATE OF r
+), requeued AS (
+    UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, attempt_base = r.attempt_base + h.base_add,
+        lease = NULL, worker_id = NULL, priority = h.priority, next_retry_at = h.due_at, ready_seq = h.ready_seq,
+        ready_at = CASE WHEN h.due_at IS NULL THEN %(now)s::timestamptz END,
+        error_class = h.error_class, error = h.error
+    FROM held h WHERE r.id = h.id
+    RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, r.priority, h.outcome, h.keep, h.finished_at, h.due_at,
+        h.lease, h.worker_id, h.claimed_at, h.started_at, h.http_status, h.error_class, h.error, h.queue_wait_ms,
+        h.connect_ms, h.ttfb_ms, h.transfer_ms, h.total_ms, h.ready_seq
+), waiting AS (
+    INSERT INTO strait.due (run_id, due_at, moves) SELECT id, due_at, false FROM requeued WHERE due_at IS NOT NULL
+), readied AS (
+    INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
+    SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, %(now)s
+    FROM requeued q JOIN strait.jobs j ON j.id = q.job_id WHERE q.due_at IS NULL
+), tried AS (
+    INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
+        http_status, error_class, error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep)
+    SELECT id, attempt, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at, http_status,
+        error_class, error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep
+    FROM requeued
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', 'queued', n))
+    FROM (SELECT project_id, job_id, count(*) AS n FROM requeued GROUP BY 1, 2) g
+    HAVING count(*) > 0
+)
+SELECT id FROM requeued
+
+-- name: release_if_held
+-- Gives back claims that never started: the attempt is not spent, the run takes a fresh place in the ready order.
+WITH batch AS (
+    SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, attempt integer, lease bigint, reason text)
+), released AS (
+    UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, lease = NULL, worker_id = NULL,
+        ready_seq = nextval('strait.ready_seqs'), ready_at = %(now)s
+    FROM batch b WHERE r.id = b.id AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
+    RETURNING r.id, r.job_id, r.project_id, r.seq, r.attempt, r.priority, r.ready_seq, b.reason
+), readied AS (
+    INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
+    SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, %(now)s
+    FROM released q JOIN strait.jobs j ON j.id = q.job_id
+), noted AS (
+    INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
+    SELECT id, seq, 'release', 'queued', attempt, %(now)s, reason, 'long' FROM released
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'dequeued', 'queued', n))
+    FROM (SELECT project_id, job_id, count(*) AS n FROM released GROUP BY 1, 2) g
+    HAVING count(*) > 0
+)
+SELECT id FROM released
+
+-- name: promote_due
+-- Puts runs whose time has come into the ready order: delayed ones become queued, retries are queued already.
+WITH picked AS MATERIALIZED (
+    SELECT d.run_id FROM strait.due d WHERE d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM strait.due d USING picked p WHERE d.run_id = p.run_id RETURNING d.run_id, d.due_at, d.moves
+), promoted AS (
+    UPDATE strait.runs r SET status = 'queued', seq = r.seq + g.moves::integer, next_retry_at = NULL,
+        ready_seq = nextval('strait.ready_seqs'), ready_at = g.due_at
+    FROM gone g WHERE r.id = g.run_id AND r.status IN ('delayed', 'queued')
+    RETURNING r.id, r.job_id, r.project_id, r.priority, r.ready_seq, r.ready_at, g.moves
+), readied AS (
+    INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
+    SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, q.ready_at
+    FROM promoted q JOIN strait.jobs j ON j.id = q.job_id
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'delayed', 'queued', n))
+    FROM (SELECT project_id, job_id, count(*) AS n FROM promoted WHERE moves GROUP BY 1, 2) g
+    HAVING count(*) > 0
+)
+SELECT (SELECT count(*) FROM gone), r.id FROM (SELECT 1) one LEFT JOIN promoted r ON true
+
+-- name: next_due
+SELECT min(due_at) FROM strait.due

@@ -1,0 +1,119 @@
+-- One run at a time, or a few: reads, and the rare moves (cancel, expire, replay).
+
+-- name: get_run
+SELECT r.*, j.slug AS job_slug, w.heartbeat_at
+FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id LEFT JOIN strait.workers w ON w.id = r.worker_id
+WHERE r.id = %(id)s
+
+-- name: get_finished_run
+-- No run ends before it was made: the time inside the id rules out every older partition.
+SELECT h.*, j.slug AS job_slug FROM strait.run_history h JOIN strait.jobs j ON j.id = h.job_id
+WHERE h.id = %(id)s AND h.finished_at >= %(made_at)s
+
+-- name: match_runs
+-- Ids in a range (a shortened id), wherever the runs stand.
+SELECT id FROM strait.all_runs WHERE id BETWEEN %(low)s AND %(high)s ORDER BY id DESC LIMIT %(limit)s
+
+-- name: lock_entries
+-- Takes the ready entries of these runs before the runs themselves: the order in which a claim takes them.
+SELECT e.run_id FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
+JOIN strait.ready e ON e.lane IN (0, j.own_lane) AND e.priority = r.priority AND e.ready_seq = r.ready_seq
+WHERE r.id = ANY(%(ids)s) AND r.status = 'queued'
+ORDER BY e.ready_seq FOR UPDATE OF e
+
+-- name: end_active
+-- Ends runs that are in one of `from`: cancel, expiry, our own fault before dispatch. A live attempt is closed with it.
+WITH ended AS (
+    DELETE FROM strait.runs r WHERE r.id = ANY(%(ids)s) AND r.status = ANY(%(from)s)
+        AND (%(lease)s::bigint IS NULL OR r.lease = %(lease)s)
+    RETURNING r.*
+), kept AS (
+    INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
+        priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
+        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep)
+    SELECT id, job_id, project_id, %(to)s, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
+        job_version, retry_strategy, started_at, %(now)s, created_at, scheduled_at, expires_at, batch_id,
+        triggered_by, coalesce(%(error_class)s::text, error_class), coalesce(%(error)s::text, error), tags, metadata,
+        payload, NULL, false, %(keep)s
+    FROM ended
+), tried AS (
+    INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
+        error_class, error, keep)
+    SELECT id, attempt, seq + 1, %(to)s, worker_id, lease, claimed_at, started_at, %(now)s,
+        %(error_class)s::text, %(error)s::text, %(keep)s
+    FROM ended WHERE status = 'executing'
+), noted AS (
+    INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
+    SELECT id, seq + 1, %(event)s, %(to)s, attempt, %(now)s, %(reason)s, %(keep)s FROM ended
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, status, %(to)s::text, n))
+    FROM (SELECT project_id, job_id, status, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
+    HAVING count(*) > 0
+)
+SELECT id, job_id, priority, ready_seq, status, worker_id FROM ended
+
+-- name: drop_entries
+-- Clears the ready and due entries of runs that have just ended, whatever a concurrent transaction had added.
+WITH batch AS (
+    SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, job_id uuid, priority smallint, ready_seq bigint)
+), unready AS (
+    DELETE FROM strait.ready e USING batch b JOIN strait.jobs j ON j.id = b.job_id
+    WHERE e.lane IN (0, j.own_lane) AND e.priority = b.priority AND e.ready_seq = b.ready_seq
+)
+DELETE FROM strait.due d USING batch b WHERE d.run_id = b.id
+
+-- name: expired_ids
+SELECT id FROM strait.runs WHERE expires_at <= %(now)s AND status IN ('delayed', 'queued')
+ORDER BY expires_at LIMIT %(limit)s
+
+-- name: replay
+-- Brings finished runs back: same id, attempt numbers go on, a fresh allowance, the TTL starts anew.
+WITH back AS (
+    DELETE FROM strait.run_history h USING strait.jobs j
+    WHERE h.id = %(id)s AND h.finished_at >= %(made_at)s AND h.status = ANY(%(from)s)
+        AND j.id = h.job_id AND j.enabled AND j.deleted_at IS NULL
+    RETURNING h.*, j.lane, j.latest, j.version, nextval('strait.ready_seqs') AS ready_seq
+), stored AS (
+    INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
+        timeout_secs, job_version, retry_strategy, ready_seq, ready_at, started_at, created_at, scheduled_at,
+        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload)
+    SELECT id, job_id, project_id, 'queued', seq + 1, attempt, attempt, max_attempts, priority, timeout_secs,
+        CASE WHEN latest THEN version ELSE job_version END, retry_strategy, ready_seq, %(now)s, started_at, created_at,
+        scheduled_at, %(now)s + (expires_at - greatest(created_at, scheduled_at)), batch_id, triggered_by, error_class,
+        error, tags, metadata, payload
+    FROM back
+), readied AS (
+    INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
+    SELECT lane, priority, ready_seq, id, job_id, %(now)s FROM back
+), noted AS (
+    INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
+    SELECT id, seq + 1, 'replay', 'queued', attempt, %(now)s, status, 'long' FROM back
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves)
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, status, 'queued', n))
+    FROM (SELECT project_id, job_id, status, count(*) AS n FROM back GROUP BY 1, 2, 3) g
+    HAVING count(*) > 0
+)
+SELECT id FROM back
+
+-- name: held_by_worker
+-- Runs whose live attempt belongs to this worker process; read only when the worker has died or asks what it still has.
+SELECT id, job_id, job_version, status, attempt, attempt_base, max_attempts, priority, retry_strategy, lease
+FROM strait.runs WHERE worker_id = %(worker)s AND status IN ('dequeued', 'executing') LIMIT %(limit)s
+
+-- name: still_held
+-- Which of these (run, lease) pairs are still live: a cancel or a reap takes a run away from its worker.
+SELECT r.id FROM strait.runs r JOIN unnest(%(ids)b::uuid[], %(leases)b::bigint[]) AS h(id, lease) ON r.id = h.id
+WHERE r.lease = h.lease AND r.status IN ('dequeued', 'executing')
+
+-- name: attempts
+SELECT * FROM strait.attempts WHERE run_id = %(id)s AND finished_at >= %(made_at)s ORDER BY number
+
+-- name: live_attempt
+SELECT attempt, worker_id, lease, claimed_at, started_at, ready_at, seq, status FROM strait.runs
+WHERE id = %(id)s AND status IN ('dequeued', 'executing')
+
+-- name: run_events
+SELECT seq, event, status, attempt, at, reason FROM strait.run_events
+WHERE run_id = %(id)s AND at >= %(made_at)s ORDER BY seq

@@ -1,0 +1,119 @@
+"""From a trigger request and a job to the run that will be stored: validation and defaults, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import UNSET, UnsetType
+
+from strait_core.errors import Fault
+from strait_core.job import BOUNDS, YEAR_SECS, Bounds, JobSpec, check_metadata, check_tags
+from strait_core.retry import RetryStrategy
+from strait_core.run import Status
+from strait_core.wire import TriggerRequest
+
+MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
+MAX_BULK_ITEMS: Final = 1_000
+MAX_AHEAD: Final = timedelta(seconds=YEAR_SECS)
+EMPTY_PAYLOAD: Final = "{}"
+
+_BOUNDS: Final[Mapping[str, Bounds]] = {
+    "priority": BOUNDS["priority"],
+    "ttl_secs": BOUNDS["run_ttl_secs"],
+    "max_attempts": BOUNDS["max_attempts"],
+    "timeout_secs": BOUNDS["timeout_secs"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run about to be stored; `payload` is JSON text as it was sent. None in a policy field: the job's own holds."""
+
+    id: UUID
+    job_id: UUID
+    job_version: int
+    project_id: str
+    status: Status
+    payload: str
+    tags: Mapping[str, str]
+    metadata: Mapping[str, str]
+    triggered_by: str
+    created_at: datetime
+    scheduled_at: datetime | None
+    expires_at: datetime | None
+    priority: int
+    max_attempts: int
+    timeout_secs: int
+    retry_strategy: RetryStrategy | None
+    batch_id: UUID | None
+
+
+def faults_of(request: TriggerRequest, now: datetime) -> list[Fault]:
+    """Everything wrong with a trigger body, each fault with its JSON pointer."""
+    faults: list[Fault] = []
+    for name, bounds in _BOUNDS.items():
+        value = getattr(request, name)
+        if value is not UNSET and value is not None and not bounds.low <= value <= bounds.high:
+            faults.append(Fault(f"/{name}", f"must be from {bounds.low} to {bounds.high}"))
+    if request.payload is not UNSET and len(request.payload) > MAX_PAYLOAD_BYTES:
+        faults.append(Fault("/payload", f"must be at most {MAX_PAYLOAD_BYTES} bytes"))
+    if request.tags:
+        faults += check_tags("tags", request.tags)
+    if request.metadata:
+        faults += check_metadata("metadata", request.metadata)
+    return faults + _check_schedule(request.scheduled_at, now)
+
+
+def _check_schedule(at: datetime | UnsetType | None, now: datetime) -> list[Fault]:
+    if at is UNSET or at is None:
+        return []
+    if at.tzinfo is None:
+        return [Fault("/scheduled_at", "must carry a UTC offset, like 2030-01-31T09:00:00Z")]
+    if at > now + MAX_AHEAD:
+        return [Fault("/scheduled_at", "must be at most one year ahead")]
+    return []
+
+
+def new_run(
+    request: TriggerRequest,
+    spec: JobSpec,
+    *,
+    run_id: UUID,
+    job_id: UUID,
+    job_version: int,
+    now: datetime,
+    triggered_by: str = "manual",
+    batch_id: UUID | None = None,
+) -> NewRun:
+    """The run that a valid request makes; the body has passed `faults_of`."""
+    scheduled_at = request.scheduled_at.astimezone(UTC) if request.scheduled_at else None
+    due = scheduled_at is None or scheduled_at <= now
+    ttl = _given(request.ttl_secs, spec.run_ttl_secs)
+    starts = now if due or scheduled_at is None else scheduled_at
+    return NewRun(
+        id=run_id,
+        job_id=job_id,
+        job_version=job_version,
+        project_id=spec.project_id,
+        status=Status.QUEUED if due else Status.DELAYED,
+        payload=bytes(request.payload).decode() if request.payload else EMPTY_PAYLOAD,
+        tags={**spec.tags, **(request.tags or {})},
+        metadata={**spec.default_run_metadata, **(request.metadata or {})},
+        triggered_by=triggered_by,
+        created_at=now,
+        scheduled_at=scheduled_at,
+        expires_at=starts + timedelta(seconds=ttl) if ttl else None,
+        priority=_given(request.priority, spec.priority),
+        max_attempts=_given(request.max_attempts, spec.max_attempts),
+        timeout_secs=_given(request.timeout_secs, spec.timeout_secs),
+        retry_strategy=request.retry_strategy or None,
+        batch_id=batch_id,
+    )
+
+
+def _given(value: Any, default: Any) -> Any:  # noqa: ANN401 - one rule for every field: absent and null mean the job's
+    return default if value is UNSET or value is None else value

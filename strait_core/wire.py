@@ -1,0 +1,294 @@
+"""What travels over HTTP: request and response bodies, shared by the API and the CLI.
+
+Decoding is strict: unknown fields, wrong types and coercions are refused. Semantic checks are in `job.py` and
+`trigger.py`; here are only shapes. `UNSET` is an absent field, None is an explicit null.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from strait_core.job import VersionPolicy
+from strait_core.retry import RetryStrategy
+from strait_core.run import Status
+
+
+T = TypeVar("T")
+
+
+class Request(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """A request body; every field may be absent unless its type says otherwise."""
+
+
+class JobPatch(Request):
+    """PATCH /v1/jobs/{job}: only what is named changes; null puts a field back to its default."""
+
+    name: str | UnsetType = UNSET
+    slug: str | UnsetType = UNSET
+    endpoint_url: str | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    tags: dict[str, str] | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType | None = UNSET
+    timeout_secs: int | UnsetType | None = UNSET
+    max_attempts: int | UnsetType | None = UNSET
+    retry_strategy: RetryStrategy | UnsetType | None = UNSET
+    retry_delays_secs: list[int] | UnsetType | None = UNSET
+    retry_priority_boost: int | UnsetType | None = UNSET
+    non_retryable_statuses: list[int] | UnsetType | None = UNSET
+    priority: int | UnsetType | None = UNSET
+    run_ttl_secs: int | UnsetType | None = UNSET
+    default_run_metadata: dict[str, str] | UnsetType | None = UNSET
+    version_policy: VersionPolicy | UnsetType | None = UNSET
+
+
+class JobCreate(JobPatch):
+    """POST /v1/jobs; name, slug and endpoint_url are required here, and project_id unless the request names one."""
+
+    project_id: str | UnsetType = UNSET
+
+
+class JobClone(Request):
+    """POST /v1/jobs/{job}/clone: a new job with the same definition."""
+
+    slug: str
+    name: str | UnsetType = UNSET
+
+
+class Pause(Request):
+    """POST /v1/jobs/{job}/pause."""
+
+    reason: str | UnsetType | None = UNSET
+
+
+class Job(Struct, kw_only=True):
+    """A job as the API shows it."""
+
+    id: str
+    project_id: str
+    slug: str
+    name: str
+    description: str
+    tags: dict[str, str]
+    enabled: bool
+    paused: bool
+    paused_at: datetime | None
+    pause_reason: str | None
+    endpoint_url: str
+    headers: dict[str, str]
+    timeout_secs: int
+    max_attempts: int
+    retry_strategy: RetryStrategy
+    retry_delays_secs: list[int]
+    retry_priority_boost: int
+    non_retryable_statuses: list[int]
+    priority: int
+    run_ttl_secs: int | None
+    default_run_metadata: dict[str, str]
+    version: int
+    version_id: str
+    version_policy: VersionPolicy
+    created_at: datetime
+    updated_at: datetime
+
+
+class JobVersion(Struct, kw_only=True):
+    """One immutable version of a job's definition."""
+
+    version: int
+    version_id: str
+    created_at: datetime
+    definition: Raw
+
+
+class TriggerRequest(Request):
+    """POST /v1/jobs/{job}/trigger; an empty body is `{}`."""
+
+    payload: Raw | UnsetType = UNSET
+    tags: dict[str, str] | UnsetType | None = UNSET
+    metadata: dict[str, str] | UnsetType | None = UNSET
+    scheduled_at: datetime | UnsetType | None = UNSET
+    priority: int | UnsetType | None = UNSET
+    ttl_secs: int | UnsetType | None = UNSET
+    max_attempts: int | UnsetType | None = UNSET
+    timeout_secs: int | UnsetType | None = UNSET
+    retry_strategy: RetryStrategy | UnsetType | None = UNSET
+
+
+class BulkTriggerRequest(Request):
+    """POST /v1/jobs/{job}/trigger/bulk: all items or none."""
+
+    items: list[TriggerRequest]
+
+
+class Run(Struct, kw_only=True):
+    """A run as the API shows it; in lists `payload` and `result` are absent unless asked for."""
+
+    id: str
+    job_id: str
+    job_slug: str
+    project_id: str
+    status: Status
+    seq: int
+    attempt: int
+    max_attempts: int
+    payload: Raw | UnsetType = UNSET
+    result: Raw | UnsetType | None = UNSET
+    result_truncated: bool
+    error: str | None
+    error_class: str | None
+    metadata: dict[str, str]
+    tags: dict[str, str]
+    triggered_by: str
+    scheduled_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+    next_retry_at: datetime | None
+    expires_at: datetime | None
+    priority: int
+    job_version: int
+    batch_id: str | None
+    timeout_secs: int
+
+
+class Batch(Struct, kw_only=True):
+    """What a bulk trigger made."""
+
+    batch_id: str
+    data: list[Run]
+
+
+class Timings(Struct, kw_only=True):
+    """Where an attempt's time went, in milliseconds; null = it never came to that."""
+
+    queue_wait: float | None
+    connect: float | None
+    ttfb: float | None
+    transfer: float | None
+    total: float | None
+
+
+class Attempt(Struct, kw_only=True):
+    """One attempt; `outcome` is null while it is live."""
+
+    attempt: int
+    outcome: str | None
+    worker_id: str | None
+    claimed_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    http_status: int | None
+    error: str | None
+    error_class: str | None
+    timings_ms: Timings
+
+
+class RunEvent(Struct, kw_only=True):
+    """One step of the path a run walked through its states."""
+
+    seq: int
+    event: str
+    status: Status
+    at: datetime
+    attempt: int
+    reason: str | None
+
+
+class Page(Struct, Generic[T], kw_only=True):
+    """One page of a list, newest first; `next_cursor` is null on the last."""
+
+    data: list[T]
+    next_cursor: str | None
+
+
+class Worker(Struct, kw_only=True):
+    """One worker process; `alive` is false once its heartbeat is older than STALE_THRESHOLD."""
+
+    id: str
+    host: str
+    pid: int
+    mode: str
+    version: str
+    slots: int
+    in_flight: int
+    draining: bool
+    alive: bool
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class Rates(Struct, kw_only=True):
+    """Runs per second, averaged over the window."""
+
+    created: float
+    finished: float
+
+
+class JobLoad(Struct, kw_only=True):
+    """A job's share of the runs that are not terminal."""
+
+    job_id: str
+    job_slug: str
+    queued: int
+    executing: int
+
+
+class Slots(Struct, kw_only=True):
+    """Worker capacity over all live processes."""
+
+    used: int
+    total: int
+
+
+class Stats(Struct, kw_only=True):
+    """GET /v1/stats; `depth` counts runs by state, `held` queued runs by what holds them; ages are in seconds."""
+
+    depth: dict[str, int]
+    ready: int
+    held: dict[str, int]
+    oldest_queued_age: float | None
+    rate_1m: Rates
+    rate_15m: Rates
+    workers: int
+    slots: Slots
+    top_jobs: list[JobLoad]
+
+
+class ComponentHealth(Struct, kw_only=True):
+    """One component's answer to a readiness probe."""
+
+    ok: bool
+    detail: str | None = None
+
+
+class Health(Struct, kw_only=True):
+    """GET /health and /health/ready."""
+
+    status: str
+    version: str
+    components: dict[str, ComponentHealth] | UnsetType = UNSET
+
+
+class FaultItem(Struct, kw_only=True):
+    """One entry of a problem's `errors`: a JSON pointer and a message."""
+
+    pointer: str
+    message: str
+
+
+class Problem(Struct, kw_only=True):
+    """An error body (RFC 9457, application/problem+json) with a stable `code`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    hint: str | None = None
+    errors: list[FaultItem] | UnsetType = UNSET
