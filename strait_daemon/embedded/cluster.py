@@ -12,6 +12,7 @@ import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from strait_daemon.embedded import identity as identities
@@ -25,6 +26,7 @@ from strait_daemon.embedded.process import end_all, run, servers_in
 SUPERUSER = "strait"
 _SOCKET_PATH_MAX = 103
 """Bytes of a unix socket's path every system allows (Linux 107, macOS 103)."""
+_UNFINISHED = "data.new-"
 _INITDB_SECONDS = 120.0
 _ORPHANS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
@@ -40,11 +42,6 @@ class Layout:
     def pgdata(self) -> Path:
         """PostgreSQL's own directory."""
         return self.folder / "data"
-
-    @property
-    def unfinished(self) -> Path:
-        """Where initdb works; renamed when done, so that a half-made cluster is never started."""
-        return self.folder / "data.new"
 
     @property
     def sockets(self) -> Path:
@@ -141,12 +138,28 @@ class IdentityRefusedError(EmbeddedError):
 
 def _initialize(layout: Layout, binaries: PostgresBinaries, identity: Identity) -> PostgresBinaries:
     binaries = reachable(layout, binaries, identity)
-    shutil.rmtree(layout.unfinished, ignore_errors=True)
     password = secrets.token_urlsafe(32)
-    passing = _write_password(layout.folder / "password.new", password, identity)
+    # Renamed when done, so that a half-made cluster is never started; a name of its own, because the initdb of an
+    # owner just killed may still be tidying up its.
+    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=layout.folder))
+    try:
+        _hand_over(unfinished, identity)
+        _initdb(unfinished, binaries, identity, password)
+        layout.password.unlink(missing_ok=True)
+        _write_password(layout.password, password, Plain())
+        unfinished.rename(layout.pgdata)
+    finally:
+        for leftover in layout.folder.glob(f"{_UNFINISHED}*"):
+            with contextlib.suppress(EmbeddedError):  # still being tidied up by another; the next start looks again
+                _remove(leftover)
+    return binaries
+
+
+def _initdb(pgdata: Path, binaries: PostgresBinaries, identity: Identity, password: str) -> None:
+    passing = _write_password(pgdata.with_name(f"{pgdata.name}.password"), password, identity)
     # Not synced: nothing is lost when the machine falls while an empty cluster is being made.
     command = [
-        binaries.program("initdb"), "--pgdata", str(layout.unfinished), "--username", SUPERUSER,
+        binaries.program("initdb"), "--pgdata", str(pgdata), "--username", SUPERUSER,
         "--pwfile", str(passing), "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
         "--no-sync", "--no-instructions",
     ]  # fmt: skip
@@ -156,8 +169,6 @@ def _initialize(layout: Layout, binaries: PostgresBinaries, identity: Identity) 
         raise EmbeddedError(
             f"initdb did not finish in {_INITDB_SECONDS:.0f} s", hint="look for a full or failing disk"
         ) from None
-    finally:
-        passing.unlink()
     if done.returncode == REFUSED:
         raise IdentityRefusedError(
             f"This system does not let PostgreSQL run as asked: {done.stdout.strip()}",
@@ -165,13 +176,9 @@ def _initialize(layout: Layout, binaries: PostgresBinaries, identity: Identity) 
         )
     if done.returncode != 0:
         raise EmbeddedError(
-            f"initdb in {layout.folder} failed: {_last_words(done.stdout)}",
-            hint="free disk space and permissions are the usual causes",
+            f"initdb in {pgdata.parent} failed: {_last_words(done.stdout)}",
+            hint="a full disk and missing permissions are the usual causes",
         )
-    layout.password.unlink(missing_ok=True)
-    _write_password(layout.password, password, Plain())
-    layout.unfinished.rename(layout.pgdata)
-    return binaries
 
 
 def reachable(layout: Layout, binaries: PostgresBinaries, identity: Identity) -> PostgresBinaries:
@@ -180,7 +187,7 @@ def reachable(layout: Layout, binaries: PostgresBinaries, identity: Identity) ->
         return binaries
     identity.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     layout.folder.mkdir(mode=0o700, exist_ok=True)
-    os.chown(layout.folder, identity.uid, identity.gid)
+    _hand_over(layout.folder, identity)
     if run([binaries.program("postgres"), "--version"], identity, timeout=30).returncode == 0:
         return binaries
     if not binaries.trees:
@@ -214,19 +221,24 @@ def _executable(path: Path) -> int:
 
 def check_version(layout: Layout, binaries: PostgresBinaries) -> None:
     """Refuse data that these binaries cannot open, and name both ways out."""
-    try:
-        found = (layout.pgdata / "PG_VERSION").read_text().strip()
-    except OSError:
-        raise EmbeddedError(
-            f"{layout.pgdata} is not a PostgreSQL data directory, or not readable",
-            hint="strait dev reset removes it; or name another directory with --db DIR",
-        ) from None
+    found = version_of(layout)
     if found != str(binaries.major):
         raise EmbeddedError(
             f"The data in {layout.pgdata} was made by PostgreSQL {found}, "
             f"the binaries in {binaries.bindir} are {binaries.version}",
-            hint=f"strait dev reset begins anew; to keep the data, pg_dump it with PostgreSQL {found} or run pg_upgrade",
+            hint=f"strait dev reset begins anew; to keep the data, pg_dump with PostgreSQL {found} or run pg_upgrade",
         )
+
+
+def version_of(layout: Layout) -> str:
+    """The major version that made the data; an error when they are not PostgreSQL's."""
+    try:
+        return (layout.pgdata / "PG_VERSION").read_text().strip()
+    except OSError:
+        raise EmbeddedError(
+            f"{layout.pgdata} is not a PostgreSQL data directory, or not readable",
+            hint="name another directory with --db DIR, or move this one away",
+        ) from None
 
 
 def read_password(layout: Layout) -> str:
@@ -242,7 +254,7 @@ def read_password(layout: Layout) -> str:
 
 def stop_orphans(layout: Layout) -> None:
     """End whatever a dead owner left running on this data, then remove what it left lying; hold the lock."""
-    survivors = lambda: servers_in(layout.pgdata, "postgres")  # noqa: E731  asked again and again
+    survivors = partial(servers_in, layout.pgdata, "postgres")
     pid_file = layout.pgdata / "postmaster.pid"
     if pid_file.exists():
         if not end_all(survivors, _ORPHANS):
@@ -262,8 +274,7 @@ def make_sockets(layout: Layout, identity: Identity) -> Path:
         layout.far_sockets.write_text(str(folder))
     else:
         folder.mkdir(mode=0o700, exist_ok=True)
-    if isinstance(identity, Account):
-        os.chown(folder, identity.uid, identity.gid)
+    _hand_over(folder, identity)
     return folder
 
 
@@ -277,21 +288,26 @@ def remove_sockets(layout: Layout) -> None:
         layout.far_sockets.unlink()
 
 
-def reset(data_dir: Path) -> bool:
-    """Remove the cluster of `data_dir` and nothing else; False when there was none. A running one is refused."""
+def reset(data_dir: Path, *, identity: Identity | None = None) -> bool:
+    """Remove the cluster of `data_dir` and nothing else; False when there was none.
+
+    A running one is refused, and so is a folder that only has the name of ours.
+    """
     home = data_dir.absolute()
-    layout, _ = locate(home, None)
+    layout, _ = locate(home, identity)
     if not layout.home.is_dir() or not (layout.lock.exists() or layout.pgdata.exists()):
         return False
     lock = DataLock.acquire(layout.lock)
     try:
         stop_orphans(layout)
         existed = layout.pgdata.exists()
-        for tree in {layout.pgdata, layout.unfinished, layout.folder if layout.folder != home else layout.pgdata}:
-            if tree.exists():
-                shutil.rmtree(tree)
-        for file in (layout.password, layout.log, layout.log.with_suffix(".log.1")):
-            file.unlink(missing_ok=True)
+        if existed:
+            version_of(layout)
+        ours = [layout.pgdata, *layout.folder.glob(f"{_UNFINISHED}*")]
+        if layout.folder != home:
+            ours.append(layout.folder)
+        for path in (*ours, layout.password, layout.log, layout.log.with_suffix(".log.1")):
+            _remove(path)
     finally:
         lock.release()
     return existed
@@ -302,9 +318,29 @@ def _write_password(path: Path, password: str, identity: Identity) -> Path:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(password + "\n")
+    _hand_over(path, identity)
+    return path
+
+
+def _hand_over(path: Path, identity: Identity) -> None:
+    """Make `path` the property of whoever the server runs as."""
     if isinstance(identity, Account):
         os.chown(path, identity.uid, identity.gid)
-    return path
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a tree, if it is there."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:  # another process was tidying up as well
+        return
+    except OSError as error:
+        raise EmbeddedError(
+            f"Cannot remove {path}: {error.strerror}", hint="run strait as the owner of the data directory"
+        ) from error
 
 
 def _last_words(output: str) -> str:

@@ -13,6 +13,8 @@ from strait_daemon.embedded.faults import EmbeddedError
 ROOT_FOLDER = Path("/var/lib/strait-dev")
 """Where binaries and data live when root has to hand them to another uid: the home of root is closed to it."""
 
+ON_LINUX: bool = sys.platform == "linux"
+
 _ACCOUNTS = ("strait", "postgres", "nobody")
 
 
@@ -70,7 +72,7 @@ def preferred() -> Identity:
     """The first identity to try: ourselves, unless we are root or have no name, which PostgreSQL refuses."""
     if os.geteuid() != 0 and _has_name(os.geteuid()):
         return Plain()
-    if sys.platform.startswith("linux"):
+    if ON_LINUX:
         return namespace()
     return fallback()
 

@@ -12,6 +12,7 @@ Exit status 97 means that the identity could not be taken on; the reason is one 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 
@@ -24,27 +25,25 @@ def main(argv: list[str]) -> None:
     """Take on the identity, tie the life, replace this process; returns only when refused."""
     parent, death_signal, identity, *command = argv
     os.umask(0o077)
+    libc = ctypes.CDLL(None, use_errno=True)  # now: another account may not be able to read our libraries
     kind, _, ids = identity.partition(":")
     if kind != "plain":
         uid, gid = (int(part) for part in ids.split(":"))
         if kind == "namespace":
-            _enter_namespace(uid, gid)
+            _enter_namespace(libc, uid, gid)
         else:
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
     # After the change of identity: the kernel forgets the death signal when credentials change.
-    _die_with(int(parent), int(death_signal))
+    _die_with(libc, int(parent), int(death_signal))
     os.chdir("/")
     os.execv(command[0], command)  # noqa: S606  this program exists to become another
 
 
-def _enter_namespace(uid: int, gid: int) -> None:
+def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> None:
     """Appear as `uid` and `gid` while the kernel goes on seeing us as who we are: files keep their owner."""
-    import ctypes  # noqa: PLC0415  the plain identity does without, and starts faster
-
     outer_uid, outer_gid = os.geteuid(), os.getegid()
-    libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWUSER) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "user namespace")
@@ -60,13 +59,11 @@ def _enter_namespace(uid: int, gid: int) -> None:
             os.close(descriptor)
 
 
-def _die_with(parent: int, death_signal: int) -> None:
+def _die_with(libc: ctypes.CDLL, parent: int, death_signal: int) -> None:
     """Ask the kernel for `death_signal` when the parent dies; where it cannot, the next start cleans up."""
     if not sys.platform.startswith("linux"):
         return
-    import ctypes  # noqa: PLC0415  Linux only
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:  # it died before we asked
         sys.exit(REFUSED)
 

@@ -9,16 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from strait_daemon.embedded.faults import EmbeddedError, ServerInUseError
+from strait_daemon.embedded.process import wait_until
+
+_PATIENCE = 0.25  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a data directory; `server`, `port` and `socket` are None until the server is up."""
+    """Who holds a data directory (`pid`), and the server it runs there; None until that is up."""
 
     pid: int
     server: int | None = None
     port: int | None = None
     socket: str | None = None
+    version: str | None = None
 
 
 class DataLock:
@@ -31,17 +35,24 @@ class DataLock:
     def acquire(cls, path: Path) -> DataLock:
         """Take the lock, or raise `ServerInUseError` naming its holder."""
         # Never inherited: a server that kept it would keep the next start out after our death.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise _in_use(path) from None
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise EmbeddedError(
+                f"Cannot lock {path}: {error.strerror}", hint="run strait as the owner of the data directory"
+            ) from error
+        try:
+            # Looked at a few times: somebody may be asking who holds it, which takes the lock for a moment.
+            if not wait_until(lambda: _locked(descriptor), _PATIENCE):
+                raise _in_use(path)
         except OSError as error:
             os.close(descriptor)
             raise EmbeddedError(
                 f"Cannot lock {path}: {error.strerror}", hint="keep the data directory on a local file system"
             ) from error
+        except BaseException:
+            os.close(descriptor)
+            raise
         lock = cls(descriptor)
         lock.record(Holder(os.getpid()))
         return lock
@@ -74,6 +85,14 @@ def holder(path: Path) -> Holder | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read(path: Path) -> Holder:

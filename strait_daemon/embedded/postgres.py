@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -41,16 +41,10 @@ class PostgresServer:
     """A running PostgreSQL. It dies with this process (on Linux); what it leaves elsewhere the next start cleans up."""
 
     def __init__(
-        self,
-        layout: Layout,
-        version: str,
-        where: Holder,
-        *,
-        notice: str | None,
-        owned: tuple[ServerProcess, DataLock] | None,
+        self, layout: Layout, where: Holder, *, notice: str | None, owned: tuple[ServerProcess, DataLock] | None
     ) -> None:
         self.data_dir = layout.home
-        self.version = version
+        self.version = where.version or ""
         self.notice = notice
         self._layout = layout
         self._where = where
@@ -66,40 +60,24 @@ class PostgresServer:
         settings: Mapping[str, str] | None = None,
         binaries: PostgresBinaries | None = None,
         identity: Identity | None = None,
+        ports: Callable[[], int] = free_port,
     ) -> Self:
         """Start on `data_dir`, made when absent; one that a live process holds raises `ServerInUseError`, see `attach`.
 
-        `settings` are PostgreSQL's own; `identity` is who to run as, None = whatever works here.
+        `settings` are PostgreSQL's own; `identity` is who to run as, None = whatever works here; `ports` draws the
+        port, again when it turns out to be taken.
         """
         home = data_dir.absolute()
         cluster.prepare_home(home)
         lock = DataLock.acquire(home / "lock")
         try:
-            return cls._start(home, lock, {**SETTINGS, **(settings or {})}, binaries or find_postgres(), identity)
+            layout, identity, binaries = _prepare(home, binaries or find_postgres(), identity)
+            process, where = _launch(layout, binaries, identity, {**SETTINGS, **(settings or {})}, ports)
+            lock.record(where)
+            return cls(layout, where, notice=_notice(layout, identity), owned=(process, lock))
         except BaseException:
             lock.release()
             raise
-
-    @classmethod
-    def _start(
-        cls,
-        home: Path,
-        lock: DataLock,
-        settings: Mapping[str, str],
-        binaries: PostgresBinaries,
-        wanted: Identity | None,
-    ) -> Self:
-        layout, identity = cluster.locate(home, wanted)
-        if layout.pgdata.exists():
-            cluster.stop_orphans(layout)
-            cluster.check_version(layout, binaries)
-            binaries = cluster.reachable(layout, binaries, identity)
-        else:
-            layout, identity, binaries = cluster.create(home, binaries, wanted)
-        cluster.read_password(layout)
-        process, where = _launch(layout, binaries, identity, settings)
-        lock.record(where)
-        return cls(layout, binaries.version, where, notice=_notice(layout, identity), owned=(process, lock))
 
     @classmethod
     def attach(cls, data_dir: Path) -> Self | None:
@@ -108,8 +86,7 @@ class PostgresServer:
         found = holder(layout.lock)
         if found is None or found.port is None:
             return None
-        version = (layout.pgdata / "PG_VERSION").read_text().strip()
-        return cls(layout, version, found, notice=None, owned=None)
+        return cls(layout, found, notice=None, owned=None)
 
     @property
     def major(self) -> int:
@@ -179,14 +156,31 @@ class PostgresServer:
         return f"<PostgresServer {self.version} pid={self.pid} port={self.port}>"  # never the password
 
 
+def _prepare(
+    home: Path, binaries: PostgresBinaries, wanted: Identity | None
+) -> tuple[Layout, Identity, PostgresBinaries]:
+    """A data directory that is whole, fits the binaries and is used by nobody."""
+    layout, identity = cluster.locate(home, wanted)
+    if not layout.pgdata.exists():
+        return cluster.create(home, binaries, wanted)
+    cluster.stop_orphans(layout)
+    cluster.check_version(layout, binaries)
+    cluster.read_password(layout)
+    return layout, identity, cluster.reachable(layout, binaries, identity)
+
+
 def _launch(
-    layout: Layout, binaries: PostgresBinaries, identity: Identity, settings: Mapping[str, str]
+    layout: Layout,
+    binaries: PostgresBinaries,
+    identity: Identity,
+    settings: Mapping[str, str],
+    ports: Callable[[], int],
 ) -> tuple[ServerProcess, Holder]:
     """Start on a random port; one that was taken in between is replaced by another."""
     sockets = cluster.make_sockets(layout, identity)
     _turn_log(layout.log)
-    for _ in range(_PORT_TRIES):
-        port = free_port()
+    for tries_left in reversed(range(_PORT_TRIES)):
+        port = ports()
         told = layout.log.stat().st_size if layout.log.exists() else 0
         process = ServerProcess.spawn(
             _command(layout, binaries, sockets, port, settings),
@@ -200,13 +194,13 @@ def _launch(
             process.end(_STOP)
             raise
         if _ready(layout, process.pid):
-            return process, _holder(process, port, sockets)
+            return process, Holder(os.getpid(), process.pid, port, str(sockets), binaries.version)
         process.end(_STOP)
         words = _words_since(layout.log, told)
-        if "Address already in use" not in words:
-            break
-    cluster.remove_sockets(layout)
-    raise _failed(process, words, layout)
+        if "Address already in use" not in words or not tries_left:
+            cluster.remove_sockets(layout)
+            raise _failed(process, words, layout)
+    raise AssertionError("the last try returns or raises")
 
 
 def _command(
@@ -235,11 +229,7 @@ def _ready(layout: Layout, pid: int) -> bool:
         lines = (layout.pgdata / "postmaster.pid").read_text().splitlines()
     except OSError:
         return False
-    return len(lines) > 7 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"  # noqa: PLR2004
-
-
-def _holder(process: ServerProcess, port: int, sockets: Path) -> Holder:
-    return Holder(os.getpid(), process.pid, port, str(sockets))
+    return len(lines) > 7 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
 
 
 def _turn_log(log: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from strait_daemon.embedded.identity import Identity
+from strait_daemon.embedded.identity import ON_LINUX, Identity
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 POLL = 0.005
@@ -122,7 +122,8 @@ class ServerProcess:
 
 
 def _popen(command: list[str], log: Path, stdin: bytes | None) -> subprocess.Popen[bytes]:
-    with log.open("ab") as output:
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "ab") as output:
         popen = subprocess.Popen(  # noqa: S603  binaries that find_postgres and find_valkey looked up
             command,
             env=environment(),
@@ -163,7 +164,7 @@ def servers_in(directory: Path, program: str) -> list[int]:
     """
     found = []
     wanted = os.path.realpath(directory)
-    if not sys.platform.startswith("linux"):
+    if not ON_LINUX:
         return _servers_by_command(wanted, program)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,7 +29,7 @@ class ValkeyServer:
         self._password = password
 
     @classmethod
-    def start(cls, directory: Path, *, binary: Path | None = None) -> Self:
+    def start(cls, directory: Path, *, binary: Path | None = None, ports: Callable[[], int] = free_port) -> Self:
         """Start with `directory` (made when absent) for its log; several may share one."""
         binary = binary or find_valkey()
         try:
@@ -38,9 +39,8 @@ class ValkeyServer:
                 f"Cannot use {directory} for Valkey: {error.strerror}", hint="name a directory that you may write to"
             ) from error
         password = secrets.token_urlsafe(32)
-        process = None
         for _ in range(_PORT_TRIES):
-            port = free_port()
+            port = ports()
             log = directory / f"valkey-{port}.log"
             process = _spawn(binary, directory, log, port, password)
             if _answers_while_running(process, port, password):

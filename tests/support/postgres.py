@@ -23,7 +23,7 @@ TEST_SETTINGS = {
 }
 
 
-def tested_source() -> Source:
+def binaries_source() -> Source:
     """Which binaries this session tests against."""
     return Source.SYSTEM if os.environ.get("STRAIT_TEST_POSTGRES") == "system" else Source.WHEEL
 
@@ -34,7 +34,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     directory = Path(tempfile.mkdtemp(prefix="strait-test-"))
     try:
         with PostgresServer.start(
-            directory / "postgres", settings=TEST_SETTINGS, binaries=find_postgres(tested_source())
+            directory / "postgres", settings=TEST_SETTINGS, binaries=find_postgres(binaries_source())
         ) as server:
             yield server
     finally:
