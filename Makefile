@@ -58,7 +58,7 @@ bench: setup ## the measurements, each beside its ceiling in the same run
 
 .PHONY: docs
 docs: setup ## regenerate the generated pages under docs/ and completions/
-	@$(BIN)/python tools/docs.py
+	@$(BIN)/python -m tools.docs
 
 .PHONY: soak
 soak: setup ## the long randomized tests, at many times their usual length

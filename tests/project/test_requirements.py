@@ -111,16 +111,13 @@ def test_typer_stays_below_the_version_that_was_tried():
 def licence(distribution: metadata.Distribution) -> str:
     """Everything the package says of its licence: expression, classifiers, or the first line of the old field."""
     meta = distribution.metadata
-    expression = meta.get("License-Expression")
-    if expression:
-        return str(expression)
-    classifiers = [
-        value.rpartition("::")[2].strip()
-        for value in meta.get_all("Classifier") or []
-        if value.startswith("License ::")
-    ]
+
+    def said(field: str) -> list[str]:
+        return [str(value).strip() for value in meta.get_all(field) or []]
+
+    classifiers = [value.rpartition("::")[2].strip() for value in said("Classifier") if value.startswith("License ::")]
     named = [value for value in classifiers if value != "OSI Approved"]
-    return "; ".join(named) or str(meta.get("License") or "").strip().partition("\n")[0]
+    return "; ".join(said("License-Expression") or named) or "".join(said("License")).partition("\n")[0]
 
 
 def test_every_licence_lets_us_ship():

@@ -1,0 +1,1 @@
+"""What make runs beside the installed tools: set up, lock, audit, generate pages. Nothing here ships."""
