@@ -136,6 +136,13 @@ class IdentityRefusedError(EmbeddedError):
     """This system does not let us run a server as the identity asked for."""
 
 
+def _refused(reason: str) -> IdentityRefusedError:
+    return IdentityRefusedError(
+        f"This system does not let PostgreSQL run as asked: {reason.strip()}",
+        hint="run strait as an unprivileged user, or point it at a PostgreSQL of your own with --database URL",
+    )
+
+
 def _initialize(layout: Layout, binaries: PostgresBinaries, identity: Identity) -> PostgresBinaries:
     binaries = reachable(layout, binaries, identity)
     password = secrets.token_urlsafe(32)
@@ -170,10 +177,7 @@ def _initdb(pgdata: Path, binaries: PostgresBinaries, identity: Identity, passwo
             f"initdb did not finish in {_INITDB_SECONDS:.0f} s", hint="look for a full or failing disk"
         ) from None
     if done.returncode == REFUSED:
-        raise IdentityRefusedError(
-            f"This system does not let PostgreSQL run as asked: {done.stdout.strip()}",
-            hint="run strait as an unprivileged user, or point it at a PostgreSQL of your own with --database URL",
-        )
+        raise _refused(done.stdout)
     if done.returncode != 0:
         raise EmbeddedError(
             f"initdb in {pgdata.parent} failed: {_last_words(done.stdout)}",
@@ -188,8 +192,11 @@ def reachable(layout: Layout, binaries: PostgresBinaries, identity: Identity) ->
     identity.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     layout.folder.mkdir(mode=0o700, exist_ok=True)
     _hand_over(layout.folder, identity)
-    if run([binaries.program("postgres"), "--version"], identity, timeout=30).returncode == 0:
+    tried = run([binaries.program("postgres"), "--version"], identity, timeout=30)
+    if tried.returncode == 0:
         return binaries
+    if tried.returncode == REFUSED:
+        raise _refused(tried.stdout)
     if not binaries.trees:
         raise EmbeddedError(
             f"The account {identity.name} cannot execute the PostgreSQL in {binaries.bindir}",
@@ -308,6 +315,9 @@ def reset(data_dir: Path, *, identity: Identity | None = None) -> bool:
             ours.append(layout.folder)
         for path in (*ours, layout.password, layout.log, layout.log.with_suffix(".log.1")):
             _remove(path)
+        if layout.folder != home:
+            with contextlib.suppress(OSError):  # other clusters, or copied binaries, live there
+                layout.folder.parent.rmdir()
     finally:
         lock.release()
     return existed

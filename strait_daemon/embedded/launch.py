@@ -7,7 +7,8 @@ library.
     launch.py PARENT_PID DEATH_SIGNAL IDENTITY PROGRAM [ARGUMENT…]
 
 IDENTITY is `plain`, `namespace:UID:GID` (a user namespace in which we appear as UID) or `uid:UID:GID` (become UID).
-Exit status 97 means that the identity could not be taken on; the reason is one line on stderr.
+Exit status 97 means that the identity could not be taken on, 126 that PROGRAM cannot be executed as it; the reason is
+one line on stderr.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import sys
 
 REFUSED = 97
+NOT_EXECUTABLE = 126
 _CLONE_NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG = 1
 
@@ -38,7 +40,11 @@ def main(argv: list[str]) -> None:
     # After the change of identity: the kernel forgets the death signal when credentials change.
     _die_with(libc, int(parent), int(death_signal))
     os.chdir("/")
-    os.execv(command[0], command)  # noqa: S606  this program exists to become another
+    try:
+        os.execv(command[0], command)  # noqa: S606  this program exists to become another
+    except OSError as error:
+        sys.stderr.write(f"launch: {command[0]}: {error.strerror}\n")
+        sys.exit(NOT_EXECUTABLE)
 
 
 def _enter_namespace(libc: ctypes.CDLL, uid: int, gid: int) -> None:

@@ -54,6 +54,8 @@ class DataLock:
             os.close(descriptor)
             raise
         lock = cls(descriptor)
+        # A forked child would go on holding it after our death, and keep the next start out.
+        os.register_at_fork(after_in_child=lock._forget)
         lock.record(Holder(os.getpid()))
         return lock
 
@@ -62,6 +64,11 @@ class DataLock:
         content = json.dumps(asdict(holder)).encode()
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, content, 0)
+
+    def _forget(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)  # leaves the lock to the parent
+            self._descriptor = -1
 
     def release(self) -> None:
         """Let the next one in; the file stays, because removing it would let two holders lock two files."""

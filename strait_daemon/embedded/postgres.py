@@ -20,7 +20,7 @@ from strait_daemon.embedded.faults import EmbeddedError
 from strait_daemon.embedded.identity import Account, Identity
 from strait_daemon.embedded.launch import REFUSED
 from strait_daemon.embedded.lock import DataLock, Holder, holder
-from strait_daemon.embedded.process import ServerProcess, free_port, wait_until
+from strait_daemon.embedded.process import ServerProcess, free_port, turn_log, wait_until
 
 SETTINGS: Mapping[str, str] = {
     "fsync": "on",
@@ -33,7 +33,6 @@ SETTINGS: Mapping[str, str] = {
 
 _START_SECONDS = 60.0  # recovery after a crash takes its time
 _PORT_TRIES = 5
-_LOG_BYTES_MAX = 10 * 1024 * 1024
 _STOP = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))  # fast, immediate, by force
 
 
@@ -178,7 +177,7 @@ def _launch(
 ) -> tuple[ServerProcess, Holder]:
     """Start on a random port; one that was taken in between is replaced by another."""
     sockets = cluster.make_sockets(layout, identity)
-    _turn_log(layout.log)
+    turn_log(layout.log)
     for tries_left in reversed(range(_PORT_TRIES)):
         port = ports()
         told = layout.log.stat().st_size if layout.log.exists() else 0
@@ -230,12 +229,6 @@ def _ready(layout: Layout, pid: int) -> bool:
     except OSError:
         return False
     return len(lines) > 7 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
-
-
-def _turn_log(log: Path) -> None:
-    """Keep one old log; the file is ours and would grow for ever."""
-    if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
-        log.replace(log.with_suffix(".log.1"))
 
 
 def _words_since(log: Path, offset: int) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from strait_daemon.embedded.identity import ON_LINUX, Identity
 
 LAUNCHER = Path(__file__).with_name("launch.py")
+_LOG_BYTES_MAX = 10 * 1024 * 1024
 POLL = 0.005
 """Seconds between two looks at a file or process that another program changes."""
 
@@ -136,6 +137,12 @@ def _popen(command: list[str], log: Path, stdin: bytes | None) -> subprocess.Pop
         with popen.stdin:
             popen.stdin.write(stdin or b"")
     return popen
+
+
+def turn_log(log: Path) -> None:
+    """Keep one old log; the file would grow for ever."""
+    if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
+        log.replace(log.with_suffix(".log.1"))
 
 
 def free_port() -> int:

@@ -13,7 +13,7 @@ from typing import Self
 from strait_daemon.embedded.binaries import find_valkey
 from strait_daemon.embedded.faults import EmbeddedError
 from strait_daemon.embedded.identity import Plain
-from strait_daemon.embedded.process import ServerProcess, free_port, wait_until
+from strait_daemon.embedded.process import ServerProcess, free_port, turn_log, wait_until
 
 _START_SECONDS = 15.0
 _PORT_TRIES = 5
@@ -38,16 +38,17 @@ class ValkeyServer:
             raise EmbeddedError(
                 f"Cannot use {directory} for Valkey: {error.strerror}", hint="name a directory that you may write to"
             ) from error
+        turn_log(directory / "valkey.log")
         password = secrets.token_urlsafe(32)
         for _ in range(_PORT_TRIES):
             port = ports()
-            log = directory / f"valkey-{port}.log"
-            process = _spawn(binary, directory, log, port, password)
+            process = _spawn(binary, directory, port, password)
             if _answers_while_running(process, port, password):
                 return cls(process, port, password)
             process.end(_STOP)
         raise EmbeddedError(
-            f"Valkey ({binary}) did not start", hint=f"its last log in {directory} says why; or set REDIS_URL"
+            f"Valkey ({binary}) did not start",
+            hint=f"{directory / 'valkey.log'} says why; or set REDIS_URL to a server of your own",
         )
 
     @property
@@ -81,15 +82,18 @@ class ValkeyServer:
         return f"<ValkeyServer pid={self.pid} port={self.port}>"  # never the password
 
 
-def _spawn(binary: Path, directory: Path, log: Path, port: int, password: str) -> ServerProcess:
-    log.unlink(missing_ok=True)
+def _spawn(binary: Path, directory: Path, port: int, password: str) -> ServerProcess:
     # By standard input: the password must not show in the process list, nor lie in a file.
     configuration = (
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\nprotected-mode yes\ndaemonize no\n"
         f'dir "{directory.absolute()}"\nsave ""\nappendonly no\nmaxmemory 256mb\nmaxmemory-policy noeviction\n'
     )
     return ServerProcess.spawn(
-        [str(binary), "-"], identity=Plain(), death_signal=signal.SIGKILL, log=log, stdin=configuration.encode()
+        [str(binary), "-"],
+        identity=Plain(),
+        death_signal=signal.SIGKILL,
+        log=directory / "valkey.log",
+        stdin=configuration.encode(),
     )
 
 

@@ -7,15 +7,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from strait_daemon.embedded import Account, EmbeddedError, Namespace, Plain, PostgresServer, find_postgres, reset
-from strait_daemon.embedded.identity import account, fallback, namespace, preferred
-from strait_daemon.embedded.process import launch_command
-from tests.support.owner import owning
+from strait_daemon.embedded.identity import ROOT_FOLDER, account, fallback, namespace, preferred
+from strait_daemon.embedded.process import alive, launch_command, wait_until
+from tests.support.owner import ROOT, owning
 from tests.support.postgres import binaries_source
 
 
@@ -74,6 +75,57 @@ def test_root_becomes_another_account(place, binaries):
     assert (place / "pg" / "password").stat().st_uid == 0
     assert reset(place / "pg", identity=identity) is True
     assert not folder.exists()
+
+
+@pytest.fixture
+def root_folder() -> Iterator[Path]:
+    """The real folder for other accounts; it goes with the test unless it was there before."""
+    existed = ROOT_FOLDER.exists()
+    yield ROOT_FOLDER
+    if not existed:
+        shutil.rmtree(ROOT_FOLDER, ignore_errors=True)
+
+
+def test_where_namespaces_are_forbidden(place, binaries, root_folder):
+    """As in a container: root falls back to the account, stays with it, takes the server along when killed."""
+    forbidden = [sys.executable, str(ROOT / "tests" / "support" / "without_namespaces.py")]
+    with owning(place / "pg", before=forbidden) as owner:
+        with psycopg.connect(owner.said["dsn"]) as conn:
+            conn.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        owner.kill()
+        assert wait_until(lambda: not alive(owner.said["pid"]), 10)
+    with PostgresServer.start(place / "pg", binaries=binaries) as server:  # namespaces allowed again
+        with psycopg.connect(server.dsn) as conn:
+            assert conn.execute("SELECT answer FROM kept").fetchone() == (42,)
+        assert server.notice == owner.said["notice"]
+        if os.geteuid() == 0:
+            assert server.notice is not None
+            assert str(root_folder) in server.notice
+            assert f"Uid:\t{account().uid}\t" in Path(f"/proc/{server.pid}/status").read_text()
+    before = set(root_folder.glob("*/data"))
+    assert reset(place / "pg") is True
+    assert len(before - set(root_folder.glob("*/data"))) == (1 if os.geteuid() == 0 else 0)
+
+
+def test_data_made_in_a_namespace_need_one_again(place, binaries):
+    """When the system stops allowing namespaces, existing data are not silently replaced by empty ones elsewhere."""
+    PostgresServer.start(place / "pg", binaries=binaries).stop()
+    program = [sys.executable, "-m", "tests.support.owner", str(place / "pg"), "postgres"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "support" / "without_namespaces.py"), *program],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if os.geteuid() == 0:
+        assert done.returncode != 0
+        assert "IdentityRefusedError" in done.stderr
+        assert "Operation not permitted" in done.stderr
+    else:
+        assert done.returncode == 0
 
 
 def test_binaries_the_account_cannot_reach_are_copied(place):

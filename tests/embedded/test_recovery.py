@@ -50,8 +50,17 @@ def test_a_start_right_after_the_kill(place, binaries):
 def orphan(home: Path, bindir: Path) -> subprocess.Popen[bytes]:
     """A postmaster on the data of `home` that no death of a parent ends."""
     (home / "run").mkdir(mode=0o700, exist_ok=True)
-    words = [sys.executable, "-I", "-S", LAUNCHER, str(os.getpid()), "0", preferred().spell(), bindir / "postgres"]
-    options = ["-D", home / "data", "-c", "listen_addresses=", "-c", f"unix_socket_directories={home / 'run'}"]
+    words = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(LAUNCHER),
+        str(os.getpid()),
+        "0",
+        preferred().spell(),
+        f"{bindir}/postgres",
+    ]
+    options = ["-D", str(home / "data"), "-c", "listen_addresses=", "-c", f"unix_socket_directories={home / 'run'}"]
     process = subprocess.Popen([*words, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     pid_file = home / "data" / "postmaster.pid"
     assert wait_until(lambda: pid_file.exists() and "ready" in pid_file.read_text(), 30)
@@ -134,6 +143,24 @@ def test_killed_while_making_the_cluster(place, binaries):
     with PostgresServer.start(home, binaries=binaries) as server:
         write(server.dsn)
         assert kept(server)
+
+
+def test_a_forked_child_does_not_hold_the_directory(place, binaries):
+    """A child forked from the owner may outlive it without keeping the next start out."""
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from strait_daemon.embedded.lock import DataLock\n"
+        "lock = DataLock.acquire(Path(sys.argv[1]))\n"
+        "if os.fork() == 0:\n"
+        "    sys.stdin.read()\n"
+        "    os._exit(0)\n"
+    )
+    home = place / "pg"
+    home.mkdir(mode=0o700)
+    with subprocess.Popen([sys.executable, "-c", code, str(home / "lock")], cwd=ROOT, stdin=subprocess.PIPE) as process:
+        process.wait(10)
+        PostgresServer.start(home, binaries=binaries).stop()
 
 
 def test_a_server_that_ignores_us_is_forced(place):

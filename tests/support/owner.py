@@ -77,7 +77,7 @@ def main() -> None:
     server: PostgresServer | ValkeyServer
     if kind == "postgres":
         server = PostgresServer.start(directory, binaries=find_postgres(binaries_source()))
-        about = {"dsn": server.dsn, "identity_uid": os.geteuid()}
+        about = {"dsn": server.dsn, "identity_uid": os.geteuid(), "notice": server.notice}
     else:
         server = ValkeyServer.start(directory)
         about = {"url": server.url}
