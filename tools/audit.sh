@@ -4,10 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-if [ ! -x .audit-venv/bin/pip-audit ]; then
-    "${PYTHON:-python3}" -m venv .audit-venv
-    .audit-venv/bin/python -m pip install --quiet --require-hashes --requirement requirements/audit.txt
-fi
+sh tools/tool_venv.sh audit
 for file in runtime dev build audit lock; do
     echo "audit: requirements/$file.txt"
     .audit-venv/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \

@@ -5,10 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-if [ ! -x .lock-venv/bin/uv ]; then
-    "${PYTHON:-python3}" -m venv .lock-venv
-    .lock-venv/bin/python -m pip install --quiet --require-hashes --requirement requirements/lock.txt
-fi
+sh tools/tool_venv.sh lock
 
 compile() {
     .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
