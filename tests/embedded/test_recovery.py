@@ -159,8 +159,10 @@ def test_a_forked_child_does_not_hold_the_directory(place, binaries):
     home = place / "pg"
     home.mkdir(mode=0o700)
     with subprocess.Popen([sys.executable, "-c", code, str(home / "lock")], cwd=ROOT, stdin=subprocess.PIPE) as process:
-        process.wait(10)
-        PostgresServer.start(home, binaries=binaries).stop()
+        assert process.wait(10) == 0
+        with PostgresServer.start(home, binaries=binaries) as server:
+            write(server.dsn)
+            assert kept(server)
 
 
 def test_a_server_that_ignores_us_is_forced(place):
