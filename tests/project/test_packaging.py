@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from tests.project.tree import PACKAGES, ROOT, files
+import strait_core
+from tests.project.tree import PACKAGES, ROOT, files, text
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +58,14 @@ def test_wheel_needs_no_library_of_the_machine(wheel: zipfile.ZipFile):
     assert any(line.startswith("tzdata") for line in wanted)
 
 
-def test_the_version_is_written_once():
-    """Nobody else states the version: the program asks its own metadata."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    stated = [
-        str(path)
-        for path in files()
-        if path.suffix == ".py" and path.parts[0] in PACKAGES
-        if re.search(rf"""["']{re.escape(version)}["']""", (ROOT / path).read_text(encoding="utf-8"))
+def test_the_version_is_written_once(wheel: zipfile.ZipFile):
+    """The literal in strait_core is the wheel's version, and nobody states another."""
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    assert f"\nVersion: {strait_core.__version__}\n" in wheel.read(name).decode()
+    stating = [
+        str(path) for path in files() if (found := text(path)) and re.search(r"^__version__ *=", found, re.MULTILINE)
     ]
-    assert stated == []
+    assert stating == ["strait_core/__init__.py"]
 
 
 def test_typed_marker_is_empty():
