@@ -1,0 +1,67 @@
+"""A clone on a machine where nothing is exported: one command sets it up, and a second one has nothing to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from strait_core import __version__
+from tests.project.tree import ROOT
+
+pytestmark = pytest.mark.timeout(600)
+# A setup that only compares its stamp takes milliseconds; one that installs takes most of a minute.
+NOTHING_TO_DO_SECS = 3.0
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is committed, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("fresh") / "strait"
+    safe = ["-c", f"safe.directory={ROOT}", "-c", f"safe.directory={ROOT}/.git"]
+    subprocess.run(["git", *safe, "clone", "--quiet", str(ROOT), str(folder)], check=True, timeout=120)
+    return folder
+
+
+def make(clone: Path, *targets: str) -> subprocess.CompletedProcess[str]:
+    """Run make with an empty home and nothing exported but PATH."""
+    home = clone.parent / "home"
+    home.mkdir(exist_ok=True)
+    return subprocess.run(
+        ["make", *targets],
+        cwd=clone,
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+
+
+def test_one_command_sets_up_and_a_second_has_nothing_to_do(clone: Path):
+    """`make setup` twice: the first one installs the command, the second is silent and instant, git sees nothing."""
+    first = make(clone, "setup")
+    assert first.returncode == 0, first.stderr
+    assert "ready: Python 3." in first.stderr
+
+    began = time.monotonic()
+    second = make(clone, "setup")
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert time.monotonic() - began < NOTHING_TO_DO_SECS
+
+    version = subprocess.run([clone / ".venv/bin/strait", "--version"], check=True, capture_output=True, text=True)
+    assert version.stdout == f"strait {__version__}\n"
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, check=True, capture_output=True, text=True)
+    assert status.stdout == ""
+
+
+def test_bare_make_lists_the_targets(clone: Path):
+    """Who types only `make` is told what there is, and nothing is installed for it."""
+    listed = make(clone)
+    assert listed.returncode == 0, listed.stderr
+    assert "make demo" in listed.stdout
+    assert "make test" in listed.stdout
