@@ -1,0 +1,18 @@
+"""What PostgreSQL may refuse, under the names that the rest of Strait knows: psycopg itself stays inside the store."""
+
+from __future__ import annotations
+
+from psycopg import Error as Refused
+from psycopg import OperationalError as Broken
+from psycopg import Rollback
+from psycopg.errors import CheckViolation, DeadlockDetected, SerializationFailure, UniqueViolation
+
+# Refused: anything the database says no to. Broken, one kind of it: the connection is gone, or the server cannot now.
+# Clash: two transactions in each other's way; the same statement may simply be sent again.
+Clash = (DeadlockDetected, SerializationFailure)
+# Taken: a name that must be unique is in use.
+Taken = UniqueViolation
+# MissingPartition: a row for a week that has no partition yet.
+MissingPartition = CheckViolation
+
+__all__ = ["Broken", "Clash", "MissingPartition", "Refused", "Rollback", "Taken"]

@@ -1,0 +1,64 @@
+"""`python -m strait_daemon VERB`: what the command line hands over to. Secrets come by the environment only."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from strait_core.errors import ConfigError, StraitError, UnavailableError
+
+EXIT_CONFIG = 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except (ConfigError, UnavailableError) as error:
+        _say(error)
+        return EXIT_CONFIG
+    except StraitError as error:
+        _say(error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="strait")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    serve = verbs.add_parser("serve")
+    serve.add_argument("--mode", choices=["all", "api", "worker"])
+    serve.add_argument("--host")
+    serve.add_argument("--port", type=int)
+    migrate = verbs.add_parser("migrate")
+    migrate.add_argument("action", choices=["status", "up"])
+    migrate.add_argument("-o", "--output", default="table")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    match arguments.verb:
+        case "serve":
+            from strait_daemon.serve import serve  # noqa: PLC0415 - each verb loads what it needs
+
+            given = {"mode": arguments.mode, "host": arguments.host, "port": arguments.port}
+            return serve({name: value for name, value in given.items() if value is not None})
+        case _:
+            from strait_daemon.migrations import migrate  # noqa: PLC0415
+
+            return asyncio.run(migrate(arguments.action, arguments.output))
+
+
+def _say(error: StraitError) -> None:
+    lines = [f"error: {error.message}"]
+    if error.hint:
+        lines.append(f"  fix: {error.hint}")
+    print("\n".join(lines), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""What a daemon says of its configuration when it starts, with secrets masked."""
+
+from __future__ import annotations
+
+import strait_core
+from strait_daemon.settings import Mode, Settings
+from strait_daemon.telemetry import masked
+
+
+def banner(settings: Settings) -> str:
+    """A few aligned lines: where it listens, what it uses, how much it works at once."""
+    direct = settings.database_direct_url
+    redis = settings.redis_url
+    rows = [
+        ("mode", settings.mode.value),
+        ("listening", f"http://{settings.host}:{settings.port}"),
+        ("database", masked(settings.database_url.get_secret_value())),
+        ("direct", masked(direct.get_secret_value()) if direct else None),
+        ("live events", masked(redis.get_secret_value()) if redis else "PostgreSQL LISTEN/NOTIFY"),
+        ("worker slots", None if settings.mode is Mode.API else str(settings.worker_pool_size)),
+        ("heartbeat", f"every {settings.heartbeat_interval:g} s, stale after {settings.stale_threshold:g} s"),
+        ("retention", f"{_days(settings.retention_short_days)} / {_days(settings.retention_long_days)}"),
+        ("secrets", "INTERNAL_SECRET ****  JWT_SIGNING_KEY ****"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name:<{width}}  {value}" for name, value in rows if value is not None]
+    return "\n".join([f"Strait {strait_core.__version__}", *lines])
+
+
+def _days(days: int) -> str:
+    return f"{days} days" if days else "for ever"

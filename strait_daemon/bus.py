@@ -1,0 +1,225 @@
+"""Live signals between processes: "runs are ready", "these runs moved", "these were taken away".
+
+Every signal is level-triggered: it means "look again", never "this is so". One that is lost costs the time until the
+next poll, nothing more. What happens in this process is signalled at once; other processes hear of it through a
+transport (PostgreSQL's NOTIFY, or Redis), in messages that gather while the previous one is under way. Nothing is
+sent while no other process is there to hear it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, Protocol
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+
+# A process says that it is there every so often, and is forgotten after three silences.
+HELLO_SECS: Final = 5.0
+FORGET_SECS: Final = 16.0
+# A message must fit into a NOTIFY (8,000 bytes); an id takes 25 of them, and there are two lists.
+IDS_PER_MESSAGE: Final = 140
+SEND_SECS: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Message(msgspec.Struct, omit_defaults=True):
+    """What travels; ids are the 16 bytes of a UUID in URL-safe base 64."""
+
+    sender: str
+    hello: bool = False
+    watching: bool = False
+    wake: bool = False
+    changed: list[str] = []
+    taken: list[str] = []
+
+
+class Transport(Protocol):
+    """Carries text from each process to all; may lose any of it."""
+
+    async def send(self, text: str) -> None:
+        """Send one message; raises when it cannot."""
+        ...
+
+    def listen(self) -> AsyncIterator[str | None]:
+        """Messages as they come; None whenever some may have been missed. Reconnects by itself, never ends."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        ...
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Message).decode
+
+
+class Bus:
+    """One process's end of the live signals."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._id = uuid4().hex[:12]
+        self._watchers: dict[UUID, set[asyncio.Event]] = {}
+        self._on_wake: list[Callable[[], None]] = []
+        self._on_taken: list[Callable[[list[UUID]], None]] = []
+        self._peers: dict[str, tuple[float, bool]] = {}
+        self._outbox = Message(self._id)
+        self._kick = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def on_wake(self, callback: Callable[[], None]) -> None:
+        """Call back whenever runs may have become ready, in any process."""
+        self._on_wake.append(callback)
+
+    def on_taken(self, callback: Callable[[list[UUID]], None]) -> None:
+        """Call back with runs whose live attempt was ended from outside, in any process."""
+        self._on_taken.append(callback)
+
+    def wake(self) -> None:
+        """Runs became ready."""
+        for callback in self._on_wake:
+            callback()
+        if self._peers:
+            self._outbox.wake = True
+            self._kick.set()
+
+    def runs_changed(self, ids: Iterable[UUID]) -> None:
+        """These runs moved."""
+        listed = list(ids)
+        self._signal(listed)
+        if any(watching for _, watching in self._peers.values()):
+            self._outbox.changed.extend(map(_short, listed))
+            self._kick.set()
+
+    def runs_taken(self, ids: Iterable[UUID]) -> None:
+        """The live attempts of these runs were ended from outside: their workers close the requests."""
+        listed = list(ids)
+        for callback in self._on_taken:
+            callback(listed)
+        if self._peers:
+            self._outbox.taken.extend(map(_short, listed))
+            self._kick.set()
+
+    @contextmanager
+    def watch(self, run_id: UUID) -> Iterator[asyncio.Event]:
+        """An event that is set whenever that run may have moved."""
+        event = asyncio.Event()
+        first = not self._watchers
+        self._watchers.setdefault(run_id, set()).add(event)
+        if first:
+            self._say_hello()
+        try:
+            yield event
+        finally:
+            events = self._watchers[run_id]
+            events.discard(event)
+            if not events:
+                del self._watchers[run_id]
+
+    def start(self) -> None:
+        """Begin to listen and to send."""
+        self._tasks = [
+            asyncio.create_task(part(), name=f"bus-{part.__name__}") for part in (self._listen, self._send, self._greet)
+        ]
+        self._say_hello()
+
+    async def stop(self) -> None:
+        """Stop both, and close the transport."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._transport.close()
+
+    def _signal(self, ids: Iterable[UUID]) -> None:
+        if self._watchers:
+            for run_id in ids:
+                for event in self._watchers.get(run_id, ()):
+                    event.set()
+
+    def _say_hello(self) -> None:
+        self._outbox.hello = True
+        self._kick.set()
+
+    async def _greet(self) -> None:
+        while True:
+            await asyncio.sleep(HELLO_SECS)
+            now = asyncio.get_running_loop().time()
+            self._peers = {peer: seen for peer, seen in self._peers.items() if now - seen[0] < FORGET_SECS}
+            self._say_hello()
+
+    async def _send(self) -> None:
+        while True:
+            await self._kick.wait()
+            self._kick.clear()
+            outbox, self._outbox = self._outbox, Message(self._id)
+            try:
+                async with asyncio.timeout(SEND_SECS):
+                    for message in self._cut(outbox):
+                        await self._transport.send(_encode(message).decode())
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a lost signal costs a poll; this loop must outlive its transport
+                log.debug("signal_lost", error=type(error).__name__)
+
+    def _cut(self, outbox: Message) -> Iterator[Message]:
+        outbox.watching = bool(self._watchers)
+        outbox.hello = outbox.hello or outbox.watching
+        changed, taken = list(dict.fromkeys(outbox.changed)), outbox.taken
+        rounds = max(1, -(-len(changed) // IDS_PER_MESSAGE), -(-len(taken) // IDS_PER_MESSAGE))
+        for at in range(0, rounds * IDS_PER_MESSAGE, IDS_PER_MESSAGE):
+            yield Message(
+                self._id,
+                hello=outbox.hello,
+                watching=outbox.watching,
+                wake=outbox.wake and at == 0,
+                changed=changed[at : at + IDS_PER_MESSAGE],
+                taken=taken[at : at + IDS_PER_MESSAGE],
+            )
+
+    async def _listen(self) -> None:
+        async for text in self._transport.listen():
+            if text is None:
+                self._look_everywhere()
+                continue
+            with suppress(msgspec.DecodeError, ValueError):
+                self._hear(_decode(text))
+
+    def _look_everywhere(self) -> None:
+        """Signals may have been missed: everybody looks again."""
+        for events in self._watchers.values():
+            for event in events:
+                event.set()
+        for callback in self._on_wake:
+            callback()
+        self._say_hello()
+
+    def _hear(self, message: Message) -> None:
+        if message.sender == self._id:
+            return
+        if message.hello:
+            known = message.sender in self._peers
+            self._peers[message.sender] = (asyncio.get_running_loop().time(), message.watching)
+            if not known:
+                self._say_hello()
+        if message.wake:
+            for wake in self._on_wake:
+                wake()
+        self._signal(map(_long, message.changed))
+        if message.taken:
+            ids = list(map(_long, message.taken))
+            for taken in self._on_taken:
+                taken(ids)
+
+
+def _short(run_id: UUID) -> str:
+    return urlsafe_b64encode(run_id.bytes)[:22].decode()
+
+
+def _long(text: str) -> UUID:
+    return UUID(bytes=urlsafe_b64decode(text + "=="))

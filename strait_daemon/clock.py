@@ -1,0 +1,65 @@
+"""The daemon's one clock: the database's time, carried by the local monotonic clock.
+
+Every statement takes its `now` from here, so two daemons whose own clocks differ by an hour agree on what is due. No
+other module may read a wall clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from strait_core.store.pool import Conn
+
+# How often the database's clock is read again; the local clock drifts by microseconds in between.
+REREAD_SECS: Final = 10.0
+
+
+class Clock(Protocol):
+    """Something that tells the time."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, UTC; never earlier than what it said before."""
+        ...
+
+
+async def database_time(conn: Conn) -> datetime:
+    """The clock's own read: the one statement that asks the database for its time."""
+    row = await (await conn.cursor(binary=True).execute("SELECT clock_timestamp()")).fetchone()
+    if row is None:
+        raise RuntimeError("the database did not tell its time")
+    at: datetime = row[0]
+    return at
+
+
+class DatabaseClock:
+    """The database's time between two reads of it; starts from the local wall clock until the first read."""
+
+    def __init__(self, read: Callable[[], Awaitable[datetime]]) -> None:
+        self._read = read
+        self._base = datetime.now(UTC)
+        self._at = time.monotonic()
+        self._last = self._base
+
+    def now(self) -> datetime:
+        """The present instant in the database's time."""
+        now = self._base + timedelta(seconds=time.monotonic() - self._at)
+        self._last = max(self._last, now)
+        return self._last
+
+    async def reread(self) -> timedelta:
+        """Read the database's clock; by how much the local reckoning was off (positive: it was behind)."""
+        before = time.monotonic()
+        read = await self._read()
+        after = time.monotonic()
+        # The server answered somewhere between the two; the middle is off by half a round trip at the most.
+        middle = (before + after) / 2
+        off = read - (self._base + timedelta(seconds=middle - self._at))
+        self._base, self._at = read, middle
+        return off
+
+    def first(self, read: datetime) -> None:
+        """Take the database's time as the start of all reckoning, so that a wall clock ahead of it leaves no trace."""
+        self._base, self._at, self._last = read, time.monotonic(), read

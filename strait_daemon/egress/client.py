@@ -1,0 +1,171 @@
+"""One POST to an endpoint: bounded in size and time, without redirects, proxies or cookies, with its timings.
+
+Knows nothing of runs. What came back, or what went wrong, is data: an `Answer` or an `EgressError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from aiohttp.resolver import ThreadedResolver
+
+if TYPE_CHECKING:
+    from aiohttp.client import ClientTimeout
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+# More than this of a response body is cut off, after decompression.
+MAX_RESPONSE_BYTES: Final = 1024 * 1024
+# An idle connection is kept for less time than common servers keep theirs, so that it is rarely closed under a request.
+KEEP_ALIVE_SECS: Final = 15.0
+_CHUNK: Final = 64 * 1024
+_NO_LIMIT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+@dataclass(slots=True)
+class Timing:
+    """Marks on the monotonic clock, in seconds; None = it never came to that."""
+
+    began: float
+    connected: float | None = None
+    answered: float | None = None
+    ended: float | None = None
+
+    @staticmethod
+    def _between(start: float | None, end: float | None) -> float | None:
+        return None if start is None or end is None else round((end - start) * 1000, 3)
+
+    @property
+    def connect_ms(self) -> float | None:
+        """Until a connection was ready: nearly nothing when one was reused."""
+        return self._between(self.began, self.connected)
+
+    @property
+    def ttfb_ms(self) -> float | None:
+        """From there to the response's head."""
+        return self._between(self.connected, self.answered)
+
+    @property
+    def transfer_ms(self) -> float | None:
+        """From there to the end of its body."""
+        return self._between(self.answered, self.ended)
+
+    @property
+    def total_ms(self) -> float | None:
+        """All of it."""
+        return self._between(self.began, self.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an endpoint answered; the body is cut at the bound."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    truncated: bool
+
+
+class EgressError(Exception):
+    """The request got no answer; `kind` is dns, tls, connection or protocol."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+_timing: ContextVar[Timing | None] = ContextVar("timing", default=None)
+
+
+class _TimedConnector(aiohttp.TCPConnector):
+    """Marks when a request has its connection."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        timing = _timing.get()
+        if timing is not None:
+            timing.connected = monotonic()
+        return connection
+
+
+class EgressClient:
+    """The daemon's HTTP client; one per process, opened inside its event loop."""
+
+    def __init__(self) -> None:
+        connector = _TimedConnector(
+            limit=0,
+            limit_per_host=0,
+            keepalive_timeout=KEEP_ALIVE_SECS,
+            resolver=ThreadedResolver(),
+            ttl_dns_cache=5,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            timeout=_NO_LIMIT,
+            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
+            max_line_size=16_384,
+            max_field_size=16_384,
+        )
+
+    async def post(self, url: Any, headers: Mapping[str, str], body: bytes, timing: Timing) -> Answer:
+        """Send one POST; the caller bounds the time. Raises EgressError; cancelling closes the connection."""
+        _timing.set(timing)
+        try:
+            async with self._session.request(
+                "POST", url, headers=headers, data=body, allow_redirects=False
+            ) as response:
+                timing.answered = monotonic()
+                content, truncated = await _read(response.content)
+                if truncated:
+                    response.close()
+                timing.ended = monotonic()
+                return Answer(response.status, response.headers, content, truncated)
+        except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
+            timing.ended = monotonic()
+            raise _explained(error) from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+
+async def _read(stream: aiohttp.StreamReader) -> tuple[bytes, bool]:
+    """The body up to the bound, and whether there was more."""
+    first = await stream.readany()
+    if stream.at_eof():
+        return first[:MAX_RESPONSE_BYTES], len(first) > MAX_RESPONSE_BYTES
+    parts, size = [first], len(first)
+    while size <= MAX_RESPONSE_BYTES and (part := await stream.read(_CHUNK)):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)[:MAX_RESPONSE_BYTES], size > MAX_RESPONSE_BYTES
+
+
+def _explained(error: Exception) -> EgressError:  # noqa: PLR0911 - one line for each kind
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return EgressError("dns", f"cannot resolve {error.host}")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return EgressError("tls", f"TLS failed: {error}")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return EgressError("connection", f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror}")
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return EgressError("connection", "the endpoint closed the connection without an answer")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return EgressError("protocol", f"the answer broke off: {error}")
+    if isinstance(error, aiohttp.ClientOSError | OSError):
+        return EgressError("connection", f"the connection was lost: {getattr(error, 'strerror', None) or error}")
+    return EgressError("protocol", f"not an HTTP answer: {type(error).__name__}: {error}")

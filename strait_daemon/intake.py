@@ -1,0 +1,108 @@
+"""New runs on their way in: concurrent triggers share one INSERT, and each is answered after its own commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from strait_core.errors import UnavailableError
+from strait_core.run import Status
+from strait_core.store import queue
+from strait_core.store.faults import Broken, Clash, Refused, Rollback
+from strait_core.trigger import NewRun
+from strait_daemon.clock import Clock
+from strait_daemon.gather import MOST_ITEMS, Gatherer
+from strait_daemon.line import Line
+
+# An insert that takes longer than this has met a database in trouble; the caller is told to come back.
+INSERT_SECS: Final = 15.0
+
+
+class Intake:
+    """Stores new runs; True means committed, False means that the job has changed, so look at it again."""
+
+    def __init__(self, line: Line, bulk_line: Line, clock: Clock, wake: Callable[[Sequence[NewRun]], None]) -> None:
+        self._line = line
+        self._bulk_line = bulk_line
+        self._bulk_turn = asyncio.Lock()
+        self._clock = clock
+        self._wake = wake
+        self._gatherer: Gatherer[NewRun, bool] = Gatherer(self._insert, _weight)
+
+    async def add(self, run: NewRun) -> bool:
+        """Store one run, together with whatever else arrives meanwhile."""
+        return await self._gatherer.add(run)
+
+    async def add_all(self, runs: Sequence[NewRun]) -> bool:
+        """Store all of these runs or none."""
+        async with self._bulk_turn:
+            try:
+                async with asyncio.timeout(INSERT_SECS):
+                    stored = await self._insert_all(runs)
+            except (Broken, TimeoutError) as error:
+                await self._bulk_line.drop()
+                raise _unavailable(error) from error
+        if stored:
+            self._wake(runs)
+        return stored
+
+    async def _insert_all(self, runs: Sequence[NewRun]) -> bool:
+        conn = await self._bulk_line.conn()
+        stored = 0
+        async with conn.transaction() as transaction:
+            for at in range(0, len(runs), MOST_ITEMS):
+                stored += len(await queue.insert_runs(conn, runs[at : at + MOST_ITEMS], self._clock.now()))
+            if stored < len(runs):
+                raise Rollback(transaction)
+        return stored == len(runs)
+
+    async def _insert(self, runs: list[NewRun]) -> list[bool | Exception]:
+        try:
+            async with asyncio.timeout(INSERT_SECS):
+                stored = await self._insert_once(runs)
+        except (Broken, TimeoutError) as error:
+            await self._line.drop()
+            raise _unavailable(error) from error
+        except Refused as error:
+            if len(runs) == 1:
+                return [error]
+            # What the database refuses is split until the row is alone.
+            middle = len(runs) // 2
+            return await self._insert(runs[:middle]) + await self._insert(runs[middle:])
+        answers: list[bool | Exception] = [run.id in stored for run in runs]
+        if stored:
+            self._wake(runs)
+        return answers
+
+    async def _insert_once(self, runs: list[NewRun]) -> set[object]:
+        conn = await self._line.conn()
+        try:
+            return set(await queue.insert_runs(conn, runs, self._clock.now()))
+        except Clash:
+            return set(await queue.insert_runs(conn, runs, self._clock.now()))
+
+    async def close(self) -> None:
+        """Answer what is waiting, then close the connections."""
+        await self._gatherer.settle()
+        await self._line.drop()
+        await self._bulk_line.drop()
+
+
+def _weight(run: NewRun) -> int:
+    return len(run.payload) + 512
+
+
+def any_ready(runs: Sequence[NewRun]) -> bool:
+    """Whether any of these runs may start at once."""
+    return any(run.status is Status.QUEUED for run in runs)
+
+
+def _unavailable(error: Exception) -> UnavailableError:
+    if isinstance(error, UnavailableError):
+        return error
+    return UnavailableError(
+        "the database did not take the run; it may or may not have been stored",
+        hint="look for it in the list of runs, or try again in a moment",
+        retry_after=1,
+    )

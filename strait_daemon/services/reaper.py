@@ -1,0 +1,139 @@
+"""Recovers what dead workers held, and ends runs whose time to live is over.
+
+Its writes go through the same fenced writer as the workers': a worker that comes back late, or a second reaper, loses
+or wins each run once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from strait_core.job import JobSpec
+from strait_core.retry import RetryStrategy, boosted, retry_delay
+from strait_core.run import TRANSITIONS, Event, Outcome, OutcomeKind, Status, decide
+from strait_core.store import jobs, runs, workers
+from strait_core.store.history import LONG
+from strait_core.store.pool import Pool
+from strait_core.store.queue import Finish, Release, Retry
+from strait_daemon.clock import Clock
+from strait_daemon.writer import Move, TransitionWriter
+
+BATCH: Final = 500
+WORKERS_PER_TICK: Final = 20
+REASON: Final = "the worker's heartbeat was lost"
+
+log = structlog.get_logger(__name__)
+
+
+class Reaper:
+    """One pass: dead workers, then expired runs; each bounded in rows."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        writer: TransitionWriter,
+        clock: Clock,
+        *,
+        stale_after: timedelta,
+        settle_secs: float,
+        wake: Callable[[], None],
+        changed: Callable[[Sequence[UUID]], None],
+    ) -> None:
+        self._pool = pool
+        self._writer = writer
+        self._clock = clock
+        self._stale_after = stale_after
+        self._settle_secs = settle_secs
+        self._wake = wake
+        self._changed = changed
+        self._connected_since: float | None = None
+
+    async def tick(self) -> None:
+        """Reap once. After an error the database was away: live workers get time to report before the next reap."""
+        try:
+            await self._expire()
+            if self._connected_since is None:
+                self._connected_since = monotonic()
+            elif monotonic() - self._connected_since >= self._settle_secs:
+                await self._reap()
+        except BaseException:
+            self._connected_since = None
+            raise
+
+    async def _expire(self) -> None:
+        now = self._clock.now()
+        async with self._pool.connection() as conn:
+            expired = await runs.expired_ids(conn, BATCH, now)
+            if not expired:
+                return
+            async with conn.transaction():
+                ended = await runs.end_active(
+                    conn,
+                    expired,
+                    event=Event.EXPIRE,
+                    to=Status.EXPIRED,
+                    allowed=(Status.DELAYED, Status.QUEUED),
+                    now=now,
+                    reason="its time to live was over before it started",
+                )
+        if ended:
+            log.info("runs_expired", runs=len(ended))
+            self._changed([run.id for run in ended])
+
+    async def _reap(self) -> None:
+        before = self._clock.now() - self._stale_after
+        async with self._pool.connection() as conn:
+            dead = await workers.stale_workers(conn, before, WORKERS_PER_TICK)
+        for worker in dead:
+            await self._recover(worker, before)
+
+    async def _recover(self, worker: UUID, before: datetime) -> None:
+        async with self._pool.connection() as conn:
+            held = await runs.held_by_worker(conn, worker, BATCH)
+            specs = await jobs.definitions(conn, {(row["job_id"], row["job_version"]) for row in held})
+        now = self._clock.now()
+        moves = [lost_move(row, specs.get((row["job_id"], row["job_version"])), now) for row in held]
+        done = await asyncio.gather(*map(self._writer.write, moves))
+        if len(held) < BATCH:
+            async with self._pool.connection() as conn:
+                await workers.remove_stale_worker(conn, worker, before)
+        log.warning("worker_reaped", worker_id=str(worker), held=len(held), recovered=sum(done))
+        self._wake()
+
+
+def lost_move(row: dict[str, Any], spec: JobSpec | None, now: datetime) -> Move:
+    """What becomes of a live claim whose worker is dead: given back if it had not started, else retried or crashed."""
+    held: dict[str, Any] = {"id": row["id"], "attempt": row["attempt"], "lease": row["lease"]}
+    if row["status"] == Status.DEQUEUED:
+        return Release(**held, reason=REASON)
+    event = decide(
+        Outcome(OutcomeKind.LOST),
+        attempt=row["attempt"],
+        attempt_base=row["attempt_base"],
+        max_attempts=row["max_attempts"],
+    )
+    told: dict[str, Any] = {"finished_at": now, "error_class": "lost", "error": f"lost: {REASON}", "keep": LONG}
+    if event is not Event.RETRY:
+        return Finish(**held, **told, status=TRANSITIONS[Status.EXECUTING, event])
+    failures = row["attempt"] - row["attempt_base"]
+    return Retry(
+        **held,
+        **told,
+        outcome=OutcomeKind.LOST.value,
+        due_at=now + _delay(row["retry_strategy"], spec, failures),
+        priority=boosted(row["priority"], spec.retry_priority_boost if spec else 0),
+    )
+
+
+def _delay(override: str | None, spec: JobSpec | None, failures: int) -> timedelta:
+    strategy = override or (spec.retry_strategy if spec else RetryStrategy.EXPONENTIAL)
+    custom = spec.retry_delays_secs if spec else ()
+    return retry_delay(RetryStrategy(strategy), failures, custom_secs=custom, uniform=random.uniform)

@@ -1,0 +1,42 @@
+"""Queues delayed runs and retries when their time has come; sleeps until the earliest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from strait_core.store import queue
+from strait_core.store.pool import Pool
+from strait_daemon.clock import Clock
+
+BATCH: Final = 1_000
+# The longest sleep: what another process delays meanwhile is seen after this.
+LONGEST_SECS: Final = 1.0
+
+
+class Stager:
+    """Moves what is due into the ready order."""
+
+    def __init__(
+        self, pool: Pool, clock: Clock, wake: Callable[[], None], changed: Callable[[Sequence[UUID]], None]
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._wake = wake
+        self._changed = changed
+
+    async def tick(self) -> float:
+        """Promote one batch; seconds until the next one is due (0 = now)."""
+        async with self._pool.connection() as conn:
+            taken, promoted = await queue.promote_due(conn, BATCH, self._clock.now())
+            upcoming = None if taken == BATCH else await queue.next_due(conn)
+        if promoted:
+            self._changed(promoted)
+            self._wake()
+        if taken == BATCH:
+            return 0.0
+        if upcoming is None:
+            return LONGEST_SECS
+        return min(max((upcoming - self._clock.now()) / timedelta(seconds=1), 0.001), LONGEST_SECS)

@@ -1,0 +1,189 @@
+"""Every setting of the daemon: names, defaults, bounds. Read once, in `wiring.py`; the parts get values.
+
+Names are those of the environment, with or without the prefix STRAIT_. Times are seconds, or `5s`, `1m`, `2h`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from strait_core.errors import ConfigError
+
+MIN_SECRET: Final = 32
+NEW_SECRET: Final = "openssl rand -base64 32"  # noqa: S105 - how to make one
+# What our own docs show where a secret belongs.
+PLACEHOLDERS: Final = frozenset(
+    {
+        "change-me-to-a-long-random-string-32",
+        "replace-this-with-32-or-more-random-characters",
+        "replace-this-too-with-32-or-more-random-characters",
+    }
+)
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_LENGTH: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?\Z")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+class Mode(StrEnum):
+    """Which parts a process runs."""
+
+    ALL = "all"
+    API = "api"
+    WORKER = "worker"
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str) and (match := _LENGTH.match(value.strip())):
+        return float(match[1]) * _UNITS[match[2]]
+    return value
+
+
+def _level(value: Any) -> Any:
+    return {"warn": "warning"}.get(value.lower(), value.lower()) if isinstance(value, str) else value
+
+
+def _named(name: str, **bounds: Any) -> Any:
+    return Field(validation_alias=AliasChoices(f"STRAIT_{name}", name), **bounds)
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
+class Settings(BaseSettings):
+    """The daemon's configuration; lengths in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="", env_file=None, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    database_url: SecretStr = _named("DATABASE_URL")
+    database_direct_url: SecretStr | None = _named("DATABASE_DIRECT_URL", default=None)
+    redis_url: SecretStr | None = _named("REDIS_URL", default=None)
+    internal_secret: SecretStr = _named("INTERNAL_SECRET")
+    jwt_signing_key: SecretStr = _named("JWT_SIGNING_KEY")
+    log_level: Annotated[LogLevel, BeforeValidator(_level)] = _named("LOG_LEVEL", default=LogLevel.INFO)
+    log_format: LogFormat | None = _named("LOG_FORMAT", default=None)
+    host: str = _named("HOST", default="127.0.0.1", min_length=1)
+    port: int = _named("PORT", default=8080, ge=1, le=65_535)
+    mode: Mode = _named("MODE", default=Mode.ALL)
+    worker_pool_size: int = _named("WORKER_POOL_SIZE", default=100, ge=1, le=20_000)
+    heartbeat_interval: Seconds = _named("HEARTBEAT_INTERVAL", default=10.0, ge=0.1, le=600)
+    stale_threshold: Seconds = _named("STALE_THRESHOLD", default=60.0, ge=0.3, le=86_400)
+    reaper_interval: Seconds = _named("REAPER_INTERVAL", default=5.0, ge=0.1, le=3_600)
+    drain_timeout: Seconds = _named("DRAIN_TIMEOUT", default=30.0, ge=0, le=3_600)
+    retention_short_days: int = _named("RETENTION_SHORT_DAYS", default=30, ge=0, le=36_500)
+    retention_long_days: int = _named("RETENTION_LONG_DAYS", default=90, ge=0, le=36_500)
+    metrics_public: bool = _named("METRICS_PUBLIC", default=False)
+
+    @property
+    def direct_url(self) -> str:
+        """Where LISTEN and migrations go: past any pooler."""
+        return (self.database_direct_url or self.database_url).get_secret_value()
+
+    @property
+    def stale_after(self) -> timedelta:
+        """How old a heartbeat may be before its worker is taken for dead."""
+        return timedelta(seconds=self.stale_threshold)
+
+
+def load(overrides: Mapping[str, Any] | None = None) -> tuple[Settings, list[str]]:
+    """The settings of this process and warnings about them; ConfigError lists every fault at once, with its fix."""
+    faults: list[str] = []
+    settings: Settings | None = None
+    try:
+        settings = Settings(**{name.upper(): value for name, value in (overrides or {}).items()})
+    except ValidationError as error:
+        faults += [_explain(e["loc"], e["type"], e["msg"]) for e in error.errors()]
+    warnings: list[str] = []
+    faults += _secret_faults(warnings, overrides or {})
+    if settings is not None:
+        faults += _cross_faults(settings)
+    if faults or settings is None:
+        lines = "\n".join(f"  - {fault}" for fault in faults)
+        raise ConfigError(f"the configuration has {len(faults)} fault(s):\n{lines}")
+    return settings, warnings
+
+
+def database_url() -> str:
+    """Where migrations go, from the environment alone: nothing else has to be set for them."""
+    url = _environment("DATABASE_DIRECT_URL") or _environment("DATABASE_URL")
+    if not url:
+        raise ConfigError(_MISSING["DATABASE_URL"])
+    return url
+
+
+def _explain(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = str(loc[0]).upper().removeprefix("STRAIT_")
+    if kind == "missing":
+        return _MISSING.get(name, f"{name} is not set")
+    return f"{name}: {message[0].lower()}{message[1:]}"
+
+
+_MISSING: Final = {
+    "DATABASE_URL": "DATABASE_URL is not set; set it to postgresql://user:password@host:5432/database,"
+    " or use `strait dev`, which brings its own PostgreSQL",
+    "INTERNAL_SECRET": f"INTERNAL_SECRET is not set; make one with: {NEW_SECRET}",
+    "JWT_SIGNING_KEY": f"JWT_SIGNING_KEY is not set; make one with: {NEW_SECRET}",
+}
+
+
+def _secret_faults(warnings: list[str], overrides: Mapping[str, Any]) -> list[str]:
+    """Short secrets, and the placeholders of our own docs (a warning on loopback, where they do no harm)."""
+    faults = []
+    host = str(overrides.get("host") or _environment("HOST") or "127.0.0.1")
+    for name in ("INTERNAL_SECRET", "JWT_SIGNING_KEY"):
+        value = _environment(name)
+        if not value:
+            continue
+        if len(value) < MIN_SECRET:
+            said = f"{name} has {len(value)} characters and needs at least {MIN_SECRET}"
+            faults.append(f"{said}; make one with: {NEW_SECRET}")
+        elif value in PLACEHOLDERS:
+            said = f"{name} is the placeholder of the documentation; make one with: {NEW_SECRET}"
+            (warnings if host in LOOPBACK else faults).append(said)
+    return faults
+
+
+def _environment(name: str) -> str | None:
+    return os.environ.get(f"STRAIT_{name}") or os.environ.get(name)
+
+
+def _cross_faults(settings: Settings) -> list[str]:
+    faults = []
+    if settings.stale_threshold < 3 * settings.heartbeat_interval:
+        faults.append(
+            f"STALE_THRESHOLD ({settings.stale_threshold:g} s) must be at least three times HEARTBEAT_INTERVAL"
+            f" ({settings.heartbeat_interval:g} s), or healthy workers would be taken for dead"
+        )
+    urls = {"DATABASE_URL": settings.database_url, "DATABASE_DIRECT_URL": settings.database_direct_url}
+    for name, secret in urls.items():
+        if secret is not None and not secret.get_secret_value().startswith(("postgres://", "postgresql://")):
+            faults.append(f"{name} must begin with postgresql:// (postgresql://user:password@host:5432/database)")
+    redis = settings.redis_url
+    if redis is not None and not redis.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        faults.append("REDIS_URL must begin with redis://, rediss:// or unix://")
+    return faults

@@ -1,0 +1,99 @@
+"""The two ways a signal reaches other processes: PostgreSQL's LISTEN/NOTIFY, and Redis publish/subscribe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from strait_core.errors import UnavailableError
+from strait_core.store import signals
+from strait_core.store.faults import Refused
+from strait_daemon.line import Line
+
+CHANNEL: Final = "strait_signals"
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+# Redis is asked for a sign of life this often; PostgreSQL's connection has TCP keep-alives.
+_QUIET_SECS: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class PostgresTransport:
+    """NOTIFY on one connection, LISTEN on another, which must lead to PostgreSQL itself and not to a pooler."""
+
+    def __init__(self, line: Line, direct_line: Line) -> None:
+        self._line = line
+        self._direct = direct_line
+
+    async def send(self, text: str) -> None:
+        """Notify every listener."""
+        try:
+            await signals.notify(await self._line.conn(), CHANNEL, text)
+        except Refused:
+            await self._line.drop()
+            raise
+
+    async def listen(self) -> AsyncIterator[str | None]:
+        """What others notify, without end."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                conn = await self._direct.conn()
+                await signals.listen(conn, CHANNEL)
+                yield None
+                pause = _FIRST_PAUSE
+                async for text in signals.heard(conn):
+                    yield text
+            except (Refused, UnavailableError, OSError) as error:
+                log.warning("signals_interrupted", transport="postgresql", error=type(error).__name__)
+            await self._direct.drop()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self._line.drop()
+        await self._direct.drop()
+
+
+class RedisTransport:
+    """Publish and subscribe on any server that speaks Redis' protocol."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(url, socket_connect_timeout=5, socket_keepalive=True, health_check_interval=10)
+
+    async def send(self, text: str) -> None:
+        """Publish to every subscriber."""
+        await self._redis.publish(CHANNEL, text)
+
+    async def listen(self) -> AsyncIterator[str | None]:
+        """What others publish, without end."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async with self._redis.pubsub() as subscription:
+                    await subscription.subscribe(CHANNEL)
+                    yield None
+                    pause = _FIRST_PAUSE
+                    while True:
+                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=_QUIET_SECS)
+                        if message is not None:
+                            yield message["data"].decode()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("signals_interrupted", transport="redis", error=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def ping(self) -> None:
+        """Raises when the server does not answer."""
+        await self._redis.ping()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose()

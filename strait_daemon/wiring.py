@@ -1,0 +1,252 @@
+"""The composition root: the only place that constructs. Reads top to bottom as the daemon's start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+import strait_core
+from strait_core import ids
+from strait_core.errors import ConfigError, UnavailableError
+from strait_core.store import migrate
+from strait_core.store.pool import Conn, Pool, connect, is_pooled, make_pool
+from strait_core.trigger import NewRun
+from strait_core.wire import ComponentHealth
+from strait_daemon import clock as clocks
+from strait_daemon.bus import Bus
+from strait_daemon.clock import DatabaseClock
+from strait_daemon.egress.client import EgressClient
+from strait_daemon.intake import Intake, any_ready
+from strait_daemon.line import Line
+from strait_daemon.services.accountant import Accountant
+from strait_daemon.services.reaper import Reaper
+from strait_daemon.services.retention import INTERVAL_SECS, Retention
+from strait_daemon.services.service import Service
+from strait_daemon.services.stager import LONGEST_SECS, Stager
+from strait_daemon.settings import Mode, Settings
+from strait_daemon.telemetry import Metrics
+from strait_daemon.tokens import TokenMaker
+from strait_daemon.transports import PostgresTransport, RedisTransport
+from strait_daemon.worker.catalog import Catalog
+from strait_daemon.worker.executor import Executor
+from strait_daemon.worker.worker import Worker, WorkerPolicy
+from strait_daemon.writer import TransitionWriter
+
+# How long a starting daemon tries to reach its database.
+START_SECS: Final = 10.0
+POOL_MOST: Final = 10
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Parts:
+    """A running daemon's parts."""
+
+    settings: Settings
+    pool: Pool
+    clock: DatabaseClock
+    bus: Bus
+    intake: Intake
+    writer: TransitionWriter
+    metrics: Metrics
+    client: EgressClient | None = None
+    worker: Worker | None = None
+    services: list[Service] = field(default_factory=list)
+
+    def new_id(self) -> UUID:
+        """A fresh time-ordered id."""
+        return ids.uuid7(self.clock.now(), random.getrandbits)
+
+    async def ready(self) -> dict[str, ComponentHealth]:
+        """What a readiness probe sees; a backlog never counts against it."""
+        try:
+            async with asyncio.timeout(2), self.pool.connection() as conn:
+                await conn.execute("SELECT 1")
+            database = ComponentHealth(ok=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the database did not answer
+            database = ComponentHealth(ok=False, detail=type(error).__name__)
+        return {"database": database}
+
+
+async def prepare_database(settings: Settings) -> None:
+    """Reach the database within ten seconds and bring its schema up to date."""
+    conn = await _first_connection(settings.direct_url)
+    try:
+        for migration in await migrate.up(conn, await clocks.database_time(conn)):
+            log.info("migration_applied", version=migration.version, name=migration.name)
+    finally:
+        await conn.close()
+
+
+async def _first_connection(url: str) -> Conn:
+    deadline = asyncio.get_running_loop().time() + START_SECS
+    while True:
+        left = deadline - asyncio.get_running_loop().time()
+        try:
+            return await connect(url, timeout=max(left, 1))
+        except UnavailableError as error:
+            if asyncio.get_running_loop().time() + 0.25 >= deadline or _is_final(error):
+                raise ConfigError(error.message, hint=error.hint) from error
+        await asyncio.sleep(0.25)
+
+
+def _is_final(error: UnavailableError) -> bool:
+    """A server that answers, but will never let us in, is not worth ten seconds."""
+    text = error.message
+    return "authentication failed" in text or "does not exist" in text or "no pg_hba.conf entry" in text
+
+
+async def build(settings: Settings) -> Parts:
+    """Construct every part that the mode asks for; nothing runs yet."""
+    url = settings.database_url.get_secret_value()
+    pooled = is_pooled(url, settings.direct_url)
+    pool = make_pool(url, pooled=pooled, most=POOL_MOST)
+    await pool.open(wait=True, timeout=START_SECS)
+    metrics = Metrics()
+
+    async def read_time() -> object:
+        async with pool.connection() as conn:
+            return await clocks.database_time(conn)
+
+    clock = DatabaseClock(read_time)  # type: ignore[arg-type]
+    async with pool.connection() as conn:
+        clock.first(await clocks.database_time(conn))
+    bus = await _bus(settings, url, pooled=pooled)
+
+    def stored(new: Sequence[NewRun]) -> None:
+        metrics.triggered.inc(len(new))
+        if any_ready(new):
+            bus.wake()
+
+    intake = Intake(Line(url, pooled=pooled), Line(url, pooled=pooled), clock, stored)
+    writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed)
+    parts = Parts(settings, pool, clock, bus, intake, writer, metrics)
+    if settings.mode is not Mode.API:
+        _add_worker(parts, Line(url, pooled=pooled))
+    _add_services(parts)
+    return parts
+
+
+async def _bus(settings: Settings, url: str, *, pooled: bool) -> Bus:
+    if settings.redis_url is None:
+        return Bus(PostgresTransport(Line(url, pooled=pooled), Line(settings.direct_url, pooled=False)))
+    transport = RedisTransport(settings.redis_url.get_secret_value())
+    try:
+        async with asyncio.timeout(3):
+            await transport.ping()
+    except Exception as error:  # noqa: BLE001 - Redis carries only speed; the daemon runs without it
+        log.warning("redis_unreachable", url=settings.redis_url.get_secret_value(), error=type(error).__name__)
+    return Bus(transport)
+
+
+def _add_worker(parts: Parts, line: Line) -> None:
+    settings = parts.settings
+    parts.client = EgressClient()
+    executor = Executor(
+        parts.writer,
+        parts.client,
+        TokenMaker(settings.jwt_signing_key.get_secret_value()),
+        parts.clock,
+        parts.metrics,
+    )
+    policy = WorkerPolicy(
+        mode=settings.mode.value,
+        version=strait_core.__version__,
+        slots=settings.worker_pool_size,
+        heartbeat_secs=settings.heartbeat_interval,
+        stale_secs=settings.stale_threshold,
+    )
+    worker = Worker(
+        policy,
+        line=line,
+        pool=parts.pool,
+        writer=parts.writer,
+        executor=executor,
+        catalog=Catalog(f"strait/{strait_core.__version__}"),
+        clock=parts.clock,
+        metrics=parts.metrics,
+    )
+    parts.worker = worker
+    parts.bus.on_wake(worker.wake)
+    parts.bus.on_taken(worker.taken)
+    parts.services += [
+        _service(parts, "heartbeat", worker.beat, settings.heartbeat_interval),
+        _service(parts, "heart-watch", worker.watch_heart, min(1.0, settings.heartbeat_interval)),
+    ]
+
+
+def _add_services(parts: Parts) -> None:
+    settings = parts.settings
+
+    async def reread() -> None:
+        off = await parts.clock.reread()
+        if abs(off.total_seconds()) > 1:
+            log.warning("clock_corrected", by_secs=round(off.total_seconds(), 3))
+
+    parts.services.append(_service(parts, "clock", reread, clocks.REREAD_SECS))
+    if settings.mode is Mode.API:
+        return
+    stager = Stager(parts.pool, parts.clock, parts.bus.wake, parts.bus.runs_changed)
+    reaper = Reaper(
+        parts.pool,
+        parts.writer,
+        parts.clock,
+        stale_after=settings.stale_after,
+        settle_secs=2 * settings.heartbeat_interval,
+        wake=parts.bus.wake,
+        changed=parts.bus.runs_changed,
+    )
+    retention = Retention(
+        parts.pool, parts.clock, short_days=settings.retention_short_days, long_days=settings.retention_long_days
+    )
+    accountant = Accountant(parts.pool, parts.clock, parts.metrics)
+    parts.services += [
+        _service(parts, "stager", stager.tick, LONGEST_SECS),
+        _service(parts, "reaper", reaper.tick, settings.reaper_interval),
+        _service(parts, "retention", retention.tick, INTERVAL_SECS),
+        _service(parts, "accountant", accountant.tick, 1.0),
+    ]
+
+
+def _service(parts: Parts, name: str, tick: object, interval: float) -> Service:
+    def failed(service: str) -> None:
+        parts.metrics.service_errors.labels(service).inc()
+
+    return Service(name, tick, interval, failed=failed)  # type: ignore[arg-type]
+
+
+def start(parts: Parts) -> None:
+    """Set everything going."""
+    parts.bus.start()
+    for service in parts.services:
+        service.start()
+    if parts.worker is not None:
+        parts.worker.start()
+
+
+async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
+    """Drain, write what is left, and let go of every connection; `at_once` cuts the drain short."""
+    keep = {"heartbeat", "heart-watch", "clock"}
+    await asyncio.gather(*(s.stop() for s in parts.services if s.name not in keep))
+    if parts.worker is not None:
+        await parts.worker.drain(parts.settings.drain_timeout, at_once)
+    await asyncio.gather(*(s.stop() for s in parts.services if s.name in keep))
+    with suppress(TimeoutError, Exception):
+        async with asyncio.timeout(5):
+            await parts.writer.settle()
+            await parts.intake.close()
+            if parts.worker is not None:
+                await parts.worker.leave()
+    await parts.writer.close()
+    if parts.client is not None:
+        await parts.client.close()
+    await parts.bus.stop()
+    await parts.pool.close(timeout=5)

@@ -1,0 +1,61 @@
+"""What dispatch needs to know of a job version, prepared once and kept: versions never change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from yarl import URL
+
+from strait_core import ids
+from strait_core.job import JobSpec
+from strait_core.store import jobs
+from strait_core.store.pool import Conn
+
+# More than any fleet has in use at once; the oldest half leaves when it is full.
+MOST_VERSIONS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One job version, ready to be called."""
+
+    spec: JobSpec
+    url: URL
+    headers: Mapping[str, str]
+    never_retry: frozenset[int]
+
+
+class Catalog:
+    """Targets by (job, version)."""
+
+    def __init__(self, agent: str) -> None:
+        self._agent = agent
+        self._targets: dict[tuple[UUID, int], Target] = {}
+
+    def get(self, job_id: UUID, version: int) -> Target | None:
+        """The target, when it is known; `learn` makes it known."""
+        return self._targets.get((job_id, version))
+
+    async def learn(self, conn: Conn, wanted: Collection[tuple[UUID, int]]) -> None:
+        """Load what is not known yet."""
+        missing = {pair for pair in wanted if pair not in self._targets}
+        if not missing:
+            return
+        if len(self._targets) + len(missing) > MOST_VERSIONS:
+            for pair in list(self._targets)[: MOST_VERSIONS // 2]:
+                del self._targets[pair]
+        for (job_id, version), spec in (await jobs.definitions(conn, missing)).items():
+            self._targets[job_id, version] = self._prepare(job_id, spec)
+
+    def _prepare(self, job_id: UUID, spec: JobSpec) -> Target:
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": self._agent,
+            "Accept": "application/json, */*;q=0.5",
+            **spec.headers,
+            "X-Job-ID": ids.spell(ids.Prefix.JOB, job_id),
+        }
+        return Target(spec, URL(spec.endpoint_url), headers, frozenset(spec.non_retryable_statuses))

@@ -1,0 +1,131 @@
+"""From an endpoint's answer to an outcome and a result: pure, and never at a loss.
+
+Any bytes an endpoint can send end in a result or an error that PostgreSQL stores and a terminal can show.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from strait_core.retry import parse_retry_after
+from strait_core.run import Outcome, OutcomeKind
+from strait_daemon.egress.client import Answer, EgressError
+
+MAX_ERROR: Final = 1_000
+MAX_DEPTH: Final = 128
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SUCCESS: Final = Outcome(OutcomeKind.SUCCESS)
+_NULL: Final = "null"
+_json: Final = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended: the outcome, what is stored of it, and how long the endpoint asked to be left alone."""
+
+    outcome: Outcome
+    result: str | None = None
+    truncated: bool = False
+    http_status: int | None = None
+    error_class: str | None = None
+    error: str | None = None
+    retry_after: timedelta | None = None
+
+
+def of_answer(answer: Answer, never_retry: frozenset[int], now: datetime) -> Ending:
+    """The ending that an HTTP answer means."""
+    status = answer.status
+    if 200 <= status < 300:
+        result, truncated = _result(answer)
+        return Ending(_SUCCESS, result=result, truncated=truncated, http_status=status)
+    told_not_to = answer.headers.get("X-Strait-Retry", "").strip().lower() == "no"
+    return Ending(
+        Outcome(OutcomeKind.ERROR, final=told_not_to or status in never_retry),
+        http_status=status,
+        error_class=_class_of(status),
+        error=clean(f"HTTP {status}: {answer.body[:MAX_ERROR].decode('utf-8', 'replace').strip() or 'no body'}"),
+        retry_after=parse_retry_after(answer.headers.get("Retry-After"), now),
+    )
+
+
+def of_error(error: EgressError) -> Ending:
+    """The ending of an attempt that got no answer."""
+    return Ending(Outcome(OutcomeKind.ERROR), error_class=error.kind, error=clean(f"{error.kind} error: {error}"))
+
+
+def of_timeout(timeout_secs: int) -> Ending:
+    """The ending of an attempt whose time ran out."""
+    return Ending(
+        Outcome(OutcomeKind.TIMEOUT), error_class="timeout", error=f"timeout: no answer within {timeout_secs} s"
+    )
+
+
+def of_loss(reason: str) -> Ending:
+    """The ending of an attempt whose worker was cut off, so that nobody knows what its endpoint did."""
+    return Ending(Outcome(OutcomeKind.LOST), error_class="lost", error=f"lost: {reason}")
+
+
+def of_fault(error: Exception) -> Ending:
+    """The ending of an attempt that failed through our own fault."""
+    return Ending(
+        Outcome(OutcomeKind.FAULT), error_class="system", error=clean(f"system: {type(error).__name__}: {error}")
+    )
+
+
+def clean(text: str) -> str:
+    """One line of at most 1,000 characters, without control characters."""
+    return _CONTROL.sub(" ", text)[:MAX_ERROR]
+
+
+def _class_of(status: int) -> str:
+    if status == 429:
+        return "rate_limited"
+    if status in {401, 403}:
+        return "auth"
+    if status >= 500:
+        return "server"
+    return "client" if status >= 400 else "redirect"
+
+
+def _result(answer: Answer) -> tuple[str, bool]:
+    """A response body as JSON text: JSON as it is, nothing as null, else wrapped as text or base 64."""
+    body = answer.body
+    if not body:
+        return _NULL, answer.truncated
+    try:
+        # A body cut at its bound may end inside a character.
+        text = body.decode("utf-8", "strict" if not answer.truncated else "ignore")
+    except UnicodeDecodeError:
+        return msgspec.json.encode({"base64": b64encode(body).decode()}).decode(), False
+    if not answer.truncated and is_sound_json(body):
+        return text, False
+    return msgspec.json.encode({"text": text}).decode(), answer.truncated
+
+
+def is_sound_json(body: bytes) -> bool:
+    """Whether the bytes are one JSON value, nested at most 128 deep."""
+    try:
+        _json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return True
+    return _depth(_STRING.sub(b"", body)) <= MAX_DEPTH
+
+
+def _depth(skeleton: bytes) -> int:
+    depth = deepest = 0
+    for byte in skeleton:
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest

@@ -1,0 +1,137 @@
+"""The one writer of transitions: starts, finishes, retries and releases gather into fenced batches.
+
+A move is never dropped: while the database is away its batch waits and is sent again, and the fence (status, attempt,
+lease) makes the second sending harmless. Only the database's own verdict answers a waiter: True = the move happened,
+False = the run had been taken away (cancelled, reaped) and nothing changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import structlog
+
+from strait_core.errors import UnavailableError
+from strait_core.store import history, queue, runs
+from strait_core.store.faults import Broken, Clash, MissingPartition, Refused
+from strait_core.store.pool import Conn
+from strait_core.store.queue import Finish, Release, Retry, Start
+from strait_daemon.clock import Clock
+from strait_daemon.gather import Gatherer
+from strait_daemon.line import Line
+
+Move: TypeAlias = Start | Finish | Retry | Release
+
+# A statement of at most 500 rows that takes longer than this has met a database in trouble.
+FLUSH_SECS: Final = 30.0
+_BACKOFF_SECS: Final = (0.02, 0.1, 0.3, 1.0)
+
+log = structlog.get_logger(__name__)
+
+
+class TransitionWriter:
+    """Writes moves of live attempts in batches; `changed` hears the ids of the runs that moved, after the commit."""
+
+    def __init__(self, line: Line, clock: Clock, changed: Callable[[Sequence[UUID]], None]) -> None:
+        self._line = line
+        self._clock = clock
+        self._changed = changed
+        self._gatherer: Gatherer[Move, bool] = Gatherer(self._flush, _weight)
+        self._refused: dict[UUID, Refused] = {}
+
+    def write(self, move: Move) -> asyncio.Future[bool]:
+        """Put a move into the next batch; True once it has committed, False when the run was no longer held.
+
+        Raises what the database said of a move that it refuses for its data.
+        """
+        return self._gatherer.add(move)
+
+    async def settle(self) -> None:
+        """Wait until everything that was given has been written."""
+        await self._gatherer.settle()
+
+    async def close(self) -> None:
+        """Give up what has not been written, and the connection."""
+        await self._gatherer.abandon()
+        await self._line.drop()
+
+    async def _flush(self, moves: list[Move]) -> list[bool | Exception]:
+        held = await self._until_answered(moves)
+        moved = [move.id for move in moves if move.id in held]
+        if moved:
+            self._changed(moved)
+        refused, self._refused = self._refused, {}
+        return [refused.get(move.id) or move.id in held for move in moves]
+
+    async def _until_answered(self, moves: Sequence[Move]) -> set[UUID]:
+        """Send a batch until the database has answered for each move; the ids that were held."""
+        tries = 0
+        while True:
+            try:
+                async with asyncio.timeout(FLUSH_SECS):
+                    held = await self._send(moves)
+                    return held | await self._started_unheard(moves, held) if tries else held
+            except Clash:
+                log.debug("moves_clashed", moves=len(moves))
+            except MissingPartition:
+                await self._make_partitions()
+            except (Broken, UnavailableError, TimeoutError, OSError) as error:
+                await self._line.drop()
+                await asyncio.sleep(_BACKOFF_SECS[min(tries, len(_BACKOFF_SECS) - 1)])
+                log.warning("moves_wait", moves=len(moves), error=type(error).__name__)
+            except Refused as error:
+                return await self._split(moves, error)
+            tries += 1
+
+    async def _split(self, moves: Sequence[Move], error: Refused) -> set[UUID]:
+        """A batch refused for its data is halved until the row is alone; only that row's waiter hears of it."""
+        if len(moves) == 1:
+            self._refused[moves[0].id] = error
+            return set()
+        middle = len(moves) // 2
+        return await self._until_answered(moves[:middle]) | await self._until_answered(moves[middle:])
+
+    async def _send(self, moves: Sequence[Move]) -> set[UUID]:
+        """One transaction, one statement for each kind of move that the batch holds."""
+        conn = await self._line.conn()
+        now = self._clock.now()
+        parts = [(kind, [m for m in moves if type(m) is kind]) for kind in _STATEMENTS]
+        parts = [(kind, items) for kind, items in parts if items]
+        if len(parts) == 1:
+            kind, items = parts[0]
+            return await _STATEMENTS[kind](conn, items, now)
+        held: set[UUID] = set()
+        async with conn.transaction():
+            for kind, items in parts:
+                held |= await _STATEMENTS[kind](conn, items, now)
+        return held
+
+    async def _started_unheard(self, moves: Sequence[Move], held: set[UUID]) -> set[UUID]:
+        """Starts that had committed before their answer was lost: the lease tells that they are ours."""
+        doubtful = [(m.id, m.lease) for m in moves if type(m) is Start and m.id not in held]
+        return await runs.still_held(await self._line.conn(), doubtful) if doubtful else set()
+
+    async def _make_partitions(self) -> None:
+        """A move fell into a week that retention has not prepared."""
+        conn = await self._line.conn()
+        async with asyncio.timeout(FLUSH_SECS), conn.transaction():
+            await history.ensure_partitions(conn, self._clock.now())
+
+
+_Statement: TypeAlias = Callable[[Conn, Sequence[Move], object], Awaitable[set[UUID]]]
+# Finishes free what others wait for, so they go first.
+_STATEMENTS: Final[dict[type[Move], _Statement]] = {
+    Finish: queue.finish_if_held,  # type: ignore[dict-item]
+    Retry: queue.retry_if_held,  # type: ignore[dict-item]
+    Release: queue.release_if_held,  # type: ignore[dict-item]
+    Start: queue.start_if_held,  # type: ignore[dict-item]
+}
+
+
+def _weight(move: Move) -> int:
+    if type(move) is Start:
+        return 100
+    return 400 + len(getattr(move, "result", None) or "") + len(getattr(move, "error", None) or "")
