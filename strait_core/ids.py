@@ -7,7 +7,7 @@ TypeID specification 0.3 writes it; the bits are RFC 9562 version 7, so ids sort
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -17,7 +17,10 @@ _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _VALUES: Final = {pair: number for number, pair in enumerate(_PAIRS)}
 _LENGTH: Final = 26
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHIFTS: Final = tuple(range(120, -1, -10))
+# The last millisecond that a datetime can name; a made-up id may carry a later one.
+_LAST_MILLIS: Final = 253_402_300_799_999
 
 
 class Prefix(StrEnum):
@@ -41,7 +44,8 @@ _KNOWN: Final = frozenset(Prefix)
 
 def uuid7(now: datetime, bits: Callable[[int], int]) -> UUID:
     """A version 7 UUID of the millisecond of `now`; `bits(n)` gives n random bits (`random.Random().getrandbits`)."""
-    millis = int(now.timestamp() * 1000)
+    # A float of seconds lies up to 0.4 µs beside the microsecond it means: half a one more, and none falls short.
+    millis = int(now.timestamp() * 1000 + 0.0005)
     noise = bits(74)
     high = noise >> 62
     low = noise & 0x3FFF_FFFF_FFFF_FFFF
@@ -49,8 +53,8 @@ def uuid7(now: datetime, bits: Callable[[int], int]) -> UUID:
 
 
 def time_of(uuid: UUID) -> datetime:
-    """The millisecond at which a UUIDv7 was made, in UTC."""
-    return datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC)
+    """The millisecond at which a UUIDv7 was made, in UTC; any UUID has one, at the latest the last of year 9999."""
+    return _EPOCH + timedelta(milliseconds=min(uuid.int >> 80, _LAST_MILLIS))
 
 
 def spell(prefix: Prefix, uuid: UUID) -> str:

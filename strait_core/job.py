@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -36,9 +36,32 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
 _HEADER_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?\Z")
 # Headers that dispatch writes itself, or that would change how the request is framed or routed.
 RESERVED_HEADERS: Final = frozenset(
-    "host content-length content-type transfer-encoding connection keep-alive upgrade te trailer expect "
-    "accept-encoding proxy-authorization proxy-connection idempotency-key traceparent x-run-id x-job-id x-attempt "
-    "x-run-token x-previous-error x-last-checkpoint webhook-id webhook-timestamp webhook-signature".split()
+    [
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+        "accept-encoding",
+        "proxy-authorization",
+        "proxy-connection",
+        "idempotency-key",
+        "traceparent",
+        "x-run-id",
+        "x-job-id",
+        "x-attempt",
+        "x-run-token",
+        "x-previous-error",
+        "x-last-checkpoint",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    ]
 )
 
 
@@ -89,11 +112,9 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "run_ttl_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
 }
 LENGTHS: Final[Mapping[str, int]] = {"name": 255, "slug": 128, "description": 2_000}
-DEFAULTS: Final[Mapping[str, Any]] = {
-    f.name: f.default if f.default is not MISSING else f.default_factory()  # type: ignore[misc]
-    for f in fields(JobSpec)
-    if f.default is not MISSING or f.default_factory is not MISSING
-}
+REQUIRED: Final = ("project_id", "slug", "name", "endpoint_url")
+_BLANK: Final = JobSpec(**dict.fromkeys(REQUIRED, ""))  # type: ignore[arg-type]
+DEFAULTS: Final[Mapping[str, Any]] = {f.name: getattr(_BLANK, f.name) for f in fields(JobSpec)[len(REQUIRED) :]}
 
 
 def evolve(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
@@ -101,7 +122,7 @@ def evolve(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     return replace(spec, **{name: settled(name, value) for name, value in changes.items()})
 
 
-def settled(name: str, value: Any) -> Any:  # noqa: ANN401 - the wire has checked the type already
+def settled(name: str, value: Any) -> Any:
     """A field's value as it is stored: null becomes the default, the 0 of a limit becomes None."""
     if value is None:
         return DEFAULTS.get(name)
@@ -167,7 +188,7 @@ def check_url(name: str, url: str) -> list[Fault]:
     pointer = f"/{name}"
     if len(url) > MAX_URL:
         return [Fault(pointer, f"must be at most {MAX_URL} characters")]
-    if any(ord(c) <= 0x20 or ord(c) == 0x7F for c in url):
+    if any(c == " " or not c.isprintable() for c in url):
         return [Fault(pointer, "must not contain blanks or control characters")]
     try:
         parts = urlsplit(url)

@@ -71,7 +71,8 @@ def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return min(timedelta(seconds=int(text[:6])), CAP) if len(text.lstrip("0")) < 7 else CAP
+        digits = text.lstrip("0") or "0"
+        return min(timedelta(seconds=int(digits)), CAP) if len(digits) < 7 else CAP
     try:
         at = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

@@ -20,6 +20,7 @@ MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 MAX_BULK_ITEMS: Final = 1_000
 MAX_AHEAD: Final = timedelta(seconds=YEAR_SECS)
 EMPTY_PAYLOAD: Final = "{}"
+_FIRST_DAY: Final = datetime(2, 1, 1, tzinfo=UTC)
 
 _BOUNDS: Final[Mapping[str, Bounds]] = {
     "priority": BOUNDS["priority"],
@@ -75,6 +76,9 @@ def _check_schedule(at: datetime | UnsetType | None, now: datetime) -> list[Faul
         return [Fault("/scheduled_at", "must carry a UTC offset, like 2030-01-31T09:00:00Z")]
     if at > now + MAX_AHEAD:
         return [Fault("/scheduled_at", "must be at most one year ahead")]
+    # An offset can lead out of the calendar: 0001-01-01T00:00:00+05:00 has no name in UTC.
+    if at.replace(tzinfo=UTC) < _FIRST_DAY:
+        return [Fault("/scheduled_at", "must not be in the year 1")]
     return []
 
 
@@ -115,5 +119,5 @@ def new_run(
     )
 
 
-def _given(value: Any, default: Any) -> Any:  # noqa: ANN401 - one rule for every field: absent and null mean the job's
+def _given(value: Any, default: Any) -> Any:
     return default if value is UNSET or value is None else value

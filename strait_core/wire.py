@@ -15,7 +15,6 @@ from strait_core.job import VersionPolicy
 from strait_core.retry import RetryStrategy
 from strait_core.run import Status
 
-
 T = TypeVar("T")
 
 
