@@ -51,9 +51,15 @@ async def _ensure_one(conn: Conn, parent: str, monday: datetime, have: set[str])
     name = f"{parent}_{monday:%Y%m%d}"
     if name in have:
         return 0
+    # Made apart and then attached: that neither waits for readers of the parent nor makes writers wait behind it.
     await conn.execute(
-        sql.SQL("CREATE TABLE strait.{} PARTITION OF strait.{} FOR VALUES FROM ({}) TO ({})").format(
-            sql.Identifier(name), sql.Identifier(parent), sql.Literal(monday), sql.Literal(monday + _WEEK)
+        sql.SQL("CREATE TABLE strait.{} (LIKE strait.{} INCLUDING ALL)").format(
+            sql.Identifier(name), sql.Identifier(parent)
+        )
+    )
+    await conn.execute(
+        sql.SQL("ALTER TABLE strait.{} ATTACH PARTITION strait.{} FOR VALUES FROM ({}) TO ({})").format(
+            sql.Identifier(parent), sql.Identifier(name), sql.Literal(monday), sql.Literal(monday + _WEEK)
         )
     )
     return 1
@@ -69,6 +75,7 @@ async def drop_before(conn: Conn, parent: str, keep: str, before: datetime) -> l
     """Drop the partitions of `parent` that end at or before `before`; their names.
 
     Each goes in a transaction of its own with a short lock timeout: a reader in the way costs a later try, not a queue.
+    The runs that go are taken off the statistics.
     """
     gone = []
     for name in await partitions(conn, f"{parent}_{keep}"):
@@ -76,6 +83,20 @@ async def drop_before(conn: Conn, parent: str, keep: str, before: datetime) -> l
         if monday + _WEEK <= before:
             async with conn.transaction():
                 await conn.execute("SET LOCAL lock_timeout = '500ms'")
+                if parent == "run_history":
+                    await _take_off(conn, name, before)
                 await conn.execute(sql.SQL("DROP TABLE strait.{}").format(sql.Identifier(name)))
             gone.append(name)
     return gone
+
+
+async def _take_off(conn: Conn, name: str, at: datetime) -> None:
+    """Write the delta that forgets the runs of one partition; a replay out of it has to wait."""
+    await conn.execute(sql.SQL("LOCK TABLE strait.{} IN SHARE ROW EXCLUSIVE MODE").format(sql.Identifier(name)))
+    await conn.execute(
+        sql.SQL(
+            "INSERT INTO strait.stats_deltas (at, moves)"
+            " SELECT {}, jsonb_agg(jsonb_build_array(project_id, job_id, status, '', n)) FROM"
+            " (SELECT project_id, job_id, status, count(*) AS n FROM strait.{} GROUP BY 1, 2, 3) g HAVING count(*) > 0"
+        ).format(sql.Literal(at), sql.Identifier(name))
+    )

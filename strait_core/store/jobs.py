@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -164,24 +164,32 @@ async def delete_job(conn: Conn, job_id: UUID, now: datetime) -> bool:
     return True
 
 
+_CONDITIONS: Final[Mapping[str, LiteralString]] = {
+    "project_id": "project_id = %(project_id)s",
+    "enabled": "enabled = %(enabled)s",
+    "paused": "paused = %(paused)s",
+    "slug": "slug = %(slug)s",
+}
+
+
 async def list_jobs(conn: Conn, where: JobFilter, *, limit: int, before: UUID | None) -> list[StoredJob]:
     """Jobs that match, newest first, older than `before`."""
-    conditions: list[str] = ["deleted_at IS NULL"]
+    conditions: list[sql.Composable] = [sql.SQL("deleted_at IS NULL")]
     values: dict[str, Any] = {"limit": limit, "before": before}
     for name in ("project_id", "enabled", "paused", "slug"):
         if getattr(where, name) is not None:
-            conditions.append(f"{name} = %({name})s")
+            conditions.append(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)))
             values[name] = getattr(where, name)
     if where.tags:
-        conditions.append("tags @> %(tags)s")
+        conditions.append(sql.SQL("tags @> %(tags)s"))
         values["tags"] = Jsonb(where.tags)
     if where.id_range is not None:
-        conditions.append("id BETWEEN %(low)s AND %(high)s")
+        conditions.append(sql.SQL("id BETWEEN %(low)s AND %(high)s"))
         values["low"], values["high"] = where.id_range
     if before is not None:
-        conditions.append("id < %(before)s")
+        conditions.append(sql.SQL("id < %(before)s"))
     statement = sql.SQL("SELECT * FROM strait.jobs WHERE {} ORDER BY id DESC LIMIT %(limit)s").format(
-        sql.SQL(" AND ").join(sql.SQL(query(c.encode()).decode()) for c in conditions)  # type: ignore[attr-defined]
+        sql.SQL(" AND ").join(conditions)
     )
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(statement, values)

@@ -172,7 +172,8 @@ async def claim(
     cursor = conn.cursor(binary=True)
     await cursor.execute(query(_SQL["claim_lanes" if lanes else "claim"]), values)
     rows = await cursor.fetchall()
-    return Claim([Claimed(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
+    # Before the run's columns stands the count of moved entries, after them the place by which they are ordered.
+    return Claim([Claimed(*row[1:-1]) for row in rows if row[1] is not None], rows[0][0])
 
 
 async def open_lanes(conn: Conn) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,13 +23,35 @@ _SQL = load("runs")
 _encode = msgspec.json.Encoder().encode
 # Columns that a list leaves out unless it is asked for them.
 HEAVY: Final = ("payload", "result")
-_LIGHT: Final = (
-    "id job_id project_id status seq attempt max_attempts priority timeout_secs job_version started_at finished_at "
-    "next_retry_at created_at scheduled_at expires_at batch_id triggered_by error_class error tags metadata "
-    "result_truncated"
-).split()
+_LIGHT: Final = [
+    "id",
+    "job_id",
+    "project_id",
+    "status",
+    "seq",
+    "attempt",
+    "max_attempts",
+    "priority",
+    "timeout_secs",
+    "job_version",
+    "started_at",
+    "finished_at",
+    "next_retry_at",
+    "created_at",
+    "scheduled_at",
+    "expires_at",
+    "batch_id",
+    "triggered_by",
+    "error_class",
+    "error",
+    "tags",
+    "metadata",
+    "result_truncated",
+]
 
 Row = dict[str, Any]
+# Two processes may read the clock a little apart, so a run can seem to end before it was made.
+_CLOCK_SLACK: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +87,15 @@ async def get_run(conn: Conn, run_id: UUID) -> Row | None:
     which the third look sees.
     """
     for statement in ("get_run", "get_finished_run", "get_run"):
-        row = await _one(conn, statement, {"id": run_id, "made_at": ids.time_of(run_id)})
+        row = await _one(conn, statement, {"id": run_id, "made_at": made_at(run_id)})
         if row is not None:
             return row
     return None
+
+
+def made_at(run_id: UUID) -> datetime:
+    """An instant that no row of the run's history is older than, so that older partitions need no look."""
+    return ids.time_of(run_id) - _CLOCK_SLACK
 
 
 async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> Row | None:
@@ -139,8 +166,12 @@ def _conditions(where: RunFilter) -> tuple[list[sql.Composable], dict[str, Any]]
     return conditions, values
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a filter's value of any of its types
-    return [getattr(v, "value", v) for v in value] if isinstance(value, Collection) and not isinstance(value, str) else value
+def _plain(value: Any) -> Any:
+    return (
+        [getattr(v, "value", v) for v in value]
+        if isinstance(value, Collection) and not isinstance(value, str)
+        else value
+    )
 
 
 async def end_active(
@@ -190,7 +221,7 @@ async def replay(conn: Conn, run_id: UUID, now: datetime) -> bool:
     """Bring a finished run back to the queue; False when it is not in a replayable state or its job may not run."""
     values = {
         "id": run_id,
-        "made_at": ids.time_of(run_id),
+        "made_at": made_at(run_id),
         "from": [status.value for status in REPLAYABLE],
         "now": now,
     }
@@ -210,7 +241,7 @@ async def still_held(conn: Conn, held: Sequence[tuple[UUID, int]]) -> set[UUID]:
 
 async def attempts(conn: Conn, run_id: UUID) -> list[Row]:
     """The closed attempts of a run, the first one first."""
-    return await _all(conn, "attempts", {"id": run_id, "made_at": ids.time_of(run_id)})
+    return await _all(conn, "attempts", {"id": run_id, "made_at": made_at(run_id)})
 
 
 async def live_attempt(conn: Conn, run_id: UUID) -> Row | None:
@@ -220,4 +251,4 @@ async def live_attempt(conn: Conn, run_id: UUID) -> Row | None:
 
 async def run_events(conn: Conn, run_id: UUID) -> list[Row]:
     """The rare moves of a run, in order."""
-    return await _all(conn, "run_events", {"id": run_id, "made_at": ids.time_of(run_id)})
+    return await _all(conn, "run_events", {"id": run_id, "made_at": made_at(run_id)})

@@ -48,7 +48,7 @@ async def tidy(conn: Conn, now: datetime) -> None:
     await conn.execute(query(_SQL["drop_idle_jobs"]))
 
 
-async def _rows(conn: Conn, statement: str, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+async def _rows(conn: Conn, statement: str, **values: Any) -> list[tuple[Any, ...]]:
     return await (await conn.cursor(binary=True).execute(query(_SQL[statement]), values)).fetchall()
 
 
@@ -66,7 +66,9 @@ async def flow(conn: Conn, project: str | None, now: datetime) -> Flow:
 
 async def top_jobs(conn: Conn, project: str | None, limit: int) -> list[tuple[UUID, str, int, int]]:
     """Jobs with the most active runs: (id, slug, queued, executing)."""
-    return [(job, slug, int(q), int(e)) for job, slug, q, e in await _rows(conn, "top_jobs", project=project, limit=limit)]
+    return [
+        (job, slug, int(q), int(e)) for job, slug, q, e in await _rows(conn, "top_jobs", project=project, limit=limit)
+    ]
 
 
 async def held(conn: Conn, project: str | None) -> dict[str, int]:
@@ -76,7 +78,8 @@ async def held(conn: Conn, project: str | None) -> dict[str, int]:
 
 async def oldest_ready(conn: Conn) -> datetime | None:
     """Since when the longest-waiting ready run has been ready; None when none is."""
-    return (await _rows(conn, "oldest_ready"))[0][0]
+    oldest: datetime | None = (await _rows(conn, "oldest_ready"))[0][0]
+    return oldest
 
 
 async def fleet(conn: Conn, alive_since: datetime) -> Fleet:

@@ -190,7 +190,7 @@ CREATE TABLE strait.workers (
 ) WITH (fillfactor = 50);
 
 -- Statistics: each batch of moves appends one row, a service folds the rows into the counts every second.
--- `moves` is a list of [project_id, job_id, from, to, count]; from is '' for a new run.
+-- `moves` is a list of [project_id, job_id, from, to, count]; from is '' for a new run, to is '' for one forgotten.
 CREATE TABLE strait.stats_deltas (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at    timestamptz NOT NULL,
@@ -216,10 +216,11 @@ CREATE TABLE strait.stats_rates (
     PRIMARY KEY (project_id, bucket)
 ) WITH (fillfactor = 50);
 
--- What keeps a job's runs from starting. Claim and explain read the same rows.
+-- What keeps a job's runs from starting. Claim and explain read the same rows. A job is deleted only when none of its
+-- runs is active, so a run of a deleted job was accepted just before: nobody could open its gate again, so it is open.
 CREATE VIEW strait.job_gates AS
-SELECT j.id AS job_id, j.project_id, j.lane, j.enabled AND NOT j.paused AND j.deleted_at IS NULL AS is_open,
-       CASE WHEN j.deleted_at IS NOT NULL THEN 'deleted'
+SELECT j.id AS job_id, j.project_id, j.lane, j.deleted_at IS NOT NULL OR (j.enabled AND NOT j.paused) AS is_open,
+       CASE WHEN j.deleted_at IS NOT NULL THEN NULL
             WHEN NOT j.enabled THEN 'disabled'
             WHEN j.paused THEN 'paused' END AS reason
 FROM strait.jobs j;

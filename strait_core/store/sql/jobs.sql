@@ -42,12 +42,12 @@ SELECT * FROM stored
 -- A paused job takes its own lane, so that its runs are out of the way of all others.
 UPDATE strait.jobs SET paused = true, paused_at = %(now)s, pause_reason = %(reason)s, lane = own_lane,
     updated_at = %(now)s
-WHERE id = %(id)s RETURNING *
+WHERE id = %(id)s AND deleted_at IS NULL RETURNING *
 
 -- name: resume_job
 -- The job keeps its lane, which is open now: entries that wait in it keep their places.
 UPDATE strait.jobs SET paused = false, paused_at = NULL, pause_reason = NULL, updated_at = %(now)s
-WHERE id = %(id)s RETURNING *
+WHERE id = %(id)s AND deleted_at IS NULL RETURNING *
 
 -- name: delete_job
 UPDATE strait.jobs SET deleted_at = %(now)s, updated_at = %(now)s WHERE id = %(id)s

@@ -4,13 +4,15 @@
 
 -- name: insert_runs
 WITH batch AS MATERIALIZED (
-    SELECT b.*, CASE WHEN b.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq, j.lane
-    FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
-        id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
-        timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
-        scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
-        metadata jsonb, payload text)
-    JOIN strait.jobs j ON j.id = b.job_id AND j.version = b.job_version
+    -- Places are given before the join, which may shuffle the batch: first in the batch is first in the queue.
+    SELECT b.*, j.lane FROM (
+        SELECT i.*, CASE WHEN i.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
+        FROM jsonb_to_recordset(%(batch)b::jsonb) AS i(
+            id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
+            timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
+            scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
+            metadata jsonb, payload text)
+    ) b JOIN strait.jobs j ON j.id = b.job_id AND j.version = b.job_version
         AND j.enabled AND NOT j.paused AND j.deleted_at IS NULL
 ), stored AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
@@ -58,7 +60,8 @@ WITH picked AS MATERIALIZED (
         job_version = CASE WHEN t.latest THEN t.version ELSE u.job_version END
     FROM taken t WHERE u.id = t.run_id AND u.status = 'queued'
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
-        u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload, t.ready_seq
+        u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload, t.ready_seq,
+        t.ready_seq AS place
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
@@ -66,6 +69,7 @@ WITH picked AS MATERIALIZED (
     HAVING count(*) > 0
 )
 SELECT m.moved, c.* FROM (SELECT count(*) AS moved FROM moved) m LEFT JOIN claimed c ON true
+ORDER BY c.priority DESC, c.place
 
 -- name: open_lanes
 -- The lanes other than 0 whose job may run now and that hold entries.
@@ -103,7 +107,7 @@ WITH heads AS MATERIALIZED (
     FROM taken t WHERE u.id = t.run_id AND u.status = 'queued'
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload,
-        CASE WHEN t.lane = 0 THEN t.ready_seq END AS ready_seq
+        CASE WHEN t.lane = 0 THEN t.ready_seq END AS ready_seq, t.ready_seq AS place
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
@@ -111,6 +115,7 @@ WITH heads AS MATERIALIZED (
     HAVING count(*) > 0
 )
 SELECT m.moved, c.* FROM (SELECT count(*) AS moved FROM moved) m LEFT JOIN claimed c ON true
+ORDER BY c.priority DESC, c.place
 
 -- name: move_gated
 -- Sends the next entries of lane 0 whose jobs have a lane of their own there, so that no claim meets them again.
@@ -190,7 +195,9 @@ WITH batch AS (
     UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, attempt_base = r.attempt_base + h.base_add,
         lease = NULL, worker_id = NULL, priority = h.priority, next_retry_at = h.due_at, ready_seq = h.ready_seq,
         ready_at = CASE WHEN h.due_at IS NULL THEN %(now)s::timestamptz END,
-        error_class = h.error_class, error = h.error
+        -- A released attempt says nothing of the endpoint: the last real error stays.
+        error_class = CASE WHEN h.base_add = 0 THEN h.error_class ELSE r.error_class END,
+        error = CASE WHEN h.base_add = 0 THEN h.error ELSE r.error END
     FROM held h WHERE r.id = h.id
     RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, r.priority, h.outcome, h.keep, h.finished_at, h.due_at,
         h.lease, h.worker_id, h.claimed_at, h.started_at, h.http_status, h.error_class, h.error, h.queue_wait_ms,
@@ -242,14 +249,17 @@ SELECT id FROM released
 -- name: promote_due
 -- Puts runs whose time has come into the ready order: delayed ones become queued, retries are queued already.
 WITH picked AS MATERIALIZED (
-    SELECT d.run_id FROM strait.due d WHERE d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
+    SELECT p.run_id, nextval('strait.ready_seqs') AS ready_seq FROM (
+        SELECT d.run_id FROM strait.due d WHERE d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    ) p
 ), gone AS (
-    DELETE FROM strait.due d USING picked p WHERE d.run_id = p.run_id RETURNING d.run_id, d.due_at, d.moves
+    DELETE FROM strait.due d USING picked p WHERE d.run_id = p.run_id
+    RETURNING d.run_id, d.due_at, d.moves, p.ready_seq
 ), promoted AS (
     UPDATE strait.runs r SET status = 'queued', seq = r.seq + g.moves::integer, next_retry_at = NULL,
-        ready_seq = nextval('strait.ready_seqs'), ready_at = g.due_at
-    FROM gone g WHERE r.id = g.run_id AND r.status IN ('delayed', 'queued')
+        ready_seq = g.ready_seq, ready_at = g.due_at
+    FROM gone g WHERE r.id = g.run_id AND r.status = CASE WHEN g.moves THEN 'delayed' ELSE 'queued' END
     RETURNING r.id, r.job_id, r.project_id, r.priority, r.ready_seq, r.ready_at, g.moves
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)

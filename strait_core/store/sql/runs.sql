@@ -15,11 +15,16 @@ WHERE h.id = %(id)s AND h.finished_at >= %(made_at)s
 SELECT id FROM strait.all_runs WHERE id BETWEEN %(low)s AND %(high)s ORDER BY id DESC LIMIT %(limit)s
 
 -- name: lock_entries
--- Takes the ready entries of these runs before the runs themselves: the order in which a claim takes them.
-SELECT e.run_id FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
-JOIN strait.ready e ON e.lane IN (0, j.own_lane) AND e.priority = r.priority AND e.ready_seq = r.ready_seq
-WHERE r.id = ANY(%(ids)s) AND r.status = 'queued'
-ORDER BY e.ready_seq FOR UPDATE OF e
+-- Takes the ready and due entries of these runs before the runs themselves, as a claim and a promotion do.
+WITH entries AS MATERIALIZED (
+    SELECT e.run_id FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
+    JOIN strait.ready e ON e.lane IN (0, j.own_lane) AND e.priority = r.priority AND e.ready_seq = r.ready_seq
+    WHERE r.id = ANY(%(ids)s) AND r.status = 'queued'
+    ORDER BY e.ready_seq FOR UPDATE OF e
+), later AS MATERIALIZED (
+    SELECT d.run_id FROM strait.due d WHERE d.run_id = ANY(%(ids)s) ORDER BY d.run_id FOR UPDATE
+)
+SELECT run_id FROM entries UNION ALL SELECT run_id FROM later
 
 -- name: end_active
 -- Ends runs that are in one of `from`: cancel, expiry, our own fault before dispatch. A live attempt is closed with it.
@@ -54,14 +59,20 @@ WITH ended AS (
 SELECT id, job_id, priority, ready_seq, status, worker_id FROM ended
 
 -- name: drop_entries
--- Clears the ready and due entries of runs that have just ended, whatever a concurrent transaction had added.
-WITH batch AS (
+-- Clears the ready and due entries of runs that have just ended, whatever a concurrent transaction had added. It never
+-- waits: an entry that another holds by now is about to be taken by a claim or a promotion, which will find no run.
+WITH batch AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, job_id uuid, priority smallint, ready_seq bigint)
+), entries AS MATERIALIZED (
+    SELECT e.ctid AS at FROM batch b JOIN strait.jobs j ON j.id = b.job_id
+    JOIN strait.ready e ON e.lane IN (0, j.own_lane) AND e.priority = b.priority AND e.ready_seq = b.ready_seq
+    FOR UPDATE OF e SKIP LOCKED
 ), unready AS (
-    DELETE FROM strait.ready e USING batch b JOIN strait.jobs j ON j.id = b.job_id
-    WHERE e.lane IN (0, j.own_lane) AND e.priority = b.priority AND e.ready_seq = b.ready_seq
+    DELETE FROM strait.ready e USING entries p WHERE e.ctid = p.at
+), later AS MATERIALIZED (
+    SELECT d.run_id FROM batch b JOIN strait.due d ON d.run_id = b.id FOR UPDATE OF d SKIP LOCKED
 )
-DELETE FROM strait.due d USING batch b WHERE d.run_id = b.id
+DELETE FROM strait.due d USING later l WHERE d.run_id = l.run_id
 
 -- name: expired_ids
 SELECT id FROM strait.runs WHERE expires_at <= %(now)s AND status IN ('delayed', 'queued')
@@ -69,7 +80,10 @@ ORDER BY expires_at LIMIT %(limit)s
 
 -- name: replay
 -- Brings finished runs back: same id, attempt numbers go on, a fresh allowance, the TTL starts anew.
-WITH back AS (
+WITH last_replay AS (
+    SELECT max(e.at) AS replayed_at FROM strait.run_events e
+    WHERE e.run_id = %(id)s AND e.at >= %(made_at)s AND e.event = 'replay'
+), back AS (
     DELETE FROM strait.run_history h USING strait.jobs j
     WHERE h.id = %(id)s AND h.finished_at >= %(made_at)s AND h.status = ANY(%(from)s)
         AND j.id = h.job_id AND j.enabled AND j.deleted_at IS NULL
@@ -80,9 +94,9 @@ WITH back AS (
         expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload)
     SELECT id, job_id, project_id, 'queued', seq + 1, attempt, attempt, max_attempts, priority, timeout_secs,
         CASE WHEN latest THEN version ELSE job_version END, retry_strategy, ready_seq, %(now)s, started_at, created_at,
-        scheduled_at, %(now)s + (expires_at - greatest(created_at, scheduled_at)), batch_id, triggered_by, error_class,
-        error, tags, metadata, payload
-    FROM back
+        scheduled_at, %(now)s + (expires_at - greatest(created_at, scheduled_at, replayed_at)), batch_id, triggered_by,
+        error_class, error, tags, metadata, payload
+    FROM back LEFT JOIN last_replay ON true
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
     SELECT lane, priority, ready_seq, id, job_id, %(now)s FROM back

@@ -10,7 +10,7 @@ WITH gone AS (
         (m ->> 4)::bigint AS n
     FROM gone g, jsonb_array_elements(g.moves) AS m
 ), shifts AS MATERIALIZED (
-    SELECT project_id, job_id, to_status AS status, n FROM moves
+    SELECT project_id, job_id, to_status AS status, n FROM moves WHERE to_status <> ''
     UNION ALL SELECT project_id, job_id, from_status, -n FROM moves WHERE from_status <> ''
 ), depth AS (
     INSERT INTO strait.stats_depth AS d (project_id, status, runs)

@@ -9,7 +9,8 @@ ON CONFLICT (id) DO UPDATE SET in_flight = excluded.in_flight, slots = excluded.
 RETURNING draining
 
 -- name: list_workers
-SELECT * FROM strait.workers ORDER BY started_at, id
+SELECT id, host, pid, mode, version, slots, in_flight, draining, started_at, heartbeat_at
+FROM strait.workers ORDER BY started_at, id
 
 -- name: stale_workers
 SELECT id FROM strait.workers WHERE heartbeat_at < %(before)s ORDER BY heartbeat_at LIMIT %(limit)s
@@ -21,4 +22,5 @@ DELETE FROM strait.workers WHERE id = %(id)s
 DELETE FROM strait.workers WHERE id = %(id)s AND heartbeat_at < %(before)s
 
 -- name: drain_worker
-UPDATE strait.workers SET draining = true WHERE id = %(id)s RETURNING *
+UPDATE strait.workers SET draining = true WHERE id = %(id)s
+RETURNING id, host, pid, mode, version, slots, in_flight, draining, started_at, heartbeat_at
