@@ -21,6 +21,7 @@ CITED = {
     "json-schema.org",
     "keepachangelog.com",
     "clig.dev",
+    "www.w3.org",
 }
 LOCAL = {"localhost", "127.0.0.1", "[::1]", "0.0.0.0", "host", "redis", "postgres", "db"}
 RESERVED = re.compile(r"(^|\.)(example(\.(com|net|org))?|test|invalid|localhost|local)$")
