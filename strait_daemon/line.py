@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from strait_core.store.faults import Refused
-from strait_core.store.pool import Conn, connect
+from strait_core.store.pool import Conn, connect, fix_plans
 
 
 class Line:
@@ -20,6 +20,8 @@ class Line:
         """The open connection; raises UnavailableError when the database does not answer within ten seconds."""
         if self._conn is None or self._conn.closed:
             self._conn = await connect(self._url, pooled=self._pooled)
+            if not self._pooled:
+                await fix_plans(self._conn)
         return self._conn
 
     async def drop(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, LiteralString, cast
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import AsyncConnection
@@ -45,7 +44,29 @@ def query(statement: bytes) -> LiteralString:
 
 def _options(*, pooled: bool) -> dict[str, Any]:
     # Behind a transaction pooler prepared statements belong to nobody, so none are made (None); else at second use.
-    return {"autocommit": True, "prepare_threshold": None if pooled else 1, "application_name": "strait"}
+    return {
+        "autocommit": True,
+        "prepare_threshold": None if pooled else 1,
+        "application_name": "strait",
+        # A peer that went away without a word is noticed in about 20 s instead of the system's two hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 20_000,
+    }
+
+
+# A plan made while a table was small would scan it whole for ever after, because prepared plans are kept. The hot
+# statements know their way: by key, in nested loops.
+_FIXED_PLANS: Final = (
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_nestloop = off;"
+    " SET enable_mergejoin = off; SET jit = off"
+)
+
+
+async def fix_plans(conn: Conn) -> None:
+    """Pin this session to indexed plans; only for a connection of its own, which no pooler shares."""
+    await conn.execute(_FIXED_PLANS)
 
 
 def is_pooled(url: str, direct_url: str) -> bool:
@@ -87,16 +108,28 @@ def make_pool(url: str, *, pooled: bool, most: int) -> Pool:
 
 def endpoint_of(url: str) -> str:
     """`host:port` (or the socket's folder) of a database URL, for messages; no user, no password."""
+    parts = _read_url(url)
+    return f"{parts['host']}:{parts['port']}" if parts else "the configured address"
+
+
+def _read_url(url: str) -> dict[str, str] | None:
+    """Host and port of a database URL; None when a bare `@`, `/` or `:` of a password has spilled into them."""
     with suppress(psycopg.ProgrammingError):
         parts = conninfo_to_dict(url)
-        return f"{parts.get('host') or parts.get('hostaddr') or 'localhost'}:{parts.get('port') or 5432}"
-    with suppress(ValueError):
-        return urlsplit(url).hostname or "the configured address"
-    return "the configured address"
+        host = str(parts.get("host") or parts.get("hostaddr") or "localhost")
+        port = str(parts.get("port") or 5432)
+        if "@" not in host and "@" not in str(parts.get("dbname", "")) and port.replace(",", "").isdigit():
+            return {"host": host, "port": port}
+    return None
 
 
 def unreachable(url: str, error: Exception) -> UnavailableError:
     """The error for a database that does not answer, with what PostgreSQL itself said."""
+    if _read_url(url) is None:
+        return UnavailableError(
+            "cannot reach PostgreSQL: the database URL cannot be read",
+            hint="percent-encode what is special in its password: @ is %40, / is %2F, : is %3A, # is %23, ? is %3F",
+        )
     said = str(error).strip().splitlines()
     reason = said[-1].strip() if said else type(error).__name__
     return UnavailableError(

@@ -35,7 +35,7 @@ class Start(Struct, frozen=True, gc=False):
     lease: int
 
 
-class Finish(Struct, frozen=True, gc=False, kw_only=True):
+class Finish(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A live attempt that ends its run; times in ms, None = it never came to that."""
 
     id: UUID
@@ -56,7 +56,7 @@ class Finish(Struct, frozen=True, gc=False, kw_only=True):
     total_ms: float | None = None
 
 
-class Retry(Struct, frozen=True, gc=False, kw_only=True):
+class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A live attempt whose run goes back to the queue at `due_at` (None = at once).
 
     `base_add` is 1 for an attempt that does not count (released by a drain), else 0.

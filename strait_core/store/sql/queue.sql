@@ -1,19 +1,22 @@
 -- The hot path: insert, claim, start, finish, retry, release, promote. Each statement takes a whole batch as one JSON
 -- parameter and `now` from the program. Payloads, results and errors travel as JSON strings and are stored as text.
 -- A statement whose name ends in `_if_held` compares (id, status, attempt, lease): a lost race changes nothing.
+-- `= ANY(ARRAY(…))` beside a join hands the planner the keys: whatever it thinks of the tables' sizes, it looks the rows
+-- up by index and never scans.
 
 -- name: insert_runs
-WITH batch AS MATERIALIZED (
+WITH items AS MATERIALIZED (
     -- Places are given before the join, which may shuffle the batch: first in the batch is first in the queue.
-    SELECT b.*, j.lane FROM (
-        SELECT i.*, CASE WHEN i.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
-        FROM jsonb_to_recordset(%(batch)b::jsonb) AS i(
-            id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
-            timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
-            scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
-            metadata jsonb, payload text)
-    ) b JOIN strait.jobs j ON j.id = b.job_id AND j.version = b.job_version
+    SELECT i.*, CASE WHEN i.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
+    FROM jsonb_to_recordset(%(batch)b::jsonb) AS i(
+        id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
+        timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
+        scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
+        metadata jsonb, payload text)
+), batch AS MATERIALIZED (
+    SELECT b.*, j.lane FROM items b JOIN strait.jobs j ON j.id = b.job_id AND j.version = b.job_version
         AND j.enabled AND NOT j.paused AND j.deleted_at IS NULL
+    WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM items))
 ), stored AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
         timeout_secs, job_version, retry_strategy, ready_seq, ready_at, created_at, scheduled_at, expires_at, batch_id,
@@ -49,16 +52,20 @@ WITH picked AS MATERIALIZED (
     LIMIT %(slots)s
 ), sorted AS MATERIALIZED (
     SELECT p.*, j.lane, j.latest, j.version FROM picked p JOIN strait.jobs j ON j.id = p.job_id
+    WHERE j.id = ANY(ARRAY(SELECT job_id FROM picked))
 ), moved AS (
-    UPDATE strait.ready r SET lane = s.lane FROM sorted s WHERE r.ctid = s.at AND s.lane <> 0 RETURNING 1
+    UPDATE strait.ready r SET lane = s.lane FROM sorted s
+    WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE lane <> 0)) AND r.ctid = s.at RETURNING 1
 ), taken AS (
-    DELETE FROM strait.ready r USING sorted s WHERE r.ctid = s.at AND s.lane = 0
+    DELETE FROM strait.ready r USING sorted s
+    WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE lane = 0)) AND r.ctid = s.at
     RETURNING r.run_id, r.priority, r.ready_seq, r.ready_at, s.latest, s.version
 ), claimed AS (
     UPDATE strait.runs u SET status = 'dequeued', seq = u.seq + 1, lease = nextval('strait.leases'),
         worker_id = %(worker)s, claimed_at = %(now)s,
         job_version = CASE WHEN t.latest THEN t.version ELSE u.job_version END
-    FROM taken t WHERE u.id = t.run_id AND u.status = 'queued'
+    FROM taken t
+    WHERE u.id = ANY(ARRAY(SELECT run_id FROM taken)) AND u.id = t.run_id AND u.status = 'queued'
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload, t.ready_seq,
         t.ready_seq AS place
@@ -95,16 +102,20 @@ WITH heads AS MATERIALIZED (
     ORDER BY e.priority DESC, e.ready_seq LIMIT %(slots)s
 ), sorted AS MATERIALIZED (
     SELECT p.*, j.lane, j.latest, j.version FROM picked p JOIN strait.jobs j ON j.id = p.job_id
+    WHERE j.id = ANY(ARRAY(SELECT job_id FROM picked))
 ), moved AS (
-    UPDATE strait.ready r SET lane = s.lane FROM sorted s WHERE r.ctid = s.at AND s.lane <> s.from_lane RETURNING 1
+    UPDATE strait.ready r SET lane = s.lane FROM sorted s
+    WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE lane <> from_lane)) AND r.ctid = s.at RETURNING 1
 ), taken AS (
-    DELETE FROM strait.ready r USING sorted s WHERE r.ctid = s.at AND s.lane = s.from_lane
+    DELETE FROM strait.ready r USING sorted s
+    WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE lane = from_lane)) AND r.ctid = s.at
     RETURNING r.lane, r.run_id, r.priority, r.ready_seq, r.ready_at, s.latest, s.version
 ), claimed AS (
     UPDATE strait.runs u SET status = 'dequeued', seq = u.seq + 1, lease = nextval('strait.leases'),
         worker_id = %(worker)s, claimed_at = %(now)s,
         job_version = CASE WHEN t.latest THEN t.version ELSE u.job_version END
-    FROM taken t WHERE u.id = t.run_id AND u.status = 'queued'
+    FROM taken t
+    WHERE u.id = ANY(ARRAY(SELECT run_id FROM taken)) AND u.id = t.run_id AND u.status = 'queued'
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload,
         CASE WHEN t.lane = 0 THEN t.ready_seq END AS ready_seq, t.ready_seq AS place
@@ -133,7 +144,9 @@ WITH batch AS (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, attempt integer, lease bigint)
 ), started AS (
     UPDATE strait.runs r SET status = 'executing', seq = r.seq + 1, attempt = r.attempt + 1, started_at = %(now)s
-    FROM batch b WHERE r.id = b.id AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
+    FROM batch b
+    WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
+        AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
     RETURNING r.id, r.project_id, r.job_id
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
@@ -152,8 +165,10 @@ WITH batch AS (
         connect_ms real, ttfb_ms real, transfer_ms real, total_ms real)
 ), ended AS (
     DELETE FROM strait.runs r USING batch b
-    WHERE r.id = b.id AND r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
-    RETURNING r.*, b.status AS to_status, b.keep, b.finished_at, b.result, b.result_truncated,
+    WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
+        AND r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
+    RETURNING r.*, b.status AS to_status, b.keep, b.finished_at, b.result,
+        coalesce(b.result_truncated, false) AS result_truncated,
         b.error_class AS to_error_class, b.error AS to_error, b.http_status, b.queue_wait_ms, b.connect_ms, b.ttfb_ms,
         b.transfer_ms, b.total_ms
 ), kept AS (
@@ -186,18 +201,19 @@ WITH batch AS (
         priority smallint, base_add integer, error_class text, error text, http_status integer, queue_wait_ms real,
         connect_ms real, ttfb_ms real, transfer_ms real, total_ms real)
 ), held AS MATERIALIZED (
-    SELECT b.*, r.worker_id, r.claimed_at, r.started_at, r.seq,
+    SELECT b.*, coalesce(b.base_add, 0) AS added, r.worker_id, r.claimed_at, r.started_at, r.seq,
         CASE WHEN b.due_at IS NULL THEN nextval('strait.ready_seqs') END AS ready_seq
     FROM batch b JOIN strait.runs r ON r.id = b.id
-    WHERE r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
+    WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.status = 'executing' AND r.attempt = b.attempt
+        AND r.lease = b.lease
     FOR UPDATE OF r
 ), requeued AS (
-    UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, attempt_base = r.attempt_base + h.base_add,
+    UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, attempt_base = r.attempt_base + h.added,
         lease = NULL, worker_id = NULL, priority = h.priority, next_retry_at = h.due_at, ready_seq = h.ready_seq,
         ready_at = CASE WHEN h.due_at IS NULL THEN %(now)s::timestamptz END,
         -- A released attempt says nothing of the endpoint: the last real error stays.
-        error_class = CASE WHEN h.base_add = 0 THEN h.error_class ELSE r.error_class END,
-        error = CASE WHEN h.base_add = 0 THEN h.error ELSE r.error END
+        error_class = CASE WHEN h.added = 0 THEN h.error_class ELSE r.error_class END,
+        error = CASE WHEN h.added = 0 THEN h.error ELSE r.error END
     FROM held h WHERE r.id = h.id
     RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, r.priority, h.outcome, h.keep, h.finished_at, h.due_at,
         h.lease, h.worker_id, h.claimed_at, h.started_at, h.http_status, h.error_class, h.error, h.queue_wait_ms,
@@ -229,7 +245,9 @@ WITH batch AS (
 ), released AS (
     UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, lease = NULL, worker_id = NULL,
         ready_seq = nextval('strait.ready_seqs'), ready_at = %(now)s
-    FROM batch b WHERE r.id = b.id AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
+    FROM batch b
+    WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
+        AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
     RETURNING r.id, r.job_id, r.project_id, r.seq, r.attempt, r.priority, r.ready_seq, b.reason
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)

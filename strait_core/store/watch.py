@@ -1,0 +1,91 @@
+"""What a watcher of runs reads: where a run stands and the path it walked, without payload and result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from strait_core import path
+from strait_core.run import Status
+from strait_core.store import runs
+from strait_core.store.pool import Conn, query
+from strait_core.store.sql import load
+
+_SQL = load("watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a run stands, and whose it is."""
+
+    id: UUID
+    job_id: UUID
+    project_id: str
+    standing: path.Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A run's path up to its head, and the rows of the attempts that were closed on it."""
+
+    steps: list[path.Step]
+    attempts: list[dict[str, Any]]
+
+
+async def head(conn: Conn, run_id: UUID) -> Head | None:
+    """Where the run stands; None when there is none. Looks three times, as `runs.get_run` does and for its reasons."""
+    for statement in ("run_head", "finished_head", "run_head"):
+        async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+            await cursor.execute(query(_SQL[statement]), {"id": run_id, "made_at": runs.made_at(run_id)})
+            row = await cursor.fetchone()
+        if row is not None:
+            return _head(row)
+    return None
+
+
+def _head(row: dict[str, Any]) -> Head:
+    standing = path.Standing(
+        row["seq"],
+        Status(row["status"]),
+        row["attempt"],
+        row["created_at"],
+        row["scheduled_at"],
+        row["claimed_at"],
+        row["started_at"],
+    )
+    return Head(row["id"], row["job_id"], row["project_id"], standing)
+
+
+async def course(conn: Conn, at: Head) -> Course:
+    """The path that led to `at`; what happens meanwhile is left out."""
+    standing = at.standing
+    rows = [row for row in await runs.attempts(conn, at.id) if row["seq"] <= standing.seq]
+    moves = [row for row in await runs.run_events(conn, at.id) if row["seq"] <= standing.seq]
+    steps = path.path_of(
+        standing,
+        [
+            path.Closed(
+                row["number"],
+                row["seq"],
+                row["outcome"],
+                row["claimed_at"],
+                row["started_at"],
+                row["finished_at"],
+                row["error"],
+            )
+            for row in rows
+        ],
+        [path.Move(**{**row, "status": Status(row["status"])}) for row in moves],
+    )
+    return Course(steps, rows)
+
+
+async def seqs(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """The seq of each of these runs that is active still."""
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(query(_SQL["seqs"]), {"ids": list(run_ids)})
+    return dict(await cursor.fetchall())
