@@ -6,6 +6,7 @@
     ├── AuthError                unauthenticated         no or bad credential
     ├── NotFoundError            not_found
     ├── ConflictError            conflict                the object's state forbids it
+    │   └── PreconditionError    precondition_failed     it is no longer what If-Match names
     ├── ValidationError          validation              the input is wrong; carries every fault
     ├── TooLargeError            too_large               a body over its bound
     ├── UnsupportedMediaError    unsupported_media_type
@@ -73,6 +74,12 @@ class ConflictError(StraitError):
     """The thing exists, but its present state forbids the operation."""
 
     code = "conflict"
+
+
+class PreconditionError(ConflictError):
+    """The thing has changed since the caller looked."""
+
+    code = "precondition_failed"
 
 
 class ValidationError(StraitError):

@@ -1,0 +1,39 @@
+"""What the API is given, and what it keeps between requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from strait_core.store.pool import Pool
+from strait_core.wire import ComponentHealth
+from strait_daemon.bus import Bus
+from strait_daemon.clock import Clock
+from strait_daemon.intake import Intake
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """The parts the API calls.
+
+    `metrics` gives the exposition and its content type; `ready` one answer per component. Setting `closing` ends the
+    open streams politely: the server does so before it stops.
+    """
+
+    pool: Pool
+    clock: Clock
+    intake: Intake
+    bus: Bus
+    new_id: Callable[[], UUID]
+    secret: str
+    stale_after: timedelta
+    version: str
+    metrics_public: bool
+    metrics: Callable[[], tuple[bytes, str]]
+    ready: Callable[[], Awaitable[dict[str, ComponentHealth]]]
+    log: Any
+    closing: asyncio.Event = field(default_factory=asyncio.Event)

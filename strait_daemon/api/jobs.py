@@ -1,0 +1,211 @@
+"""Jobs: create, read, change, pause, clone, delete."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from strait_core import wire
+from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
+from strait_core.job import JobSpec, evolve, faults_of, settled
+from strait_core.store import jobs
+from strait_core.store.faults import Taken
+from strait_core.store.jobs import JobFilter, StoredJob
+from strait_core.store.pool import Conn
+from strait_daemon.api import query, shape
+from strait_daemon.api.context import Api
+from strait_daemon.api.lookup import find_job
+from strait_daemon.api.operation import Call, Reply, reply
+
+REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
+# Stands in for a required field that is missing, so that the others can be judged.
+_FILLING: Final = {"name": "x", "slug": "x", "endpoint_url": "https://example.com", "project_id": "x"}
+MAX_REASON: Final = 1_000
+
+
+async def create_job(api: Api, call: Call) -> Reply:
+    """POST /v1/jobs."""
+    body: wire.JobCreate = call.body
+    spec = _spec_of(body, call.project)
+    enabled = body.enabled is UNSET or body.enabled
+    return await _store(api, spec, enabled=enabled)
+
+
+def _spec_of(body: wire.JobCreate, project: str | None) -> JobSpec:
+    """The definition that a body makes; ValidationError lists every missing and every wrong field."""
+    given = _given(body)
+    faults = []
+    if project is not None and given.setdefault("project_id", project) != project:
+        faults.append(Fault("/project_id", "differs from the project that the query or the header names"))
+    missing = [name for name in REQUIRED if name not in given]
+    values = {**_FILLING, **{name: settled(name, value) for name, value in given.items()}}
+    spec = JobSpec(**values)
+    faults += [Fault(f"/{name}", "is required") for name in missing]
+    faults += [fault for fault in faults_of(spec) if fault.pointer.lstrip("/") not in missing]
+    if faults:
+        raise ValidationError(faults)
+    return spec
+
+
+def _given(body: wire.JobPatch) -> dict[str, Any]:
+    """The fields of a definition that a body names."""
+    return {
+        name: value
+        for name in body.__struct_fields__
+        if name != "enabled" and (value := getattr(body, name)) is not UNSET
+    }
+
+
+async def _store(api: Api, spec: JobSpec, *, enabled: bool) -> Reply:
+    deps = api.deps
+    async with deps.pool.connection() as conn, conn.transaction():
+        job = await jobs.insert_job(conn, deps.new_id(), deps.new_id(), spec, deps.clock.now(), enabled=enabled)
+    if job is None:
+        raise _taken(spec)
+    api.jobs.forget()
+    return _answer(job, 201)
+
+
+def _taken(spec: JobSpec) -> ConflictError:
+    return ConflictError(
+        f"project {spec.project_id!r} has a job {spec.slug!r} already", hint="choose another slug, or change that job"
+    )
+
+
+def _answer(job: StoredJob, status: int = 200) -> Reply:
+    return reply(shape.job(job), status, ((b"etag", shape.job_etag(job)),))
+
+
+async def get_job(api: Api, call: Call) -> Reply:
+    """GET /v1/jobs/{job}."""
+    async with api.deps.pool.connection() as conn:
+        return _answer(await find_job(conn, call.path["job"], call.project))
+
+
+async def list_jobs(api: Api, call: Call) -> Reply:
+    """GET /v1/jobs."""
+    asked = call.query
+    where = JobFilter(
+        project_id=call.project,
+        tags=dict(asked["tag"]) if "tag" in asked else None,
+        enabled=asked.get("enabled"),
+        paused=asked.get("paused"),
+        slug=asked.get("slug"),
+        id_range=asked.get("id_prefix"),
+    )
+    limit = query.limit_of(asked)
+    async with api.deps.pool.connection() as conn:
+        found = await jobs.list_jobs(conn, where, limit=limit + 1, before=query.before_id(asked))
+    page, cursor = query.cut(found, limit, lambda job: query.id_cursor(job.id))
+    return reply(wire.Page(data=[shape.job(job) for job in page], next_cursor=cursor))
+
+
+async def list_versions(api: Api, call: Call) -> Reply:
+    """GET /v1/jobs/{job}/versions."""
+    limit = query.limit_of(call.query)
+    async with api.deps.pool.connection() as conn:
+        job = await find_job(conn, call.path["job"], call.project)
+        before = query.after_number(call.query)
+        found = await jobs.job_versions(conn, job.id, limit=limit + 1, before=before)
+    page, cursor = query.cut(found, limit, lambda version: query.number_cursor(version.version))
+    return reply(wire.Page(data=[shape.version(version) for version in page], next_cursor=cursor))
+
+
+@asynccontextmanager
+async def _changing(api: Api, call: Call) -> AsyncIterator[tuple[Conn, StoredJob]]:
+    """The job that the path names, held in a transaction, as it must be (`If-Match`) before it is changed."""
+    async with api.deps.pool.connection() as conn, conn.transaction():
+        found = await find_job(conn, call.path["job"], call.project)
+        job = await jobs.lock_job(conn, found.id)
+        if job is None:
+            raise _gone(call)
+        _check_match(call.headers.get(b"if-match"), job)
+        yield conn, job
+    api.jobs.forget()
+
+
+def _check_match(wanted: bytes | None, job: StoredJob) -> None:
+    if wanted is None or wanted.strip() == b"*":
+        return
+    etag = shape.job_etag(job)
+    if etag not in {tag.strip() for tag in wanted.split(b",")}:
+        raise PreconditionError(
+            f"job {job.spec.slug!r} has changed since you looked: its ETag is {etag.decode()} now",
+            hint="read it again, and repeat the change on what it is now",
+        )
+
+
+def _gone(call: Call) -> NotFoundError:
+    return NotFoundError(f"job {call.path['job']!r} has just been deleted")
+
+
+async def patch_job(api: Api, call: Call) -> Reply:
+    """PATCH /v1/jobs/{job}."""
+    body: wire.JobPatch = call.body
+    deps = api.deps
+    async with _changing(api, call) as (conn, job):
+        spec = evolve(job.spec, _given(body))
+        faults = faults_of(spec)
+        if faults:
+            raise ValidationError(faults)
+        enabled = job.enabled if body.enabled is UNSET else body.enabled
+        if spec == job.spec and enabled == job.enabled:
+            return _answer(job)
+        try:
+            changed = await jobs.update_job(conn, job, spec, deps.new_id(), deps.clock.now(), enabled=enabled)
+        except Taken:
+            raise _taken(spec) from None
+    if changed is None:
+        raise _gone(call)
+    if enabled and not job.enabled:
+        deps.bus.wake()
+    return _answer(changed)
+
+
+async def delete_job(api: Api, call: Call) -> Reply:
+    """DELETE /v1/jobs/{job}."""
+    async with _changing(api, call) as (conn, job):
+        if not await jobs.delete_job(conn, job.id, api.deps.clock.now()):
+            raise ConflictError(
+                f"job {job.spec.slug!r} has runs that are not over",
+                hint="cancel them or wait; a paused job takes no new ones",
+            )
+    return Reply(204)
+
+
+async def pause_job(api: Api, call: Call) -> Reply:
+    """POST /v1/jobs/{job}/pause."""
+    reason = call.body.reason or None
+    if reason is not None and len(reason) > MAX_REASON:
+        raise ValidationError([Fault("/reason", f"must be at most {MAX_REASON} characters")])
+    async with _changing(api, call) as (conn, job):
+        paused = await jobs.pause_job(conn, job.id, reason, api.deps.clock.now())
+    if paused is None:
+        raise _gone(call)
+    return _answer(paused)
+
+
+async def resume_job(api: Api, call: Call) -> Reply:
+    """POST /v1/jobs/{job}/resume."""
+    async with _changing(api, call) as (conn, job):
+        resumed = await jobs.resume_job(conn, job.id, api.deps.clock.now())
+    if resumed is None:
+        raise _gone(call)
+    api.deps.bus.wake()
+    return _answer(resumed)
+
+
+async def clone_job(api: Api, call: Call) -> Reply:
+    """POST /v1/jobs/{job}/clone."""
+    body: wire.JobClone = call.body
+    async with api.deps.pool.connection() as conn:
+        job = await find_job(conn, call.path["job"], call.project)
+    changes = {"slug": body.slug} if body.name is UNSET else {"slug": body.slug, "name": body.name}
+    spec = evolve(job.spec, changes)
+    faults = faults_of(spec)
+    if faults:
+        raise ValidationError(faults)
+    return await _store(api, spec, enabled=job.enabled)

@@ -1,0 +1,178 @@
+"""The OpenAPI 3.1 document, made from the route table and the very types that the routes decode and encode."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from strait_core import wire
+from strait_core.errors import (
+    AuthError,
+    DeadlineError,
+    StraitError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedMediaError,
+    ValidationError,
+)
+from strait_daemon.api.operation import Operation
+from strait_daemon.api.problems import STATUSES
+
+OPENAPI: Final = "3.1.1"
+_REF: Final = "#/components/schemas/{name}"
+_TAGS: Final = {
+    "jobs": "What can be run: an endpoint, its policy, its limits.",
+    "runs": "Executions of jobs.",
+    "ops": "How the server itself is.",
+}
+_PATH_PARAMETERS: Final = {
+    "job": "The job: its id or its slug.",
+    "run": "The run's id.",
+    "worker": "The worker's id.",
+}
+_REQUEST_ID: Final = {
+    "description": "The request's id: yours, when you sent a sane one, else a new one.",
+    "schema": {"type": "string"},
+}
+_RETRY_AFTER: Final = {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}
+_ABOUT_ERRORS: Final[dict[type[StraitError], str]] = {
+    AuthError: "No credential, or a wrong one.",
+    DeadlineError: "The body stopped coming.",
+    TooLargeError: "The body is over its bound.",
+    UnsupportedMediaError: "The body is not JSON in UTF-8.",
+    ValidationError: "The query or the body is wrong; `errors` lists every fault.",
+    UnavailableError: "The database does not answer now.",
+}
+
+
+def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
+    """The whole document; operations that are not listed are left out."""
+    listed = [operation for operation in operations if operation.listed]
+    types = [t for operation in listed for t in _types_of(operation)] + [wire.Problem]
+    unique = list({repr(t): t for t in types}.values())
+    schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
+    refs = {repr(t): schema for t, schema in zip(unique, schemas, strict=True)}
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in listed:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, refs)
+    return {
+        "openapi": OPENAPI,
+        "info": {
+            "title": "Strait",
+            "version": version,
+            "summary": "A durable job orchestrator.",
+            "description": "Errors are RFC 9457 problems with a stable `code`. Times are RFC 3339, in UTC.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "internalSecret": {"type": "http", "scheme": "bearer", "description": "The server's INTERNAL_SECRET."}
+            },
+        },
+    }
+
+
+def _types_of(operation: Operation) -> Iterator[Any]:
+    if _is_structured(operation.returns):
+        yield operation.returns
+    yield from operation.also.values()
+    if operation.body is not None:
+        yield operation.body.shape
+
+
+def _is_structured(returns: Any) -> bool:
+    return returns is not None and returns is not str
+
+
+def _operation(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary.split(". ")[0].rstrip("."),
+        "description": operation.summary,
+        "tags": [operation.tag],
+        "parameters": list(_parameters(operation)),
+        "responses": _responses(operation, refs),
+        "security": [{"internalSecret": []}] if operation.secured else [],
+    }
+    if operation.body is not None:
+        made["requestBody"] = {
+            "required": operation.body.required,
+            "content": {"application/json": {"schema": refs[repr(operation.body.shape)]}},
+        }
+    return made
+
+
+def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
+    for name in re.findall(r"\{(\w+)\}", operation.path):
+        about = _PATH_PARAMETERS[name]
+        yield {"name": name, "in": "path", "required": True, "description": about, "schema": {"type": "string"}}
+    for param in operation.query:
+        schema = {"type": "array", "items": dict(param.schema)} if param.many else dict(param.schema)
+        yield {"name": param.name, "in": "query", "required": False, "description": param.about, "schema": schema}
+    if any(param.name == "project_id" for param in operation.query):
+        yield _header("X-Project-Id", "The project; the parameter `project_id` says the same.")
+    if operation.if_match:
+        yield _header("If-Match", "Do it only while the job's ETag is this one.")
+    if operation.media == "text/event-stream":
+        yield _header("Last-Event-ID", "Go on from behind this seq.")
+    yield _header("X-Request-Id", "An id of your own for this request: up to 128 printable characters.")
+
+
+def _header(name: str, about: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": about, "schema": {"type": "string"}}
+
+
+def _responses(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
+    headers = {"X-Request-Id": _REQUEST_ID}
+    if operation.etag:
+        headers["ETag"] = {"description": "This version of the object.", "schema": {"type": "string"}}
+    answer: dict[str, Any] = {"description": HTTPStatus(operation.status).phrase, "headers": headers}
+    if operation.returns is not None:
+        schema = refs[repr(operation.returns)] if _is_structured(operation.returns) else {"type": "string"}
+        answer["content"] = {operation.media: {"schema": schema}}
+    responses = {str(operation.status): answer}
+    for status, kind in sorted(_errors(operation).items()):
+        responses[str(status)] = _problem(kind, status)
+    for status, returns in operation.also.items():
+        content: dict[str, Any] = {"application/json": {"schema": refs[repr(returns)]}}
+        if str(status) in responses:
+            content |= responses[str(status)]["content"]
+        responses[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "headers": {"X-Request-Id": _REQUEST_ID, "Retry-After": _RETRY_AFTER},
+            "content": content,
+        }
+    return responses
+
+
+def _errors(operation: Operation) -> dict[int, type[StraitError]]:
+    """The errors that an operation may answer with, by status code; 500 comes with a plain StraitError."""
+    kinds: set[type[StraitError]] = {*operation.raises, ValidationError, UnavailableError}
+    if operation.secured:
+        kinds.add(AuthError)
+    if operation.body is not None:
+        kinds |= {DeadlineError, TooLargeError, UnsupportedMediaError}
+    return {STATUSES[kind]: kind for kind in kinds} | {500: StraitError}
+
+
+def _problem(kind: type[StraitError], status: int) -> dict[str, Any]:
+    headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
+    if kind is UnavailableError:
+        headers["Retry-After"] = _RETRY_AFTER
+    if kind is AuthError:
+        headers["WWW-Authenticate"] = {"description": "`Bearer`.", "schema": {"type": "string"}}
+    about = _ABOUT_ERRORS.get(kind) or (kind.__doc__ or "").split("\n")[0]
+    if status == 500:
+        about = "The server failed; its log has the reason under the request id."
+    return {
+        "description": about,
+        "headers": headers,
+        "content": {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}},
+    }

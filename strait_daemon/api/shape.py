@@ -1,0 +1,230 @@
+"""From store rows to wire types: the only place where the two meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import UNSET, Raw
+
+from strait_core import wire
+from strait_core.ids import Prefix, spell
+from strait_core.path import Step
+from strait_core.run import Status
+from strait_core.store.jobs import StoredJob, StoredVersion
+from strait_core.store.stats import Flow
+from strait_core.store.workers import WorkerRow
+from strait_core.trigger import NewRun
+
+
+def job(stored: StoredJob) -> wire.Job:
+    """A job, whole."""
+    spec = stored.spec
+    return wire.Job(
+        id=spell(Prefix.JOB, stored.id),
+        project_id=spec.project_id,
+        slug=spec.slug,
+        name=spec.name,
+        description=spec.description,
+        tags=dict(spec.tags),
+        enabled=stored.enabled,
+        paused=stored.paused,
+        paused_at=stored.paused_at,
+        pause_reason=stored.pause_reason,
+        endpoint_url=spec.endpoint_url,
+        headers=dict(spec.headers),
+        timeout_secs=spec.timeout_secs,
+        max_attempts=spec.max_attempts,
+        retry_strategy=spec.retry_strategy,
+        retry_delays_secs=list(spec.retry_delays_secs),
+        retry_priority_boost=spec.retry_priority_boost,
+        non_retryable_statuses=list(spec.non_retryable_statuses),
+        priority=spec.priority,
+        run_ttl_secs=spec.run_ttl_secs,
+        default_run_metadata=dict(spec.default_run_metadata),
+        version=stored.version,
+        version_id=spell(Prefix.VERSION, stored.version_id),
+        version_policy=spec.version_policy,
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+    )
+
+
+def job_etag(stored: StoredJob) -> bytes:
+    """Changes with everything about a job that its representation shows."""
+    return b'"%d-%x"' % (stored.version, round(stored.updated_at.timestamp() * 1_000_000))
+
+
+def version(stored: StoredVersion) -> wire.JobVersion:
+    """One version of a job."""
+    return wire.JobVersion(
+        version=stored.version,
+        version_id=spell(Prefix.VERSION, stored.version_id),
+        created_at=stored.created_at,
+        definition=Raw(stored.definition.encode()),
+    )
+
+
+def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
+    """A run that has just been stored; without payload and result unless `whole`."""
+    return wire.Run(
+        id=spell(Prefix.RUN, run.id),
+        job_id=spell(Prefix.JOB, run.job_id),
+        job_slug=job_slug,
+        project_id=run.project_id,
+        status=run.status,
+        seq=1,
+        attempt=0,
+        max_attempts=run.max_attempts,
+        payload=Raw(run.payload.encode()) if whole else UNSET,
+        result=None if whole else UNSET,
+        result_truncated=False,
+        error=None,
+        error_class=None,
+        metadata=dict(run.metadata),
+        tags=dict(run.tags),
+        triggered_by=run.triggered_by,
+        scheduled_at=run.scheduled_at,
+        created_at=run.created_at,
+        started_at=None,
+        finished_at=None,
+        heartbeat_at=None,
+        next_retry_at=None,
+        expires_at=run.expires_at,
+        priority=run.priority,
+        job_version=run.job_version,
+        batch_id=None if run.batch_id is None else spell(Prefix.BATCH, run.batch_id),
+        timeout_secs=run.timeout_secs,
+    )
+
+
+def run(row: Mapping[str, Any]) -> wire.Run:
+    """A run from its row; payload and result are there when the row has them."""
+    batch_id: UUID | None = row["batch_id"]
+    return wire.Run(
+        id=spell(Prefix.RUN, row["id"]),
+        job_id=spell(Prefix.JOB, row["job_id"]),
+        job_slug=row["job_slug"],
+        project_id=row["project_id"],
+        status=Status(row["status"]),
+        seq=row["seq"],
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        payload=_raw(row["payload"]) if "payload" in row else UNSET,
+        result=_result(row),
+        result_truncated=row.get("result_truncated", False),
+        error=row["error"],
+        error_class=row["error_class"],
+        metadata=row["metadata"],
+        tags=row["tags"],
+        triggered_by=row["triggered_by"],
+        scheduled_at=row["scheduled_at"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row.get("finished_at"),
+        heartbeat_at=row.get("heartbeat_at"),
+        next_retry_at=row.get("next_retry_at"),
+        expires_at=row["expires_at"],
+        priority=row["priority"],
+        job_version=row["job_version"],
+        batch_id=None if batch_id is None else spell(Prefix.BATCH, batch_id),
+        timeout_secs=row["timeout_secs"],
+    )
+
+
+def _raw(text: str) -> Raw:
+    return Raw(text.encode())
+
+
+def _result(row: Mapping[str, Any]) -> Any:
+    if "result" in row:
+        return None if row["result"] is None else _raw(row["result"])
+    # The row of an active run has no result column at all: with its payload comes a null, in a list nothing.
+    return None if "worker_id" in row else UNSET
+
+
+def run_etag(row: Mapping[str, Any]) -> bytes:
+    """Weak: the heartbeat moves without it."""
+    return b'W/"%d"' % row["seq"]
+
+
+def attempt(row: Mapping[str, Any]) -> wire.Attempt:
+    """A closed attempt."""
+    return wire.Attempt(
+        attempt=row["number"],
+        outcome=row["outcome"],
+        worker_id=_text(row["worker_id"]),
+        claimed_at=row["claimed_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        http_status=row["http_status"],
+        error=row["error"],
+        error_class=row["error_class"],
+        timings_ms=wire.Timings(
+            queue_wait=_millis(row["queue_wait_ms"]),
+            connect=_millis(row["connect_ms"]),
+            ttfb=_millis(row["ttfb_ms"]),
+            transfer=_millis(row["transfer_ms"]),
+            total=_millis(row["total_ms"]),
+        ),
+    )
+
+
+def live_attempt(row: Mapping[str, Any]) -> wire.Attempt:
+    """The attempt under way, or the one that a claim is about to start."""
+    executing = row["status"] == Status.EXECUTING
+    return wire.Attempt(
+        attempt=row["attempt"] if executing else row["attempt"] + 1,
+        outcome=None,
+        worker_id=_text(row["worker_id"]),
+        claimed_at=row["claimed_at"],
+        started_at=row["started_at"] if executing else None,
+        finished_at=None,
+        http_status=None,
+        error=None,
+        error_class=None,
+        timings_ms=wire.Timings(queue_wait=None, connect=None, ttfb=None, transfer=None, total=None),
+    )
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _millis(value: float | None) -> float | None:
+    # Stored in four bytes: what lies behind the microseconds is noise.
+    return None if value is None else round(value, 3)
+
+
+def event(step: Step) -> wire.RunEvent:
+    """One step of a run's path."""
+    return wire.RunEvent(
+        seq=step.seq, event=step.event, status=step.status, at=step.at, attempt=step.attempt, reason=step.reason
+    )
+
+
+def worker(row: WorkerRow, alive_since: datetime) -> wire.Worker:
+    """A worker process; alive when it has reported since `alive_since`."""
+    return wire.Worker(
+        id=str(row.id),
+        host=row.host,
+        pid=row.pid,
+        mode=row.mode,
+        version=row.version,
+        slots=row.slots,
+        in_flight=row.in_flight,
+        draining=row.draining,
+        alive=row.heartbeat_at >= alive_since,
+        started_at=row.started_at,
+        heartbeat_at=row.heartbeat_at,
+    )
+
+
+def rates(flow: Flow) -> tuple[wire.Rates, wire.Rates]:
+    """Runs per second over the last minute and the last quarter of an hour."""
+    return (
+        wire.Rates(created=round(flow.created_1m / 60, 3), finished=round(flow.finished_1m / 60, 3)),
+        wire.Rates(created=round(flow.created_15m / 900, 3), finished=round(flow.finished_15m / 900, 3)),
+    )

@@ -1,0 +1,294 @@
+"""The one strict reading of JSON: from bytes to a request, or every reason why not.
+
+msgspec decodes, and refuses unknown fields, coercions, NaN and control characters by itself. What it lets pass is
+looked for here, cheaply at first: only a body that may be at fault is walked with care. Exempt from the rules on
+duplicate keys and NUL, and kept exactly as sent, are the fields that a request keeps raw (`payload`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from json import JSONDecoder
+from typing import Any, Final, Generic, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from strait_core.errors import Fault, ValidationError
+from strait_core.job import escape_pointer
+
+MAX_DEPTH: Final = 128
+# Up to here a body is walked whole; of a longer one the payload is left out of the walk where it can be found.
+_SMALL: Final = 16 * 1024
+_NUL: Final = "\\u0000"
+_BLANKS: Final = re.compile(r"[ \t\n\r]*")
+# Possessive, so that no text makes it look twice.
+_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_BRACKETS: Final = b"[]{}"
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+Shape = TypeVar("Shape")
+
+
+class Reader(Generic[Shape]):
+    """Decodes bodies of one type; `raw` names the field that is kept as sent, `items` the list that has it."""
+
+    def __init__(self, shape: type[Shape], *, raw: str | None = None, items: str | None = None) -> None:
+        self._decode: Callable[[bytes | str], Shape] = msgspec.json.Decoder(shape).decode
+        self._raw = raw
+        self._items = items
+
+    def read(self, sent: bytes) -> Shape:
+        """The request; ValidationError says what is wrong with it, with JSON pointers. An empty body is `{}`."""
+        if not sent:
+            return self._typed(b"{}")
+        try:
+            value = self._typed(sent)
+        except msgspec.DecodeError as error:
+            return self._again(sent, error)
+        if sent.count(b"[") + sent.count(b"{") > MAX_DEPTH:
+            _check_depth(sent)
+        text = _text(sent)
+        if _NUL in text or self._may_repeat(value, text):
+            self._check_names(text)
+        return value
+
+    def _typed(self, sent: bytes | str) -> Shape:
+        try:
+            return self._decode(sent)
+        except msgspec.ValidationError as error:
+            raise ValidationError([_fault(str(error))]) from None
+        except RecursionError:
+            _too_deep()
+        except UnicodeDecodeError:
+            _not_utf8()
+
+    def _again(self, sent: bytes, error: msgspec.DecodeError) -> Shape:
+        """A second look at what msgspec cannot read: a lone surrogate inside a raw field is no fault."""
+        text = _text(sent)
+        if self._raw is None or not _SURROGATE.search(text):
+            _malformed(str(error), sent)
+        try:
+            spans = self._raw_spans(text)
+        except RecursionError:
+            _too_deep()
+        except ValueError:
+            _malformed(str(error), sent)
+        outer, kept = _without(text, spans)
+        try:
+            value = self._typed(outer)
+        except msgspec.DecodeError:
+            _malformed(str(error), sent)
+        _check_depth(sent)
+        self._check_names(text)
+        self._put_back(value, kept)
+        return value
+
+    def _put_back(self, value: Shape, kept: list[str]) -> None:
+        owners = getattr(value, self._items) if self._items else [value]
+        raws = iter(kept)
+        for owner in owners:
+            if isinstance(getattr(owner, self._raw or ""), Raw):
+                setattr(owner, self._raw or "", Raw(next(raws).encode()))
+
+    def _may_repeat(self, value: Shape, text: str) -> bool:
+        """Whether any object, of those that count or not, has a key twice."""
+        if len(text) > _SMALL and self._raw is not None and not self._items:
+            text = _cut_out(text, getattr(value, self._raw))
+        try:
+            _LOOK(text)
+        except ValueError:
+            # A repeated key; or something that Python's parser will not take, which the careful walk will name.
+            return True
+        return False
+
+    def _check_names(self, text: str) -> None:
+        """Refuse duplicate keys and NUL outside the raw fields, each with its pointer."""
+        try:
+            outer = _without(text, self._raw_spans(text))[0] if self._raw is not None else text
+            tree = _PAIRS.decode(outer)
+        except ValueError as error:
+            _malformed(str(error), text.encode())
+        faults = list(_faults_in(tree, ""))
+        if faults:
+            raise ValidationError(faults)
+
+    def _raw_spans(self, text: str) -> list[tuple[int, int]]:
+        """Where the values of the raw field stand in the text."""
+        if self._items is None:
+            return [(at, end) for key, at, end in _members(text, 0) if key == self._raw]
+        return [
+            (at, end)
+            for name, start, _ in _members(text, 0)
+            if name == self._items
+            for item in _elements(text, start)
+            for key, at, end in _members(text, item)
+            if key == self._raw
+        ]
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object whose repeated keys are still there."""
+
+
+def _number(_: str) -> int:
+    return 0
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_PAIRS: Final = JSONDecoder(object_pairs_hook=_Pairs, parse_int=_number, parse_float=_number, parse_constant=_constant)
+_VALUES: Final = JSONDecoder(parse_int=_number, parse_float=_number, parse_constant=_constant)
+
+
+class _RepeatsError(ValueError):
+    """Some object has a key twice."""
+
+
+def _look(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len(dict(pairs)) < len(pairs):
+        raise _RepeatsError
+
+
+# The cheapest parser at hand; numbers are not read, for a long one would take its time.
+_LOOK: Final = JSONDecoder(object_pairs_hook=_look, parse_int=_number, parse_float=_number).decode
+
+
+def _cut_out(text: str, value: Any) -> str:
+    """The text without a large raw value that stands in it exactly once; else the whole text."""
+    if not isinstance(value, Raw):
+        return text
+    kept = bytes(value).decode()
+    return text.replace(kept, "0") if len(kept) > _SMALL // 2 and text.count(kept) == 1 else text
+
+
+def _text(sent: bytes) -> str:
+    try:
+        return sent.decode()
+    except UnicodeDecodeError:
+        _not_utf8()
+
+
+def _skip(text: str, at: int) -> int:
+    match = _BLANKS.match(text, at)
+    return match.end() if match else at
+
+
+def _members(text: str, at: int) -> Iterator[tuple[str, int, int]]:
+    """The members of the object at `at`: key, where its value begins and ends. Needs well-formed JSON, or raises."""
+    at = _skip(text, at)
+    if text[at : at + 1] != "{":
+        return
+    at = _skip(text, at + 1)
+    while text[at : at + 1] == '"':
+        key, at = _VALUES.raw_decode(text, at)
+        begin = _skip(text, _skip(text, at) + 1)
+        _, end = _VALUES.raw_decode(text, begin)
+        yield key, begin, end
+        at = _skip(text, _skip(text, end) + 1)
+
+
+def _elements(text: str, at: int) -> Iterator[int]:
+    """Where the elements of the array at `at` begin."""
+    at = _skip(text, at)
+    if text[at : at + 1] != "[":
+        return
+    at = _skip(text, at + 1)
+    while text[at : at + 1] not in {"]", ""}:
+        yield at
+        _, end = _VALUES.raw_decode(text, at)
+        at = _skip(text, _skip(text, end) + 1)
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> tuple[str, list[str]]:
+    """The text with a 0 in place of each span, and what stood there."""
+    parts, kept, last = [], [], 0
+    for at, end in spans:
+        parts += [text[last:at], "0"]
+        kept.append(text[at:end])
+        last = end
+    return "".join([*parts, text[last:]]), kept
+
+
+def _faults_in(value: Any, pointer: str) -> Iterator[Fault]:
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for key, inner in value:
+            below = f"{pointer}/{escape_pointer(key)}"
+            if key in seen:
+                yield Fault(below, "stands twice in its object")
+            if "\0" in key:
+                yield Fault(pointer, "has a key with a NUL character")
+            seen.add(key)
+            yield from _faults_in(inner, below)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _faults_in(inner, f"{pointer}/{index}")
+    elif isinstance(value, str) and "\0" in value:
+        yield Fault(pointer, "must not contain a NUL character")
+
+
+def _check_depth(sent: bytes) -> None:
+    """Refuse what nests deeper than 128; needs well-formed JSON."""
+    brackets = _STRINGS.sub(b"", sent).translate(None, _NOT_BRACKETS)
+    if any(depth > MAX_DEPTH for depth in accumulate(map(_STEP.__getitem__, brackets))):
+        _too_deep()
+
+
+def _too_deep() -> NoReturn:
+    raise ValidationError([Fault("", f"must not nest deeper than {MAX_DEPTH}")])
+
+
+def _not_utf8() -> NoReturn:
+    raise ValidationError([Fault("", "is not valid UTF-8")])
+
+
+def _malformed(said: str, sent: bytes) -> NoReturn:
+    if sent.startswith(b"\xef\xbb\xbf"):
+        raise ValidationError([Fault("", "begins with a byte order mark; send plain UTF-8")]) from None
+    reason = said.removeprefix("JSON is malformed: ")
+    if "truncated" in reason:
+        reason = "it ends too early"
+    raise ValidationError([Fault("", f"is not valid JSON: {reason}")]) from None
+
+
+_FIELD: Final = re.compile(r"^(Object (?:contains unknown|missing required) field) `(.*)`$", re.DOTALL)
+_TYPES: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "datetime": "a time (RFC 3339)",
+    "object": "an object",
+    "array": "an array",
+}
+_EXPECTED: Final = re.compile(r"^Expected `([^`]*)`, got `([^`]*)`$")
+
+
+def _fault(said: str) -> Fault:
+    """msgspec's words as a fault: its path as a JSON pointer, its types in the terms of JSON."""
+    message, _, where = said.rpartition(" - at `$")
+    if not message:
+        message, where = said, "`"
+    pointer = _pointer(where[:-1])
+    field = _FIELD.match(message)
+    if field:
+        about = "is not a field here" if "unknown" in field[1] else "is required"
+        return Fault(f"{pointer}/{escape_pointer(field[2])}", about)
+    expected = _EXPECTED.match(message)
+    if expected:
+        wanted = " or ".join(_TYPES.get(name, name) for name in expected[1].split(" | "))
+        return Fault(pointer, f"must be {wanted}, not {_TYPES.get(expected[2], expected[2])}")
+    return Fault(pointer, f"{message[0].lower()}{message[1:]}")
+
+
+def _pointer(where: str) -> str:
+    """`.items[3].tags[...]` as `/items/3/tags`."""
+    steps = re.findall(r"\.(\w+)|\[(\d+)\]", where)
+    return "".join(f"/{name or index}" for name, index in steps)
