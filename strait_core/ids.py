@@ -18,6 +18,7 @@ _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _VALUES: Final = {pair: number for number, pair in enumerate(_PAIRS)}
 _LENGTH: Final = 26
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _SHIFTS: Final = tuple(range(120, -1, -10))
 # The last millisecond that a datetime can name; a made-up id may carry a later one.
 _LAST_MILLIS: Final = 253_402_300_799_999
@@ -44,8 +45,7 @@ _KNOWN: Final = frozenset(Prefix)
 
 def uuid7(now: datetime, bits: Callable[[int], int]) -> UUID:
     """A version 7 UUID of the millisecond of `now`; `bits(n)` gives n random bits (`random.Random().getrandbits`)."""
-    # A float of seconds lies up to 0.4 µs beside the microsecond it means: half a one more, and none falls short.
-    millis = int(now.timestamp() * 1000 + 0.0005)
+    millis = (now - _EPOCH) // _MILLISECOND
     noise = bits(74)
     high = noise >> 62
     low = noise & 0x3FFF_FFFF_FFFF_FFFF
