@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from strait_core.errors import ConfigError, StraitError, UnavailableError
 
@@ -34,6 +35,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--mode", choices=["all", "api", "worker"])
     serve.add_argument("--host")
     serve.add_argument("--port", type=int)
+    dev = verbs.add_parser("dev")
+    where = dev.add_mutually_exclusive_group()
+    where.add_argument("--db", type=Path)
+    where.add_argument("--ephemeral", action="store_true")
+    dev.add_argument("--port", type=int)
+    dev.add_argument("--no-sample", action="store_true")
+    dev.add_argument("--until-eof", action="store_true")
+    reset = verbs.add_parser("dev-reset")
+    reset.add_argument("--db", type=Path)
     migrate = verbs.add_parser("migrate")
     migrate.add_argument("action", choices=["status", "up"])
     migrate.add_argument("-o", "--output", default="table")
@@ -47,6 +57,22 @@ def _run(arguments: argparse.Namespace) -> int:
 
             given = {"mode": arguments.mode, "host": arguments.host, "port": arguments.port}
             return serve({name: value for name, value in given.items() if value is not None})
+        case "dev":
+            from strait_daemon.dev import DevOptions, dev  # noqa: PLC0415
+
+            return dev(
+                DevOptions(
+                    db=arguments.db,
+                    ephemeral=arguments.ephemeral,
+                    port=arguments.port,
+                    sample=not arguments.no_sample,
+                    until_eof=arguments.until_eof,
+                )
+            )
+        case "dev-reset":
+            from strait_daemon.dev import reset  # noqa: PLC0415
+
+            return reset(arguments.db)
         case _:
             from strait_daemon.migrations import migrate  # noqa: PLC0415
 

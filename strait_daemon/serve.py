@@ -78,11 +78,21 @@ def open_socket(host: str, port: int) -> socket.socket:
     return sock
 
 
-async def run(settings: Settings, warnings: list[str], *, stop: asyncio.Event | None = None) -> int:
-    """Start everything, wait for the signal to stop (or `stop`), and drain."""
+async def run(
+    settings: Settings,
+    warnings: list[str],
+    *,
+    stop: asyncio.Event | None = None,
+    sock: socket.socket | None = None,
+    announcement: str | None = None,
+) -> int:
+    """Start everything, wait for the signal to stop (or `stop`), and drain.
+
+    `sock` is the listening socket if it is open already; `announcement` is said instead of the banner.
+    """
     for warning in warnings:
         log.warning("configuration", detail=warning)
-    sock = open_socket(settings.host, settings.port)
+    sock = sock or open_socket(settings.host, settings.port)
     try:
         await wiring.prepare_database(settings)
         parts = await wiring.build(settings)
@@ -94,7 +104,7 @@ async def run(settings: Settings, warnings: list[str], *, stop: asyncio.Event | 
     server = make_server(parts)
     http = asyncio.create_task(server.serve(sockets=[sock]), name="http")
     wiring.start(parts)
-    print(banner(settings), file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
+    print(announcement or banner(settings), file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
     log.info("started", mode=settings.mode.value, host=settings.host, port=settings.port)
     await asyncio.wait([http, asyncio.ensure_future(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping", drain_secs=settings.drain_timeout)
