@@ -1,0 +1,1 @@
+"""Measurements of Strait, each beside its ceiling in the same run: `python -m benchmarks --help`."""

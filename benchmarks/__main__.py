@@ -1,0 +1,65 @@
+"""`python -m benchmarks`: runs scenarios, prints each figure beside what it is to reach, keeps the results as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from time import monotonic
+
+from benchmarks import machine, report
+from benchmarks.bed import ROOT, Bed
+from benchmarks.measure import Figure, Scale, Scenario, by_name
+from benchmarks.scenarios import all_scenarios
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", metavar="A,B", help="these scenarios, the long ones too")
+    parser.add_argument("--rounds", type=int, help="rounds of each scenario; the median counts (default 3)")
+    parser.add_argument("--quick", action="store_true", help="one small round: whether it works, not how fast it is")
+    parser.add_argument("--name", help="keep the results as results/NAME.json (default: latest)", default="latest")
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
+    return parser.parse_args(words)
+
+
+def chosen(words: argparse.Namespace) -> list[Scenario]:
+    scenarios = all_scenarios()
+    if not words.only:
+        return [scenario for scenario in scenarios if not scenario.long]
+    known = by_name(scenarios)
+    names = words.only.split(",")
+    if unknown := [name for name in names if name not in known]:
+        sys.exit(f"no such scenario: {', '.join(unknown)}; there are: {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def run(scenarios: Sequence[Scenario], scale: Scale, name: str) -> bool:
+    """Measure; whether every target was met."""
+    found: dict[str, Sequence[Figure]] = {}
+    with Bed.made() as bed:
+        described = machine.describe(bed.server)
+        print(", ".join(f"{key} {value}" for key, value in described.items() if key != "packages"))
+        for scenario in scenarios:
+            began = monotonic()
+            print(f"\n{scenario.name}: {scenario.about}", flush=True)
+            found[scenario.name] = scenario.measure(bed, scale)
+            print(report.table(found[scenario.name]))
+            print(f"({monotonic() - began:.0f} s)", flush=True)
+    path = report.write(name, described, found, rounds=scale.rounds, quick=scale.quick)
+    print(f"\nresults: {path.relative_to(ROOT)}")
+    return all(figure.met is not False for figures in found.values() for figure in figures)
+
+
+def main() -> None:
+    words = parse(sys.argv[1:])
+    if words.list:
+        for scenario in all_scenarios():
+            print(f"{scenario.name:12}{scenario.about}{' (only when named)' if scenario.long else ''}")
+        return
+    scale = Scale(rounds=words.rounds or (1 if words.quick else 3), quick=words.quick)
+    run(chosen(words), scale, words.name)
+
+
+if __name__ == "__main__":
+    main()

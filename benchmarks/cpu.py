@@ -1,0 +1,72 @@
+"""CPU time of process trees, from /proc."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The name in parentheses may hold anything, so count from its end: field 3 (state) comes first.
+    return text[text.rindex(")") + 2 :].split()
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(word) for word in task.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all that descend from it."""
+    pids = [pid]
+    for child in _children(pid):
+        pids += tree(child)
+    return pids
+
+
+def _run_ns(pid: int) -> int:
+    """Time on a CPU of all live threads, in nanoseconds (schedstat is finer than the ticks of stat)."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            total += int(task.read_text().split()[0])
+        except OSError:
+            continue
+    return total
+
+
+def spent(pid: int) -> float:
+    """CPU seconds that a process tree has used so far, its ended and awaited children included."""
+    total = 0.0
+    for member in tree(pid):
+        stat = _stat(member)
+        if stat is None:
+            continue
+        run = _run_ns(member)
+        own = run / 1e9 if run else (int(stat[11]) + int(stat[12])) * _TICK
+        total += own + (int(stat[13]) + int(stat[14])) * _TICK
+    return total
+
+
+def resident(pid: int) -> int:
+    """Resident memory of a process tree, in bytes."""
+    total = 0
+    for member in tree(pid):
+        try:
+            fields = Path(f"/proc/{member}/statm").read_text().split()
+        except OSError:
+            continue
+        total += int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total

@@ -1,0 +1,83 @@
+"""Drains a full queue through a daemon and says how fast, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import psycopg
+
+from benchmarks import cpu, invariants, seed
+from benchmarks.bed import Bed, Daemon, wait_until
+
+# The first runs warm up connections, statements and caches; the bare loop leaves out as much.
+WARM_SHARE = 20
+DRAIN_SECS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Runs a second, and CPU microseconds a run of the daemon's processes and of PostgreSQL."""
+
+    rate: float
+    daemon_us: float
+    postgres_us: float
+
+
+def through_endpoint(bed: Bed, count: int, *, slots: int, processes: int = 1) -> Drained:
+    """Queued runs through the loopback endpoint, until the last has committed as completed."""
+    with bed.database() as url:
+        seed.queued(url, bed.endpoint.url(), count)
+        bed.endpoint.reset()
+        words = ["--processes", str(processes)] if processes > 1 else []
+        with bed.daemon(url, mode="worker", words=words, WORKER_POOL_SIZE=str(slots)) as daemon:
+            drained = watch(bed, url, daemon, count, lambda: bed.endpoint.stats()["requests"])
+        invariants.check(url, finished=count)
+        return drained
+
+
+def through_nobody(bed: Bed, count: int, *, slots: int) -> Drained:
+    """Queued runs through a dispatcher that answers at once."""
+    counter = bed.folder / "calls"
+    counter.write_bytes(bytes(8))
+    with bed.database() as url:
+        seed.queued(url, "http://127.0.0.1:9/", count)
+        with bed.daemon(url, mode="worker", null=counter, WORKER_POOL_SIZE=str(slots)) as daemon:
+            drained = watch(bed, url, daemon, count, lambda: _number(counter))
+        invariants.check(url, finished=count)
+        return drained
+
+
+def _number(counter: Path) -> int:
+    return int.from_bytes(counter.read_bytes(), "little")
+
+
+def watch(bed: Bed, url: str, daemon: Daemon, count: int, arrived: Callable[[], int]) -> Drained:
+    """From the end of the warm-up to the last commit."""
+
+    def warm() -> bool:
+        if daemon.process.poll() is not None:
+            raise RuntimeError(daemon.log.read_text()[-3000:])
+        return arrived() >= count // WARM_SHARE
+
+    wait_until(warm, DRAIN_SECS, "the first runs")
+    began, spent, database = monotonic(), cpu.spent(daemon.pid), bed.postgres_cpu()
+    before = arrived()
+    wait_until(lambda: arrived() >= count, DRAIN_SECS, f"{count} runs to arrive", every=0.02)
+    with closing(psycopg.connect(url, autocommit=True)) as conn:
+        wait_until(lambda: _empty(conn), 30, "the last commit")
+    secs = monotonic() - began
+    runs = count - before
+    return Drained(
+        rate=runs / secs,
+        daemon_us=(cpu.spent(daemon.pid) - spent) / runs * 1e6,
+        postgres_us=(bed.postgres_cpu() - database) / runs * 1e6,
+    )
+
+
+def _empty(conn: psycopg.Connection) -> bool:
+    row = conn.execute("SELECT NOT EXISTS (SELECT FROM strait.runs)").fetchone()
+    return bool(row and row[0])
