@@ -41,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--ephemeral", action="store_true")
     dev.add_argument("--port", type=int)
     dev.add_argument("--no-sample", action="store_true")
-    dev.add_argument("--until-eof", action="store_true")
+    dev.add_argument("--no-job", action="store_true")
+    dev.add_argument("--piped", action="store_true")
     reset = verbs.add_parser("dev-reset")
     reset.add_argument("--db", type=Path)
     migrate = verbs.add_parser("migrate")
@@ -66,7 +67,8 @@ def _run(arguments: argparse.Namespace) -> int:
                     ephemeral=arguments.ephemeral,
                     port=arguments.port,
                     sample=not arguments.no_sample,
-                    until_eof=arguments.until_eof,
+                    job=not arguments.no_job,
+                    piped=arguments.piped,
                 )
             )
         case "dev-reset":

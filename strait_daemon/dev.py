@@ -6,15 +6,16 @@ What is exported for a real deployment is left alone: `dev` must never migrate, 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 from pydantic import SecretStr
 
@@ -37,14 +38,17 @@ _FOREIGN: Final = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "INTERNAL
 class DevOptions:
     """What the command line may say; `db` None = the default folder, `port` None = PORT or 8080.
 
-    `until_eof` ends it all when standard input ends, so that it cannot outlive the program that started it.
+    `sample` is the sample endpoint, `job` the job that calls it.
+    `piped`: another program drives this one. It gets one JSON line on standard output when all is up, and everything
+    ends when standard input does, so that nothing outlives that program.
     """
 
     db: Path | None = None
     ephemeral: bool = False
     port: int | None = None
     sample: bool = True
-    until_eof: bool = False
+    job: bool = True
+    piped: bool = False
 
 
 class _Stopped(KeyboardInterrupt):
@@ -71,7 +75,7 @@ def reset(db: Path | None) -> int:
     devdata.refuse_second(folder)
     devdata.sweep()
     existed = embedded.reset(folder)
-    _say(f"Removed the data in {folder}." if existed else f"There is no data in {folder}.")
+    _say(f"Removed the data in {folder}." if existed else f"There is no data in {folder}.", sys.stderr)
     return 0
 
 
@@ -96,9 +100,15 @@ def _run(options: DevOptions, stack: ExitStack) -> int:
         database = stack.enter_context(Database(folder, ephemeral=options.ephemeral))
         settings = settings.model_copy(update={"database_url": SecretStr(database.dsn)})
         stack.enter_context(devdata.recorded(folder, _url(settings)))
-    announcement = _announcement(settings, database, sample_sock, ignored)
+
+    def announce() -> None:
+        if options.piped:
+            _say(json.dumps(_facts(settings, database, sample_sock)), sys.stdout)
+        else:
+            _say(_announcement(settings, database, sample_sock, ignored), sys.stderr)
+
     with serve.uvicorn_loop() as runner:
-        return runner.run(_serve(options, settings, warnings, (sock, sample_sock), database, announcement))
+        return runner.run(_serve(options, settings, warnings, (sock, sample_sock), database, announce))
 
 
 async def _serve(
@@ -107,38 +117,35 @@ async def _serve(
     warnings: list[str],
     sockets: tuple[socket.socket, socket.socket | None],
     database: Database | None,
-    announcement: str,
+    announce: Callable[[], None],
 ) -> int:
     """The daemon and what stands around it; the bundled PostgreSQL outlives it, so that it can drain."""
     stop = asyncio.Event()
     sock, sample_sock = sockets
-    if options.until_eof:
+    if options.piped:
         _stop_at_eof(stop)
-    async with _sample_if(sample_sock), _watching_if(database, stop):
-        code = await serve.run(settings, warnings, stop=stop, sock=sock, announcement=announcement)
+    async with AsyncExitStack() as stack:
+        if sample_sock is not None:
+            await stack.enter_async_context(sample.serving(sample_sock))
+            if options.job:
+                key = settings.internal_secret.get_secret_value()
+                offer = sample.offer_job(_url(settings), key, _sample_url(sample_sock))
+                await stack.enter_async_context(_beside(offer, "sample-job"))
+        if database is not None:
+            await stack.enter_async_context(_beside(database.watch(stop), "postgres-watch"))
+        code = await serve.run(settings, warnings, stop=stop, sock=sock, announce=announce)
     return 1 if database is not None and database.lost else code
 
 
 @asynccontextmanager
-async def _sample_if(sock: socket.socket | None) -> AsyncIterator[None]:
-    if sock is None:
-        yield
-        return
-    async with sample.serving(sock):
-        yield
-
-
-@asynccontextmanager
-async def _watching_if(database: Database | None, stop: asyncio.Event) -> AsyncIterator[None]:
-    if database is None:
-        yield
-        return
-    watch = asyncio.create_task(database.watch(stop), name="postgres-watch")
+async def _beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Do `work` while the block runs, at most as long as that."""
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _stop_at_eof(stop: asyncio.Event) -> None:
@@ -188,6 +195,16 @@ def _url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
+def _facts(settings: Settings, database: Database | None, sample_sock: socket.socket | None) -> dict[str, str | None]:
+    """What the program at the other end of the pipe needs to begin."""
+    return {
+        "url": _url(settings),
+        "sample": _sample_url(sample_sock) if sample_sock is not None else None,
+        "postgres": database.server.version if database is not None else None,
+        "notice": database.notice if database is not None else None,
+    }
+
+
 def _announcement(
     settings: Settings, database: Database | None, sample_sock: socket.socket | None, ignored: list[str]
 ) -> str:
@@ -195,28 +212,35 @@ def _announcement(
     url = _url(settings)
     rows = [("API", f"{url}   (its documentation: {url}/docs)")]
     if sample_sock is not None:
-        endpoint = f"http://127.0.0.1:{sample_sock.getsockname()[1]}"
-        rows.append(
-            ("sample endpoint", f"{endpoint}/hello   (others: {' '.join(path for path, _ in sample.ROUTES[1:])})")
-        )
-    else:
-        endpoint = "http://127.0.0.1:9000"
+        others = " ".join(path for path, _ in sample.ROUTES[1:])
+        rows.append(("sample endpoint", f"{_sample_url(sample_sock)}/hello   (others: {others})"))
     said = database.described if database else masked(settings.database_url.get_secret_value())
-    rows += [("database", said), ("API key", str(devdata.secret_file("internal_secret")))]
+    rows += [("database", said), ("API key", devdata.secret_place("internal_secret"))]
     width = max(len(name) for name, _ in rows)
     lines = [f"Strait {__version__} for development", "", *(f"  {name:<{width}}  {text}" for name, text in rows), ""]
     if notes := _notes(database, ignored):
         lines += [*(f"  note: {note}" for note in notes), ""]
+    lines += ["In another shell:", "", *_first_commands(sample_sock)]
     lines += [
-        "In another shell:",
-        "",
-        f"  strait jobs create --name Hello --slug hello --endpoint {endpoint}/hello --project demo",
-        '  strait trigger hello --payload \'{"greeting": "hi"}\' --wait',
         "  strait stats",
         "",
         "Ctrl-C stops everything.",
     ]
     return "\n".join(lines)
+
+
+def _sample_url(sock: socket.socket) -> str:
+    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+def _first_commands(sample_sock: socket.socket | None) -> list[str]:
+    if sample_sock is None:
+        return ["  strait jobs create --name Mine --slug mine --endpoint http://127.0.0.1:9000/hook --project dev"]
+    flaky = f"{_sample_url(sample_sock)}/flaky"
+    return [
+        f'  strait trigger {sample.JOB_SLUG} --payload \'{{"greeting": "hi"}}\' --wait',
+        f"  strait jobs create --name Flaky --slug flaky --endpoint {flaky} --project {sample.JOB_PROJECT}",
+    ]
 
 
 def _notes(database: Database | None, ignored: list[str]) -> list[str]:
@@ -230,5 +254,5 @@ def _notes(database: Database | None, ignored: list[str]) -> list[str]:
     return notes
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - for the person who started it
+def _say(text: str, stream: TextIO) -> None:
+    print(text, file=stream, flush=True)

@@ -174,13 +174,29 @@ def secret_file(name: str) -> Path:
     return embedded.default_data_dir().parent / "dev" / name
 
 
+def _secret_variable(name: str) -> str:
+    return f"STRAIT_DEV_{name.upper()}"
+
+
+def secret_place(name: str) -> str:
+    """Where a person finds a secret of `dev`."""
+    variable = _secret_variable(name)
+    return f"in the variable {variable}" if os.environ.get(variable) else str(secret_file(name))
+
+
 def secret(name: str) -> str:
-    """A secret of `dev`, made (32 random bytes in base 64, readable by its owner alone) by whoever comes first."""
-    path = secret_file(name)
+    """A secret of `dev`: of the environment (STRAIT_DEV_…, for a program that drives this one), else of its file.
+
+    The file is made (32 random bytes in base 64, readable by its owner alone) by whoever comes first.
+    """
+    return os.environ.get(_secret_variable(name)) or _secret_from(secret_file(name))
+
+
+def _secret_from(path: Path) -> str:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Written beside and linked: of two who race, both read the winner's, whole.
-        beside = path.with_name(f".{name}.{secrets.token_hex(6)}")
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(base64.b64encode(secrets.token_bytes(32)).decode() + "\n")

@@ -1,25 +1,35 @@
 """The sample endpoint of `dev` and `demo`: a small HTTP server that behaves well or badly, as its path asks for.
 
-It stands for the user's own service, so it knows nothing of Strait but the headers that every endpoint is sent.
+It stands for the user's own service, so it knows nothing of the daemon but its API and the headers that every endpoint
+is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
+import structlog
+from aiohttp import ClientError, ClientSession, web
 
 # What /hello takes unless ?delay= says otherwise: long enough that a person sees the run execute.
 HELLO_SECS: Final = 0.2
 # The longest that a request may ask this endpoint to take.
 LONGEST_SECS: Final = 3_600.0
 _MOST_BYTES: Final = 6 * 1024 * 1024
+
+# The job that calls it, so that a first `strait trigger` needs nothing else.
+JOB_SLUG: Final = "hello-world"
+JOB_PROJECT: Final = "dev"
+_OFFER_SECS: Final = 15.0
+# An address that an earlier start gave the job; anything else was somebody's own choice.
+_LEFT_OVER: Final = re.compile(r"http://127\.0\.0\.1:\d+/hello")
 
 ROUTES: Final = (
     ("/hello", "greets with what it was sent (?delay=0.2)"),
@@ -28,6 +38,8 @@ ROUTES: Final = (
     ("/flaky", "fails the first attempts (?failures=1)"),
     ("/fail", "always answers 500"),
 )
+
+log = structlog.get_logger(__name__)
 
 
 def open_socket(near: int) -> socket.socket:
@@ -61,6 +73,26 @@ async def serving(sock: socket.socket) -> AsyncIterator[None]:
         yield
     finally:
         await runner.cleanup()
+
+
+async def offer_job(api: str, secret: str, endpoint: str) -> None:
+    """Make the sample job, or point the one of an earlier start at this endpoint; a failure is logged, no more."""
+    headers = {"Authorization": f"Bearer {secret}", "X-Project-Id": JOB_PROJECT}
+    job = {"project_id": JOB_PROJECT, "name": "Hello World", "slug": JOB_SLUG, "endpoint_url": f"{endpoint}/hello"}
+    path = f"/v1/jobs/{JOB_SLUG}"
+    try:
+        async with asyncio.timeout(_OFFER_SECS), ClientSession(api, headers=headers, trust_env=False) as session:
+            async with session.post("/v1/jobs", json=job) as made:
+                if made.status != 409:  # 409: the slug is taken
+                    made.raise_for_status()
+                    return
+            async with session.get(path) as found:
+                before = (await found.json())["endpoint_url"] if found.ok else ""
+            if _LEFT_OVER.fullmatch(before) and before != job["endpoint_url"]:
+                async with session.patch(path, json={"endpoint_url": job["endpoint_url"]}) as moved:
+                    moved.raise_for_status()
+    except (ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+        log.warning("sample_job_not_made", error=f"{type(error).__name__}: {error}")
 
 
 async def _hello(request: web.Request) -> web.Response:

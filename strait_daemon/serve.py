@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -84,11 +84,11 @@ async def run(
     *,
     stop: asyncio.Event | None = None,
     sock: socket.socket | None = None,
-    announcement: str | None = None,
+    announce: Callable[[], None] | None = None,
 ) -> int:
     """Start everything, wait for the signal to stop (or `stop`), and drain.
 
-    `sock` is the listening socket if it is open already; `announcement` is said instead of the banner.
+    `sock` is the listening socket if it is open already; `announce` is called when all is up, instead of the banner.
     """
     for warning in warnings:
         log.warning("configuration", detail=warning)
@@ -104,7 +104,10 @@ async def run(
     server = make_server(parts)
     http = asyncio.create_task(server.serve(sockets=[sock]), name="http")
     wiring.start(parts)
-    print(announcement or banner(settings), file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
+    if announce is None:
+        print(banner(settings), file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
+    else:
+        announce()
     log.info("started", mode=settings.mode.value, host=settings.host, port=settings.port)
     await asyncio.wait([http, asyncio.ensure_future(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping", drain_secs=settings.drain_timeout)
