@@ -20,7 +20,8 @@ from strait_core.errors import (
     ValidationError,
 )
 from strait_daemon.api.operation import Operation
-from strait_daemon.api.problems import STATUSES
+from strait_daemon.api.problems import INTERNAL, STATUSES
+from strait_daemon.api.schemas import refine
 
 OPENAPI: Final = "3.1.1"
 _REF: Final = "#/components/schemas/{name}"
@@ -39,6 +40,7 @@ _REQUEST_ID: Final = {
     "schema": {"type": "string"},
 }
 _RETRY_AFTER: Final = {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}
+_ABOUT_INTERNAL: Final = "The server failed; its log has the reason under the request id."
 _ABOUT_ERRORS: Final[dict[type[StraitError], str]] = {
     AuthError: "No credential, or a wrong one.",
     DeadlineError: "The body stopped coming.",
@@ -55,6 +57,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     types = [t for operation in listed for t in _types_of(operation)] + [wire.Problem]
     unique = list({repr(t): t for t in types}.values())
     schemas, components = msgspec.json.schema_components(unique, ref_template=_REF)
+    refine(components)
     refs = {repr(t): schema for t, schema in zip(unique, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for operation in listed:
@@ -70,6 +73,7 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         },
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
+        "x-problems": _problems(),
         "components": {
             "schemas": components,
             "securitySchemes": {
@@ -77,6 +81,15 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _problems() -> list[dict[str, Any]]:
+    """Every code that an error may carry: what `type` of a problem points to on the page."""
+    known = [
+        {"code": kind.code, "status": status, "about": (kind.__doc__ or "").split("\n")[0]}
+        for kind, status in STATUSES.items()
+    ]
+    return [*known, {"code": INTERNAL, "status": 500, "about": _ABOUT_INTERNAL}]
 
 
 def _types_of(operation: Operation) -> Iterator[Any]:
@@ -104,6 +117,7 @@ def _operation(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
     if operation.body is not None:
         made["requestBody"] = {
             "required": operation.body.required,
+            "description": f"At most {operation.body.most // 1024} KiB.",
             "content": {"application/json": {"schema": refs[repr(operation.body.shape)]}},
         }
     return made
@@ -170,7 +184,7 @@ def _problem(kind: type[StraitError], status: int) -> dict[str, Any]:
         headers["WWW-Authenticate"] = {"description": "`Bearer`.", "schema": {"type": "string"}}
     about = _ABOUT_ERRORS.get(kind) or (kind.__doc__ or "").split("\n")[0]
     if status == 500:
-        about = "The server failed; its log has the reason under the request id."
+        about = _ABOUT_INTERNAL
     return {
         "description": about,
         "headers": headers,

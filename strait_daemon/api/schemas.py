@@ -1,0 +1,66 @@
+"""What the types alone do not say, for the OpenAPI document: bounds, lengths, patterns, formats, required fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from strait_core.job import (
+    BOUNDS,
+    LENGTHS,
+    MAX_HEADERS,
+    MAX_METADATA,
+    MAX_RETRY_DELAYS,
+    MAX_TAGS,
+    MAX_URL,
+)
+from strait_core.trigger import MAX_BULK_ITEMS
+
+_SLUG: Final = {"minLength": 1, "maxLength": LENGTHS["slug"], "pattern": "^[a-z0-9][a-z0-9_-]*$"}
+_NAME: Final = {"minLength": 1, "maxLength": LENGTHS["name"]}
+_DEFINITION: Final[Mapping[str, Mapping[str, Any]]] = {
+    **{name: {"minimum": bounds.low, "maximum": bounds.high} for name, bounds in BOUNDS.items()},
+    "name": _NAME,
+    "slug": _SLUG,
+    "description": {"maxLength": LENGTHS["description"]},
+    "endpoint_url": {"minLength": 1, "maxLength": MAX_URL, "format": "uri"},
+    "project_id": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    "tags": {"maxProperties": MAX_TAGS},
+    "headers": {"maxProperties": MAX_HEADERS},
+    "default_run_metadata": {"maxProperties": MAX_METADATA},
+    "retry_delays_secs": {"maxItems": MAX_RETRY_DELAYS, "items": {"type": "integer", "minimum": 1, "maximum": 3_600}},
+    "non_retryable_statuses": {"items": {"type": "integer", "minimum": 300, "maximum": 599}},
+}
+_MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+    "JobCreate": _DEFINITION,
+    "JobPatch": _DEFINITION,
+    "JobClone": {"name": _NAME, "slug": _SLUG},
+    "Pause": {"reason": {"maxLength": 1_000}},
+    "TriggerRequest": {
+        "priority": _DEFINITION["priority"],
+        "ttl_secs": _DEFINITION["run_ttl_secs"],
+        "max_attempts": _DEFINITION["max_attempts"],
+        "timeout_secs": _DEFINITION["timeout_secs"],
+        "tags": _DEFINITION["tags"],
+        "metadata": _DEFINITION["default_run_metadata"],
+    },
+    "BulkTriggerRequest": {"items": {"minItems": 1, "maxItems": MAX_BULK_ITEMS}},
+}
+_REQUIRED: Final = {"JobCreate": ["name", "slug", "endpoint_url"]}
+
+
+def refine(components: dict[str, dict[str, Any]]) -> None:
+    """Add to the schemas of the named types what their Python types cannot carry."""
+    for name, schema in components.items():
+        for field, own in schema.get("properties", {}).items():
+            for branch in _branches(own):
+                if branch.get("type") == "string" and (field.endswith("_at") or field == "at"):
+                    branch["format"] = "date-time"
+                if branch.get("type") not in {None, "null"}:
+                    branch.update(_MORE.get(name, {}).get(field, {}))
+        if name in _REQUIRED:
+            schema["required"] = _REQUIRED[name]
+
+
+def _branches(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from schema.get("anyOf", (schema,))
