@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -104,16 +105,20 @@ async def run(
     server = make_server(parts)
     http = asyncio.create_task(server.serve(sockets=[sock]), name="http")
     wiring.start(parts)
-    if announce is None:
-        print(banner(settings), file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
-    else:
-        announce()
-    log.info("started", mode=settings.mode.value, host=settings.host, port=settings.port)
-    await asyncio.wait([http, asyncio.ensure_future(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
-    log.info("stopping", drain_secs=settings.drain_timeout)
-    await _shut_down(server, http, parts, at_once)
+    try:
+        with suppress(OSError):  # nobody may be listening; that is no reason to stop
+            (announce or partial(_show_banner, settings))()
+        log.info("started", mode=settings.mode.value, host=settings.host, port=settings.port)
+        await asyncio.wait([http, asyncio.ensure_future(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping", drain_secs=settings.drain_timeout)
+    finally:
+        await _shut_down(server, http, parts, at_once)
     log.info("stopped")
-    return 0
+    return 0 if stopping.is_set() else 1
+
+
+def _show_banner(settings: Settings) -> None:
+    print(banner(settings), file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
 
 
 async def _shut_down(server: uvicorn.Server, http: asyncio.Task[None], parts: Parts, at_once: asyncio.Event) -> None:
