@@ -1,4 +1,4 @@
-"""A migrated PostgreSQL database for each test, and a scene in it."""
+"""Migrated PostgreSQL databases and the scenes in them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def template(postgres_server: PostgresServer) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def shared_url(postgres_server: PostgresServer, template: str) -> str:
+    """The URL of a migrated database whose rows, not whose tables, are each test's own."""
+    return create_database(postgres_server, unique_name(), template)
+
+
 async def _migrate(url: str) -> None:
     conn = await pool.connect(url)
     await migrate.up(conn, NOW)
@@ -29,7 +35,7 @@ async def _migrate(url: str) -> None:
 
 
 @pytest.fixture
-def store_url(postgres_server: PostgresServer, template: str) -> Iterator[str]:
+def own_url(postgres_server: PostgresServer, template: str) -> Iterator[str]:
     """The URL of a migrated database that is the test's own."""
     name = unique_name()
     yield create_database(postgres_server, name, template)
@@ -37,8 +43,17 @@ def store_url(postgres_server: PostgresServer, template: str) -> Iterator[str]:
 
 
 @pytest_asyncio.fixture
-async def scene(store_url: str) -> AsyncIterator[Scene]:
-    """A scene on that database; connections it opens are closed with it."""
-    made = await Scene.open(store_url)
+async def scene(shared_url: str) -> AsyncIterator[Scene]:
+    """A scene without any rows; the connections it opens are closed with it."""
+    made = await Scene.open(shared_url)
+    await made.clear()
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture
+async def own_scene(own_url: str) -> AsyncIterator[Scene]:
+    """A scene in a database of its own, for tests that make or drop tables."""
+    made = await Scene.open(own_url)
     yield made
     await made.close()

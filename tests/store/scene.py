@@ -46,6 +46,12 @@ class Scene:
     async def open(cls, url: str) -> Scene:
         return cls(url, await pool.connect(url))
 
+    async def clear(self) -> None:
+        """Take out every row; sequences and partitions stay."""
+        counts = ("workers", "stats_depth", "stats_jobs", "stats_rates")
+        for table in ("job_versions", *TABLES, *counts):
+            await self.rows(f"DELETE FROM strait.{table}")
+
     async def close(self) -> None:
         for conn in [self.conn, *self.others]:
             await conn.close()
