@@ -15,6 +15,8 @@ from typing import Final
 from strait_core.run import TERMINAL, TRANSITIONS, Event, Status
 
 CREATED: Final = "create"
+# The outcome of an attempt that a draining worker gave back.
+RELEASED: Final = "released"
 _FORWARD: Final[Mapping[Status, Event]] = {
     Status.DELAYED: Event.PROMOTE,
     Status.QUEUED: Event.CLAIM,
@@ -115,7 +117,10 @@ def _attempt_steps(attempt: Closed, ends: Mapping[int, str | None]) -> list[Step
     if attempt.claimed_at is not None:
         steps.append(Step(seq - 2, Event.CLAIM, Status.DEQUEUED, attempt.claimed_at, number - 1))
     status = Status(ends[seq] or attempt.outcome) if seq in ends else Status.QUEUED
-    event = Event.RETRY if status is Status.QUEUED else _ENDS[status]
+    if status is Status.QUEUED:
+        event = Event.RELEASE if attempt.outcome == RELEASED else Event.RETRY
+    else:
+        event = _ENDS[status]
     steps.append(Step(seq, event, status, attempt.finished_at, number, attempt.error))
     return steps
 
