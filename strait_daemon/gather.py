@@ -6,21 +6,28 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
+
+import structlog
 
 MOST_ITEMS: Final = 500
 MOST_BYTES: Final = 4 * 1024 * 1024
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+# What a waiter hears: one answer per item; an exception in place of an answer is that item's own failure. None means
+# that the gatherer was abandoned before it could answer.
+Answered: TypeAlias = Callable[[Sequence[Answer | Exception] | None], None]
+
+log = structlog.get_logger(__name__)
 
 
 class Gatherer(Generic[Item, Answer]):
-    """Hands items to `flush` in batches of at most 500 items and (beyond the first) 4 MiB, and resolves their waiters.
+    """Hands items to `flush` in batches of about 500 items and (beyond the first post) 4 MiB, and tells their posters.
 
-    `flush` gives one answer per item, in order; an answer that is an exception is raised to its waiter, and what
-    `flush` itself raises to every waiter of the batch. `weigh` says how many bytes an item carries. Batches are flushed
-    one after the other, in the order the items came.
+    `flush` gives one answer per item, in order; what it raises becomes the answer of every item of the batch. `weigh`
+    says how many bytes an item carries. Batches are flushed one after the other, in the order the items came; a post is
+    never split over two.
     """
 
     def __init__(
@@ -28,15 +35,30 @@ class Gatherer(Generic[Item, Answer]):
     ) -> None:
         self._flush = flush
         self._weigh = weigh
-        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._waiting: deque[tuple[Sequence[Item], Answered[Answer]]] = deque()
         self._work: asyncio.Task[None] | None = None
 
-    def add(self, item: Item) -> asyncio.Future[Answer]:
-        """Put an item into the next batch; the future is resolved once that batch has been flushed."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+    def post(self, items: Sequence[Item], answered: Answered[Answer]) -> None:
+        """Put items into the next batch; `answered` is called once that batch has been flushed."""
+        self._waiting.append((items, answered))
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._drain(), name="gather")
+
+    def add(self, item: Item) -> asyncio.Future[Answer]:
+        """Post one item; the future is resolved with its answer."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def answered(answers: Sequence[Answer | Exception] | None) -> None:
+            if future.done():
+                return
+            if answers is None:
+                future.cancel()
+            elif isinstance(answers[0], Exception):
+                future.set_exception(answers[0])
+            else:
+                future.set_result(answers[0])
+
+        self.post((item,), answered)
         return future
 
     async def settle(self) -> None:
@@ -45,47 +67,52 @@ class Gatherer(Generic[Item, Answer]):
             await asyncio.wait([self._work])
 
     async def abandon(self) -> None:
-        """Stop at once; waiters are cancelled."""
+        """Stop at once; who waits is told so."""
         if self._work is not None:
             self._work.cancel()
             with suppress(asyncio.CancelledError):
                 await self._work
         while self._waiting:
-            self._waiting.popleft()[1].cancel()
+            self._tell(self._waiting.popleft()[1], None)
 
     async def _drain(self) -> None:
         while self._waiting:
-            batch = self._take()
-            items = [item for item, _ in batch]
+            posts = self._take()
+            items = [item for part, _ in posts for item in part]
+            answers: Sequence[Answer | Exception]
             try:
                 answers = await self._flush(items)
             except asyncio.CancelledError:
-                for _, future in batch:
-                    future.cancel()
+                for _, answered in posts:
+                    self._tell(answered, None)
                 raise
             except Exception as error:  # noqa: BLE001 - handed to those who wait
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for (_, future), answer in zip(batch, answers, strict=True):
-                    _resolve(future, answer)
+                answers = [error] * len(items)
+            at = 0
+            for part, answered in posts:
+                self._tell(answered, answers[at : at + len(part)])
+                at += len(part)
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
-        batch = [self._waiting.popleft()]
-        size = self._weigh(batch[0][0])
-        while self._waiting and len(batch) < MOST_ITEMS:
-            size += self._weigh(self._waiting[0][0])
-            if size > MOST_BYTES:
+    def _take(self) -> list[tuple[Sequence[Item], Answered[Answer]]]:
+        posts = [self._waiting.popleft()]
+        count = len(posts[0][0])
+        size = self._size(posts[0][0])
+        while self._waiting:
+            part = self._waiting[0][0]
+            count += len(part)
+            size += self._size(part)
+            if count > MOST_ITEMS or size > MOST_BYTES:
                 break
-            batch.append(self._waiting.popleft())
-        return batch
+            posts.append(self._waiting.popleft())
+        return posts
 
+    def _size(self, part: Sequence[Item]) -> int:
+        return sum(map(self._weigh, part))
 
-def _resolve(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
+    @staticmethod
+    def _tell(answered: Answered[Answer], answers: Sequence[Answer | Exception] | None) -> None:
+        """One poster's fault must not keep the others waiting."""
+        try:
+            answered(answers)
+        except Exception:
+            log.exception("answer_failed")

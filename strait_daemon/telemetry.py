@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Final
+from contextlib import suppress
+from typing import Final, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from strait_core.run import Event
 from strait_daemon.settings import LogFormat, LogLevel
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,6 +31,20 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+class _Stderr:
+    """Standard error for log lines; a reader that has gone away must not bring down whoever logs."""
+
+    def write(self, text: str) -> None:
+        """Write what can be written."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 def configure_logging(level: LogLevel, form: LogFormat | None) -> None:
     """Log to stderr: text on a terminal, else one JSON object a line."""
     as_text = form is LogFormat.TEXT or (form is None and sys.stderr.isatty())
@@ -44,7 +60,7 @@ def configure_logging(level: LogLevel, form: LogFormat | None) -> None:
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.value.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
 
@@ -71,6 +87,13 @@ class Metrics:
         self.service_errors = Counter(
             "strait_service_errors", "Ticks of a background service that failed", ["service"], registry=self.registry
         )
+
+        self._attempts = {event: self.attempts.labels(event.value) for event in Event}
+
+    def ended(self, event: Event, secs: float) -> None:
+        """One attempt has ended so, after that many seconds."""
+        self._attempts[event].inc()
+        self.attempt_seconds.observe(secs)
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -35,6 +35,7 @@ from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
 from strait_daemon.transports import PostgresTransport, RedisTransport
 from strait_daemon.worker.catalog import Catalog
+from strait_daemon.worker.claimer import Claimer
 from strait_daemon.worker.executor import Executor
 from strait_daemon.worker.worker import Worker, WorkerPolicy
 from strait_daemon.writer import TransitionWriter
@@ -150,27 +151,23 @@ async def _bus(settings: Settings, url: str, *, pooled: bool) -> Bus:
 def _add_worker(parts: Parts, line: Line) -> None:
     settings = parts.settings
     parts.client = EgressClient()
-    executor = Executor(
-        parts.writer,
-        parts.client,
-        TokenMaker(settings.jwt_signing_key.get_secret_value()),
-        parts.clock,
-        parts.metrics,
-    )
     policy = WorkerPolicy(
+        id=uuid4(),
         mode=settings.mode.value,
         version=strait_core.__version__,
         slots=settings.worker_pool_size,
         heartbeat_secs=settings.heartbeat_interval,
         stale_secs=settings.stale_threshold,
     )
+    catalog = Catalog(f"strait/{strait_core.__version__}")
+    tokens = TokenMaker(settings.jwt_signing_key.get_secret_value())
     worker = Worker(
         policy,
-        line=line,
         pool=parts.pool,
         writer=parts.writer,
-        executor=executor,
-        catalog=Catalog(f"strait/{strait_core.__version__}"),
+        claimer=Claimer(policy.id, line, catalog, parts.writer, parts.clock),
+        executor=Executor(parts.client, tokens, parts.clock, parts.metrics),
+        catalog=catalog,
         clock=parts.clock,
         metrics=parts.metrics,
     )

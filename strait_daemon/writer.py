@@ -20,7 +20,7 @@ from strait_core.store.faults import Broken, Clash, MissingPartition, Refused
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Finish, Release, Retry, Start
 from strait_daemon.clock import Clock
-from strait_daemon.gather import Gatherer
+from strait_daemon.gather import Answered, Gatherer
 from strait_daemon.line import Line
 
 Move: TypeAlias = Start | Finish | Retry | Release
@@ -48,6 +48,10 @@ class TransitionWriter:
         Raises what the database said of a move that it refuses for its data.
         """
         return self._gatherer.add(move)
+
+    def post(self, moves: Sequence[Move], answered: Answered[bool]) -> None:
+        """Put moves (at most 500) into the next batch; `answered` hears what `write` would give for each of them."""
+        self._gatherer.post(moves, answered)
 
     async def settle(self) -> None:
         """Wait until everything that was given has been written."""

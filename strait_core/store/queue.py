@@ -122,35 +122,38 @@ def _batch(items: Sequence[Any]) -> Jsonb:
     return Jsonb(items, dumps=_encode)
 
 
-async def _ids(conn: Conn, statement: str, items: Sequence[Any], now: datetime) -> set[UUID]:
+async def _done(conn: Conn, statement: str, items: Sequence[Any], now: datetime) -> set[UUID]:
+    """Run a batch; the ids of the items that were done. The statement answers null for all, or the array of those."""
     cursor = conn.cursor(binary=True)
     await cursor.execute(query(_SQL[statement]), {"batch": _batch(items), "now": now})
-    return {row[0] for row in await cursor.fetchall()}
+    row = await cursor.fetchone()
+    done = row[0] if row else ()
+    return {item.id for item in items} if done is None else set(done)
 
 
 async def insert_runs(conn: Conn, runs: Sequence[NewRun], now: datetime) -> set[UUID]:
     """Store new runs; the ids stored. A run is refused whose job is paused, disabled, deleted or of another version."""
-    return await _ids(conn, "insert_runs", runs, now)
+    return await _done(conn, "insert_runs", runs, now)
 
 
 async def start_if_held(conn: Conn, items: Sequence[Start], now: datetime) -> set[UUID]:
     """dequeued → executing; the ids that were still held."""
-    return await _ids(conn, "start_if_held", items, now)
+    return await _done(conn, "start_if_held", items, now)
 
 
 async def finish_if_held(conn: Conn, items: Sequence[Finish], now: datetime) -> set[UUID]:
     """executing → a terminal state; the ids that were still held."""
-    return await _ids(conn, "finish_if_held", items, now)
+    return await _done(conn, "finish_if_held", items, now)
 
 
 async def retry_if_held(conn: Conn, items: Sequence[Retry], now: datetime) -> set[UUID]:
     """executing → queued; the ids that were still held."""
-    return await _ids(conn, "retry_if_held", items, now)
+    return await _done(conn, "retry_if_held", items, now)
 
 
 async def release_if_held(conn: Conn, items: Sequence[Release], now: datetime) -> set[UUID]:
     """dequeued → queued; the ids that were still held."""
-    return await _ids(conn, "release_if_held", items, now)
+    return await _done(conn, "release_if_held", items, now)
 
 
 async def claim(

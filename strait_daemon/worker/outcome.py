@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -39,8 +40,8 @@ class Ending:
     retry_after: timedelta | None = None
 
 
-def of_answer(answer: Answer, never_retry: frozenset[int], now: datetime) -> Ending:
-    """The ending that an HTTP answer means."""
+def of_answer(answer: Answer, never_retry: frozenset[int], now: Callable[[], datetime]) -> Ending:
+    """The ending that an HTTP answer means; `now` is asked only when the answer names a date."""
     status = answer.status
     if 200 <= status < 300:
         result, truncated = _result(answer)
@@ -51,7 +52,7 @@ def of_answer(answer: Answer, never_retry: frozenset[int], now: datetime) -> End
         http_status=status,
         error_class=_class_of(status),
         error=clean(f"HTTP {status}: {answer.body[:MAX_ERROR].decode('utf-8', 'replace').strip() or 'no body'}"),
-        retry_after=parse_retry_after(answer.headers.get("Retry-After"), now),
+        retry_after=parse_retry_after(answer.headers.get("Retry-After"), now()),
     )
 
 

@@ -1,4 +1,4 @@
-"""The worker: claims runs into free slots, keeps its heartbeat, lets go of what was taken from it, drains."""
+"""The worker: claims runs, opens their attempts, gives them slots, keeps its heartbeat, lets go, drains."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 
-from strait_core.errors import UnavailableError
 from strait_core.run import Event, Status
-from strait_core.store import queue, runs, workers
-from strait_core.store.faults import Broken, Clash
+from strait_core.store import runs, workers
+from strait_core.store.faults import Clash
 from strait_core.store.pool import Pool
-from strait_core.store.queue import Claim, Claimed, Release
+from strait_core.store.queue import Claimed, Start
 from strait_core.store.workers import WorkerRow
 from strait_daemon.clock import Clock
-from strait_daemon.line import Line
 from strait_daemon.telemetry import Metrics
+from strait_daemon.worker.attempt import Attempt, Stop
 from strait_daemon.worker.catalog import Catalog
-from strait_daemon.worker.executor import Attempt, Executor, Stop
-from strait_daemon.worker.marks import Marks
-from strait_daemon.writer import TransitionWriter
+from strait_daemon.worker.claimer import Claimer
+from strait_daemon.worker.executor import Executor
+from strait_daemon.worker.slots import Slots
+from strait_daemon.writer import Move, TransitionWriter
 
-CLAIM_MOST: Final = 500
-CLAIM_SECS: Final = 30.0
 # Without any signal the queue is looked at this often; signals only make it faster.
 POLL_SECS: Final = 1.0
-MOVE_BATCH: Final = 5_000
+# An attempt opened ahead of its slot goes back when it has waited so long.
+PATIENCE_SECS: Final = 1.0
 _PAUSE_SECS: Final = 0.5
+_LAST_WRITES_SECS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPolicy:
-    """A worker's limits: attempts at once, and times in seconds."""
+    """A worker's identity (a UUID of this process, never a host's name), its slots, and times in seconds."""
 
+    id: UUID
     mode: str
     version: str
     slots: int
@@ -58,37 +60,35 @@ class Worker:
         self,
         policy: WorkerPolicy,
         *,
-        line: Line,
         pool: Pool,
         writer: TransitionWriter,
+        claimer: Claimer,
         executor: Executor,
         catalog: Catalog,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self.id = uuid4()
         self._policy = policy
-        self._line = line
         self._pool = pool
         self._writer = writer
+        self._claimer = claimer
         self._executor = executor
         self._catalog = catalog
         self._clock = clock
         self._metrics = metrics
         self._started_at = clock.now()
         self._beaten = monotonic()
+        # Every run this process holds, from the claim until its last write is answered.
         self._live: dict[UUID, Attempt] = {}
-        self._busy = 0
-        self._marks = Marks()
-        self._lanes: Sequence[int] = ()
-        self._doubtful = False
+        self._slots = Slots(policy.slots)
         self._wake = asyncio.Event()
-        self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._draining = False
         self._loop: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.slots.set(policy.slots)
+        metrics.in_flight.set_function(lambda: self._slots.busy)
 
     def start(self) -> None:
         """Begin to claim."""
@@ -105,77 +105,7 @@ class Worker:
             if attempt is not None:
                 attempt.end(Stop.TAKEN)
 
-    async def beat(self) -> None:
-        """One heartbeat: report, hear of a drain, and let go of what is no longer held."""
-        row = self._row()
-        held = [(a.run.id, a.run.lease) for a in self._live.values()]
-        async with self._pool.connection() as conn:
-            asked_to_drain = await workers.heartbeat(conn, row)
-            still = await runs.still_held(conn, held) if held else set()
-        self._beaten = monotonic()
-        if asked_to_drain and not self._draining:
-            log.info("worker_draining", worker_id=str(self.id))
-            self._draining = True
-        for run_id, lease in held:
-            attempt = self._live.get(run_id)
-            if run_id not in still and attempt is not None and attempt.run.lease == lease and attempt.started:
-                attempt.end(Stop.TAKEN)
-
-    async def watch_heart(self) -> None:
-        """Close every request when no heartbeat has been committed for so long that a reaper may soon act."""
-        silence = monotonic() - self._beaten
-        if silence > self._policy.stale_secs - self._policy.heartbeat_secs and self._live:
-            log.error("worker_cut_off", worker_id=str(self.id), silent_secs=round(silence, 1), attempts=len(self._live))
-            for attempt in list(self._live.values()):
-                attempt.end(Stop.CUT_OFF)
-
-    async def drain(self, within: float, now: asyncio.Event) -> None:
-        """Stop claiming, wait `within` seconds (or until `now` is set) for what is under way, release the rest."""
-        self._draining = True
-        await self._stop_claiming()
-        for attempt in list(self._live.values()):
-            if not attempt.started:
-                attempt.stop = attempt.stop or Stop.RELEASED
-        waits = [asyncio.ensure_future(self._idle.wait()), asyncio.ensure_future(now.wait())]
-        await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        for attempt in list(self._live.values()):
-            attempt.end(Stop.RELEASED)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within + 5):
-                await self._idle.wait()
-
-    async def leave(self) -> None:
-        """Take this worker off the list, once nothing is held any more."""
-        async with self._pool.connection() as conn:
-            await workers.remove_worker(conn, self.id)
-        await self._line.drop()
-
-    def _row(self) -> WorkerRow:
-        return WorkerRow(
-            id=self.id,
-            host=socket.gethostname()[:255],
-            pid=os.getpid(),
-            mode=self._policy.mode,
-            version=self._policy.version,
-            slots=self._policy.slots,
-            in_flight=self._busy,
-            draining=self._draining,
-            started_at=self._started_at,
-            heartbeat_at=self._clock.now(),
-        )
-
-    async def _stop_claiming(self) -> None:
-        if self._loop is not None:
-            self._loop.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._loop
-        if self._doubtful:
-            await self._line.drop()
-            with suppress(Broken, UnavailableError, TimeoutError):
-                async with asyncio.timeout(CLAIM_SECS):
-                    await self._recover_unheard()
+    # -- claims ---------------------------------------------------------------------------------------------------
 
     async def _claim_for_ever(self) -> None:
         while True:
@@ -184,8 +114,6 @@ class Worker:
             except Clash:
                 continue
             except Exception as error:  # noqa: BLE001 - the loop outlives whatever the database does
-                self._doubtful = True
-                await self._line.drop()
                 log.warning("claim_failed", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(_PAUSE_SECS)
                 continue
@@ -196,72 +124,95 @@ class Worker:
             self._wake.clear()
 
     async def _claim_once(self) -> bool:
-        """Claim into the free slots; whether to look again at once."""
-        free = min(self._policy.slots - self._busy, CLAIM_MOST)
-        if free <= 0 or self._draining:
+        """Claim what there is room for; whether to look again at once."""
+        room = 0 if self._draining else self._slots.room()
+        if room == 0:
             return False
-        if self._doubtful:
-            await self._recover_unheard()
-        async with asyncio.timeout(CLAIM_SECS):
-            claim = await self._claim(free)
-        return bool(claim.moved) or len(claim.runs) == free
+        claim = await self._claimer.claim(room, self._live)
+        self._open(claim.runs)
+        return bool(claim.moved) or len(claim.runs) == room
 
-    async def _claim(self, free: int) -> Claim:
-        conn = await self._line.conn()
-        if self._marks.full_range_due():
-            self._lanes = await queue.open_lanes(conn)
-        # From here until the answer is here, a lost connection may leave claims that nobody knows of.
-        self._doubtful = True
-        claim = await queue.claim(conn, self.id, free, self._marks.lows(), self._lanes, self._clock.now())
-        await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
-        self._take(claim.runs)
-        self._doubtful = False
-        self._marks.claimed(claim.runs)
-        if claim.moved:
-            await queue.move_gated(conn, MOVE_BATCH)
-        return claim
-
-    def _take(self, claimed: Sequence[Claimed]) -> None:
+    def _open(self, claimed: Sequence[Claimed]) -> None:
+        """Write the starts of what was claimed; each attempt is open once its start has committed."""
         now = self._clock.now()
+        attempts = []
         for run in claimed:
             target = self._catalog.get(run.job_id, run.job_version)
             if target is None:
                 self._keep(asyncio.create_task(self._abort(run)))
                 continue
-            attempt = Attempt(run, target, now)
-            self._live[run.id] = attempt
-            self._busy += 1
-            attempt.task = asyncio.create_task(self._see_through(attempt))
-        if self._live:
+            attempt = self._live[run.id] = Attempt(run, target, now)
+            attempts.append(attempt)
+        if attempts:
             self._idle.clear()
-            self._metrics.in_flight.set(self._busy)
+            self._slots.opening += len(attempts)
+            starts = [Start(a.run.id, a.run.attempt, a.run.lease) for a in attempts]
+            self._writer.post(starts, partial(self._opened, attempts))
 
-    async def _see_through(self, attempt: Attempt) -> None:
-        freed = False
+    def _opened(self, attempts: list[Attempt], answers: Sequence[bool | Exception] | None) -> None:
+        """The starts were answered: who is still held waits for a slot, who is not was taken away."""
+        self._slots.opening -= len(attempts)
+        now = monotonic()
+        for attempt, answer in zip(attempts, answers or [False] * len(attempts), strict=True):
+            if answer is True:
+                attempt.open, attempt.opened = True, now
+                self._slots.waiting.append(attempt)
+            else:
+                self._forget(attempt)
+        if self._draining:
+            self._release(self._slots.empty())
+        self._fill()
 
-        def free_slot() -> None:
-            nonlocal freed
-            freed = True
-            self._busy -= 1
-            self._metrics.in_flight.set(self._busy)
+    # -- attempts -------------------------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Give free slots to those who wait; look for more when there is room."""
+        while (attempt := self._slots.next()) is not None:
+            attempt.task = asyncio.create_task(self._see_through(attempt))
+        if self._slots.room():
             self._wake.set()
 
+    async def _see_through(self, attempt: Attempt) -> None:
+        """An attempt that has a slot, until its ending is decided; the slot is free before the ending is written."""
+        move: Move | None = None
         try:
-            await self._executor.execute(attempt, free_slot)
+            move = await self._executor.execute(attempt)
         except Exception:
             log.exception("attempt_lost", run_id=str(attempt.run.id))
         finally:
-            if not freed:
-                free_slot()
-            if self._live.get(attempt.run.id) is attempt:
-                del self._live[attempt.run.id]
-            if not self._live:
-                self._idle.set()
+            self._slots.free()
+            self._close(attempt, move)
+            self._fill()
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        """Hold a reference to a task until it is done, or it might be collected."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _close(self, attempt: Attempt, move: Move | None) -> None:
+        attempt.open = False
+        if move is None:
+            self._forget(attempt)
+        else:
+            self._writer.post((move,), partial(self._closed, attempt))
+
+    def _closed(self, attempt: Attempt, answers: Sequence[bool | Exception] | None) -> None:
+        """The last write was answered."""
+        answer = answers[0] if answers else None
+        if answer is False:
+            self._metrics.moves_lost.inc()
+            log.info("attempt_superseded", run_id=str(attempt.run.id), attempt=attempt.number)
+        elif isinstance(answer, Exception):
+            log.error("ending_refused", run_id=str(attempt.run.id), error=f"{type(answer).__name__}: {answer}")
+        self._forget(attempt)
+
+    def _forget(self, attempt: Attempt) -> None:
+        if self._live.get(attempt.run.id) is attempt:
+            del self._live[attempt.run.id]
+        if not self._live:
+            self._idle.set()
+
+    def _release(self, attempts: Sequence[Attempt]) -> None:
+        """Let go of attempts that are open but have no slot yet."""
+        for attempt in attempts:
+            attempt.end(Stop.RELEASED)
+            self._slots.busy += 1
+            attempt.task = asyncio.create_task(self._see_through(attempt))
 
     async def _abort(self, run: Claimed) -> None:
         """A run that cannot even be dispatched: our own fault, said so at once."""
@@ -277,13 +228,80 @@ class Worker:
                 lease=run.lease,
             )
 
-    async def _recover_unheard(self) -> None:
-        """Give back claims that had committed before a lost connection could tell of them."""
-        conn = await self._line.conn()
-        held = await runs.held_by_worker(conn, self.id, MOVE_BATCH)
-        unknown = [row for row in held if row["id"] not in self._live]
-        moves = [Release(row["id"], row["attempt"], row["lease"], "claim was not heard") for row in unknown]
-        if moves:
-            await asyncio.gather(*map(self._writer.write, moves))
-            log.warning("claims_recovered", runs=len(moves))
-        self._doubtful = False
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Hold a reference to a task until it is done, or it might be collected."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- heartbeat ------------------------------------------------------------------------------------------------
+
+    async def beat(self) -> None:
+        """One heartbeat: report, hear of a drain, and let go of what is no longer held."""
+        row = self._row()
+        held = [(a.run.id, a.run.lease) for a in self._live.values() if a.open]
+        async with self._pool.connection() as conn:
+            asked_to_drain = await workers.heartbeat(conn, row)
+            still = await runs.still_held(conn, held) if held else set()
+        self._beaten = monotonic()
+        if asked_to_drain and not self._draining:
+            log.info("worker_draining", worker_id=str(self._policy.id))
+            self._draining = True
+        for run_id, lease in held:
+            attempt = self._live.get(run_id)
+            if run_id not in still and attempt is not None and attempt.run.lease == lease and attempt.open:
+                attempt.end(Stop.TAKEN)
+
+    async def watch_heart(self) -> None:
+        """Close every request when no heartbeat has been committed for so long that a reaper may soon act."""
+        self._release(self._slots.overdue(PATIENCE_SECS))
+        silence = monotonic() - self._beaten
+        if silence > self._policy.stale_secs - self._policy.heartbeat_secs and self._live:
+            log.error("worker_cut_off", silent_secs=round(silence, 1), attempts=len(self._live))
+            for attempt in list(self._live.values()):
+                attempt.end(Stop.CUT_OFF)
+
+    def _row(self) -> WorkerRow:
+        return WorkerRow(
+            id=self._policy.id,
+            host=socket.gethostname()[:255],
+            pid=os.getpid(),
+            mode=self._policy.mode,
+            version=self._policy.version,
+            slots=self._policy.slots,
+            in_flight=self._slots.busy,
+            draining=self._draining,
+            started_at=self._started_at,
+            heartbeat_at=self._clock.now(),
+        )
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    async def drain(self, within: float, now: asyncio.Event) -> None:
+        """Stop claiming, wait `within` seconds (or until `now` is set) for what is under way, release the rest."""
+        self._draining = True
+        await self._stop_claiming()
+        self._release(self._slots.empty())
+        waits = [asyncio.ensure_future(self._idle.wait()), asyncio.ensure_future(now.wait())]
+        await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        for attempt in list(self._live.values()):
+            attempt.end(Stop.RELEASED)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WRITES_SECS):
+                await self._idle.wait()
+
+    async def _stop_claiming(self) -> None:
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, *self._tasks, return_exceptions=True)
+        try:
+            await self._claimer.close(self._live)
+        except Exception as error:  # noqa: BLE001 - the reaper finds what cannot be given back now
+            log.warning("claims_not_given_back", error=f"{type(error).__name__}: {error}")
+
+    async def leave(self) -> None:
+        """Take this worker off the list, unless something is still held: then the reaper has to see it die."""
+        if not self._live:
+            async with self._pool.connection() as conn:
+                await workers.remove_worker(conn, self._policy.id)

@@ -2,7 +2,7 @@
 -- parameter and `now` from the program. Payloads, results and errors travel as JSON strings and are stored as text.
 -- A statement whose name ends in `_if_held` compares (id, status, attempt, lease): a lost race changes nothing.
 -- `= ANY(ARRAY(…))` beside a join hands the planner the keys: whatever it thinks of the tables' sizes, it looks the rows
--- up by index and never scans.
+-- up by index and never scans. What a batch did is answered with null when it did all, else with the ids it did.
 
 -- name: insert_runs
 WITH items AS MATERIALIZED (
@@ -37,7 +37,7 @@ WITH items AS MATERIALIZED (
     FROM (SELECT project_id, job_id, status, count(*) AS n FROM batch GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
-SELECT id FROM batch
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM items) THEN coalesce(array_agg(id), '{}') END FROM batch
 
 -- name: claim
 -- Walks lane 0 by priority and age from the low-water marks, takes at most `slots` entries, and sends entries of jobs
@@ -154,7 +154,7 @@ WITH batch AS (
     FROM (SELECT project_id, job_id, count(*) AS n FROM started GROUP BY 1, 2) g
     HAVING count(*) > 0
 )
-SELECT id FROM started
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM started
 
 -- name: finish_if_held
 -- Ends runs for good: the row moves to the history and the attempt is closed.
@@ -191,7 +191,7 @@ WITH batch AS (
     FROM (SELECT project_id, job_id, to_status, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
-SELECT id FROM ended
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM ended
 
 -- name: retry_if_held
 -- Closes attempts whose runs go back to the queue: after `due_at` when it is given, else at once.
@@ -236,7 +236,7 @@ WITH batch AS (
     FROM (SELECT project_id, job_id, count(*) AS n FROM requeued GROUP BY 1, 2) g
     HAVING count(*) > 0
 )
-SELECT id FROM requeued
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM requeued
 
 -- name: release_if_held
 -- Gives back claims that never started: the attempt is not spent, the run takes a fresh place in the ready order.
@@ -262,7 +262,7 @@ WITH batch AS (
     FROM (SELECT project_id, job_id, count(*) AS n FROM released GROUP BY 1, 2) g
     HAVING count(*) > 0
 )
-SELECT id FROM released
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM released
 
 -- name: promote_due
 -- Puts runs whose time has come into the ready order: delayed ones become queued, retries are queued already.

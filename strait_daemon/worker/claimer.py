@@ -1,0 +1,88 @@
+"""Claims from the ready order on one connection, and finds again what a lost connection claimed unheard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from strait_core.store import queue, runs
+from strait_core.store.queue import Claim, Release
+from strait_daemon.clock import Clock
+from strait_daemon.line import Line
+from strait_daemon.worker.catalog import Catalog
+from strait_daemon.worker.marks import Marks
+from strait_daemon.writer import TransitionWriter
+
+CLAIM_SECS: Final = 30.0
+# At most so many entries of gated jobs leave lane 0 at once, and claims are recovered in such batches.
+BATCH: Final = 5_000
+
+log = structlog.get_logger(__name__)
+
+
+class Claimer:
+    """One worker's claims."""
+
+    def __init__(self, worker_id: UUID, line: Line, catalog: Catalog, writer: TransitionWriter, clock: Clock) -> None:
+        self._worker_id = worker_id
+        self._line = line
+        self._catalog = catalog
+        self._writer = writer
+        self._clock = clock
+        self._marks = Marks()
+        self._lanes: list[int] = []
+        # Whether a claim may have committed whose answer was lost.
+        self._doubtful = False
+
+    async def claim(self, most: int, known: Collection[UUID]) -> Claim:
+        """Claim at most `most` runs, whose targets are in the catalog then; `known` are the runs this worker holds.
+
+        After an error the connection is dropped, and the next call first gives back what was claimed unheard.
+        """
+        try:
+            async with asyncio.timeout(CLAIM_SECS):
+                if self._doubtful:
+                    await self._give_back(known)
+                return await self._claim(most)
+        except BaseException:
+            await self._line.drop()
+            raise
+
+    async def close(self, known: Collection[UUID]) -> None:
+        """Claim no more: give back what was claimed unheard, and close the connection."""
+        try:
+            if self._doubtful:
+                async with asyncio.timeout(CLAIM_SECS):
+                    await self._give_back(known)
+        finally:
+            await self._line.drop()
+
+    async def _claim(self, most: int) -> Claim:
+        conn = await self._line.conn()
+        if self._marks.full_range_due():
+            self._lanes = await queue.open_lanes(conn)
+        self._doubtful = True
+        claim = await queue.claim(conn, self._worker_id, most, self._marks.lows(), self._lanes, self._clock.now())
+        await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
+        self._doubtful = False
+        self._marks.claimed(claim.runs)
+        if claim.moved:
+            await queue.move_gated(conn, BATCH)
+        return claim
+
+    async def _give_back(self, known: Collection[UUID]) -> None:
+        conn = await self._line.conn()
+        held = await runs.held_by_worker(conn, self._worker_id, BATCH)
+        moves = [
+            Release(row["id"], row["attempt"], row["lease"], "the claim was not heard")
+            for row in held
+            if row["id"] not in known
+        ]
+        if moves:
+            await asyncio.gather(*map(self._writer.write, moves))
+            log.warning("claims_given_back", runs=len(moves))
+        self._doubtful = False
