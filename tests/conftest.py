@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.support.postgres", "tests.support.endpoint", "tests.support.valkey"]
+pytest_plugins = ["tests.support.postgres", "tests.support.endpoint", "tests.support.valkey", "tests.support.rig"]

@@ -6,6 +6,7 @@ Knows nothing of runs. What came back, or what went wrong, is data: an `Answer` 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -161,11 +162,16 @@ def _explained(error: Exception) -> EgressError:  # noqa: PLR0911 - one line for
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return EgressError("tls", f"TLS failed: {error}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return EgressError("connection", f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror}")
+        return EgressError("connection", f"cannot connect to {error.host}:{error.port}: {_reason(error.os_error)}")
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return EgressError("connection", "the endpoint closed the connection without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):
         return EgressError("protocol", f"the answer broke off: {error}")
     if isinstance(error, aiohttp.ClientOSError | OSError):
-        return EgressError("connection", f"the connection was lost: {getattr(error, 'strerror', None) or error}")
+        return EgressError("connection", f"the connection was lost: {_reason(error)}")
     return EgressError("protocol", f"not an HTTP answer: {type(error).__name__}: {error}")
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words for an error; asyncio writes others over them."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
