@@ -17,6 +17,7 @@ from strait_core.job import JobSpec
 from strait_core.run import CANCELABLE, Event, Status
 from strait_core.store import jobs, pool, queue, runs, stats
 from strait_core.store.history import keep_of
+from strait_core.store.invariants import Violation, violations
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Claimed, Finish, Release, Retry, Start
@@ -170,6 +171,11 @@ class Scene:
             table: [row["t"] for row in await self.rows(f"SELECT t::text AS t FROM strait.{table} t ORDER BY 1")]
             for table in TABLES
         }
+
+    async def broken(self, *, dead_before: datetime | None = None) -> list[Violation]:
+        """The invariants that do not hold."""
+        other = await self.other()
+        return await violations(other, self.now, dead_before=dead_before or self.now - timedelta(hours=1))
 
     async def folded(self) -> dict[str, int]:
         """Runs by state, after every delta has been folded; zeros left out."""

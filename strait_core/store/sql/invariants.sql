@@ -1,0 +1,133 @@
+-- The invariants: each statement lists what breaks one of them, and lists nothing when it holds. They are read in one
+-- snapshot, so that they hold while the system works too. `subject` is a run id, or a text that says what differs.
+
+-- name: run_in_two_places
+-- A run is active or has ended, never both, and it has ended once.
+SELECT r.id AS subject FROM strait.runs r WHERE EXISTS (SELECT FROM strait.run_history h WHERE h.id = r.id)
+UNION ALL
+SELECT h.id FROM strait.run_history h GROUP BY h.id HAVING count(*) > 1
+
+-- name: status_unknown
+-- `runs` holds the states that are not terminal, `run_history` the others.
+SELECT id AS subject FROM strait.runs WHERE status <> ALL(%(active)s)
+UNION ALL
+SELECT id FROM strait.run_history WHERE status <> ALL(%(terminal)s)
+
+-- name: run_without_job
+-- Every run names a job and a version of it that are stored.
+SELECT r.id AS subject FROM strait.runs r
+WHERE NOT EXISTS (SELECT FROM strait.job_versions v WHERE v.job_id = r.job_id AND v.version = r.job_version)
+
+-- name: queued_run_misplaced
+-- A queued run stands in the ready order or is due later: exactly one of the two, and once.
+SELECT r.id AS subject FROM strait.runs r
+LEFT JOIN (SELECT run_id, count(*) AS n FROM strait.ready GROUP BY run_id) e ON e.run_id = r.id
+LEFT JOIN strait.due d ON d.run_id = r.id
+WHERE r.status = 'queued' AND coalesce(e.n, 0) + (d.run_id IS NOT NULL)::integer <> 1
+
+-- name: delayed_run_without_due_time
+SELECT r.id AS subject FROM strait.runs r
+WHERE r.status = 'delayed' AND NOT EXISTS (SELECT FROM strait.due d WHERE d.run_id = r.id AND d.moves)
+
+-- name: ready_entry_wrong
+-- Every entry of the ready order is a queued run, in a lane of its job, at the place that the run knows.
+SELECT e.run_id AS subject FROM strait.ready e
+LEFT JOIN strait.runs r ON r.id = e.run_id LEFT JOIN strait.jobs j ON j.id = e.job_id
+WHERE r.status IS DISTINCT FROM 'queued' OR r.job_id <> e.job_id OR r.priority <> e.priority
+    OR r.ready_seq IS DISTINCT FROM e.ready_seq OR r.ready_at IS DISTINCT FROM e.ready_at
+    OR j.id IS NULL OR e.lane NOT IN (0, j.own_lane)
+
+-- name: due_entry_wrong
+-- Every due entry is a delayed run at its scheduled time, or a queued run at the time of its retry.
+SELECT d.run_id AS subject FROM strait.due d LEFT JOIN strait.runs r ON r.id = d.run_id
+WHERE r.status IS DISTINCT FROM CASE WHEN d.moves THEN 'delayed' ELSE 'queued' END
+    OR d.due_at IS DISTINCT FROM CASE WHEN d.moves THEN r.scheduled_at ELSE r.next_retry_at END
+
+-- name: live_run_without_owner
+-- A claimed run names its worker, its lease and the time of the claim; an executing one the start of its attempt too.
+SELECT id AS subject FROM strait.runs
+WHERE status IN ('dequeued', 'executing') AND (lease IS NULL OR worker_id IS NULL OR claimed_at IS NULL)
+    OR status = 'executing' AND (started_at IS NULL OR attempt < 1)
+
+-- name: idle_run_with_owner
+SELECT id AS subject FROM strait.runs
+WHERE status IN ('delayed', 'queued') AND (lease IS NOT NULL OR worker_id IS NOT NULL)
+
+-- name: lease_held_twice
+SELECT r.id AS subject FROM strait.runs r
+JOIN (SELECT lease FROM strait.runs WHERE lease IS NOT NULL GROUP BY lease HAVING count(*) > 1) l ON l.lease = r.lease
+
+-- name: waiting_run_without_reason
+-- Nothing that a run could wait for is stored yet, so no run can be waiting.
+SELECT id AS subject FROM strait.runs WHERE status = 'waiting'
+
+-- name: gate_closed_without_reason
+SELECT 'job ' || job_id AS subject FROM strait.job_gates WHERE is_open <> (reason IS NULL)
+
+-- name: lease_of_dead_worker
+-- Nothing is held by a worker that was last heard of before `dead_before`; one that was never heard of counts from the
+-- claim.
+SELECT r.id AS subject FROM strait.runs r LEFT JOIN strait.workers w ON w.id = r.worker_id
+WHERE r.status IN ('dequeued', 'executing') AND coalesce(w.heartbeat_at, r.claimed_at) < %(dead_before)s
+
+-- name: attempts_over_allowance
+-- Since the last replay no run has had more than max_attempts counted attempts, and none is claimed for one too many.
+SELECT id AS subject FROM strait.all_runs
+WHERE attempt - attempt_base > max_attempts OR attempt_base > attempt OR attempt_base < 0
+    OR status = 'dequeued' AND attempt - attempt_base >= max_attempts
+
+-- name: attempt_twice
+-- An attempt is closed once, and a live one is not closed at all.
+SELECT run_id AS subject FROM strait.attempts GROUP BY run_id, number HAVING count(*) > 1
+UNION ALL
+SELECT r.id FROM strait.runs r JOIN strait.attempts a ON a.run_id = r.id AND a.number >= r.attempt
+WHERE r.status = 'executing'
+
+-- name: time_ahead
+-- Nothing has happened in the future.
+SELECT id AS subject FROM strait.runs
+WHERE greatest(created_at, claimed_at, started_at) > %(ahead)s
+UNION ALL
+SELECT id FROM strait.run_history WHERE greatest(created_at, started_at, finished_at) > %(ahead)s
+
+-- name: depth_differs
+-- The folded counts and the deltas that wait to be folded come to what there is.
+SELECT format('project %%s, %%s: counts %%s, there are %%s', project_id, status, sum(folded), sum(real)) AS subject FROM (
+    SELECT project_id, status, 0 AS folded, count(*) AS real FROM strait.runs GROUP BY 1, 2
+    UNION ALL SELECT project_id, status, 0, count(*) FROM strait.run_history GROUP BY 1, 2
+    UNION ALL SELECT project_id, status, runs, 0 FROM strait.stats_depth
+    UNION ALL SELECT m ->> 0, m ->> 3, (m ->> 4)::bigint, 0 FROM strait.stats_deltas, jsonb_array_elements(moves) m
+        WHERE m ->> 3 <> ''
+    UNION ALL SELECT m ->> 0, m ->> 2, -(m ->> 4)::bigint, 0 FROM strait.stats_deltas, jsonb_array_elements(moves) m
+        WHERE m ->> 2 <> ''
+) counts GROUP BY project_id, status HAVING sum(folded) <> sum(real)
+
+-- name: job_load_differs
+-- The same for each job's queued and executing runs.
+WITH shifts AS (
+    SELECT (m ->> 1)::uuid AS job_id, m ->> 3 AS status, (m ->> 4)::bigint AS n
+    FROM strait.stats_deltas, jsonb_array_elements(moves) m
+    UNION ALL SELECT (m ->> 1)::uuid, m ->> 2, -(m ->> 4)::bigint
+    FROM strait.stats_deltas, jsonb_array_elements(moves) m
+), sides AS (
+    SELECT job_id, queued, executing FROM strait.stats_jobs
+    UNION ALL SELECT job_id, CASE WHEN status IN ('queued', 'delayed') THEN n ELSE 0 END,
+        CASE WHEN status IN ('dequeued', 'executing') THEN n ELSE 0 END FROM shifts
+    UNION ALL SELECT job_id, -count(*) FILTER (WHERE status IN ('queued', 'delayed')),
+        -count(*) FILTER (WHERE status IN ('dequeued', 'executing')) FROM strait.runs GROUP BY job_id
+)
+SELECT format('job %%s: queued counts %%s too many, executing %%s', job_id, sum(queued), sum(executing)) AS subject
+FROM sides GROUP BY job_id HAVING sum(queued) <> 0 OR sum(executing) <> 0
+
+-- name: path_heads
+-- Where runs stand, newest first, to replay their paths; only those whose every row is kept still.
+SELECT id, seq, status, attempt, created_at, scheduled_at FROM strait.all_runs
+WHERE id < %(before)s AND created_at >= %(whole_since)s ORDER BY id DESC LIMIT %(limit)s
+
+-- name: path_attempts
+SELECT run_id, number, seq, outcome, claimed_at, started_at, finished_at, error FROM strait.attempts
+WHERE run_id = ANY(%(ids)s) ORDER BY run_id, number
+
+-- name: path_moves
+SELECT run_id, seq, event, status, attempt, at, reason FROM strait.run_events
+WHERE run_id = ANY(%(ids)s) ORDER BY run_id, seq
