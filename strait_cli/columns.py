@@ -1,0 +1,110 @@
+"""Which columns each kind of object has in a table, and which of them only with `-o wide`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from strait_cli import times
+from strait_cli.table import Column
+
+
+def _state(job: dict[str, Any]) -> str:
+    if not job.get("enabled", True):
+        return "disabled"
+    return "paused" if job.get("paused") else "active"
+
+
+def _took(item: dict[str, Any]) -> float | None:
+    began, ended = (times.parse(item.get(name) or "") for name in ("started_at", "finished_at"))
+    return (ended - began).total_seconds() if began and ended else None
+
+
+JOB: Final = (
+    Column("slug"),
+    Column("name", shrinks=True),
+    Column("project_id", "project"),
+    Column("state", of=_state),
+    Column("endpoint_url", "endpoint", shrinks=True),
+    Column("updated_at", "updated", "time"),
+    Column("id", wide=True),
+    Column("version", "v", "number", wide=True),
+    Column("timeout_secs", "timeout", "number", wide=True),
+    Column("max_attempts", "attempts", "number", wide=True),
+    Column("retry_strategy", "retry", wide=True),
+    Column("priority", "prio", "number", wide=True),
+    Column("tags", shrinks=True, wide=True),
+    Column("created_at", "created", "time", wide=True),
+)
+RUN: Final = (
+    Column("id"),
+    Column("job_slug", "job"),
+    Column("status", kind="status"),
+    Column("attempt", "try", "number"),
+    Column("created_at", "created", "time"),
+    Column("took", "took", "seconds", of=_took),
+    Column("error", shrinks=True),
+    Column("project_id", "project", wide=True),
+    Column("priority", "prio", "number", wide=True),
+    Column("triggered_by", "by", wide=True),
+    Column("next_retry_at", "retry", "time", wide=True),
+    Column("started_at", "started", "time", wide=True),
+    Column("finished_at", "finished", "time", wide=True),
+    Column("batch_id", "batch", wide=True),
+    Column("tags", shrinks=True, wide=True),
+)
+VERSION: Final = (
+    Column("version", "v", "number"),
+    Column("version_id", "id"),
+    Column("created_at", "created", "time"),
+    Column("definition", shrinks=True),
+)
+ATTEMPT: Final = (
+    Column("attempt", "try", "number"),
+    Column("outcome"),
+    Column("http_status", "http", "number"),
+    Column("started_at", "started", "time"),
+    Column("timings_ms.queue_wait", "queue ms", "number"),
+    Column("timings_ms.connect", "connect ms", "number"),
+    Column("timings_ms.ttfb", "first byte ms", "number"),
+    Column("timings_ms.total", "total ms", "number"),
+    Column("error", shrinks=True),
+    Column("error_class", "class", wide=True),
+    Column("timings_ms.transfer", "transfer ms", "number", wide=True),
+    Column("worker_id", "worker", wide=True),
+    Column("finished_at", "finished", "time", wide=True),
+)
+EVENT: Final = (
+    Column("seq", kind="number"),
+    Column("at", "at", "time"),
+    Column("event"),
+    Column("status", kind="status"),
+    Column("attempt", "try", "number"),
+    Column("reason", shrinks=True),
+)
+WORKER: Final = (
+    Column("id"),
+    Column("host", shrinks=True),
+    Column("pid", kind="number"),
+    Column("mode"),
+    Column("in_flight", "busy", "number"),
+    Column("slots", kind="number"),
+    Column("alive"),
+    Column("draining"),
+    Column("heartbeat_at", "heard", "time"),
+    Column("started_at", "started", "time", wide=True),
+    Column("version", wide=True),
+)
+CONTEXT: Final = (
+    Column("active"),
+    Column("name"),
+    Column("server", shrinks=True),
+    Column("project"),
+    Column("format"),
+    Column("key", shrinks=True),
+)
+SETTING: Final = (
+    Column("setting"),
+    Column("value", shrinks=True),
+    Column("source"),
+    Column("origin", "from", shrinks=True),
+)

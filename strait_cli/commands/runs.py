@@ -1,0 +1,201 @@
+"""`strait runs`: single executions of jobs."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Final
+
+import typer
+
+from strait_cli.ask import confirm
+from strait_cli.columns import ATTEMPT, EVENT, RUN
+from strait_cli.paths import path_of
+from strait_cli.refs import run_id
+from strait_cli.session import Session
+from strait_cli.verbs import noun, verb
+from strait_core.errors import DeadlineError, RunFailedError, UsageError
+from strait_core.run import TERMINAL, Status
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, unique prefix of one, @last or @failed.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Ids, prefixes, @last or @failed.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", help="Give up after so many seconds (exit 124).", min=0, metavar="SECS"),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+# Attempts are bounded by max_attempts and replays: a list of them is shown whole.
+_ALL: Final = 100_000
+
+
+def _filter(name: str, text: str, metavar: str = "TEXT") -> Any:
+    return typer.Option(name, help=text, metavar=metavar, show_default=False)
+
+
+app = noun("List, watch, cancel and replay runs: single executions of jobs.")
+
+
+@verb(
+    app,
+    "list",
+    examples=(
+        "strait runs list",
+        "strait runs list --job hello --status failed,dead_letter --limit 20",
+        "strait runs list --created-after 2030-01-31T00:00:00Z -o csv",
+        "strait runs list --jq 'map(.status) | group_by(.) | map({(.[0]): length}) | add'",
+    ),
+)
+def list_runs(
+    session: Session,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.", metavar="N")] = 50,
+    status: Annotated[list[str] | None, _filter("--status", "In these states: a,b.", "STATES")] = None,
+    job: Annotated[str | None, _filter("--job", "Of this job: slug or id.", "JOB")] = None,
+    tag: Annotated[list[str] | None, _filter("--tag", "With this tag.", "KEY:VALUE")] = None,
+    metadata: Annotated[list[str] | None, _filter("--metadata", "With this metadata.", "KEY:VALUE")] = None,
+    triggered_by: Annotated[str | None, _filter("--triggered-by", "Started by this.")] = None,
+    error_class: Annotated[str | None, _filter("--error-class", "Whose last error is of this class.")] = None,
+    batch_id: Annotated[str | None, _filter("--batch-id", "Of this bulk trigger.", "ID")] = None,
+    created_after: Annotated[str | None, _filter("--created-after", "Younger than this.", "TIME")] = None,
+    created_before: Annotated[str | None, _filter("--created-before", "Older than this.", "TIME")] = None,
+    include: Annotated[
+        str | None, _filter("--include", "Add payload, result or both: payload,result.", "FIELDS")
+    ] = None,
+) -> None:
+    """List runs, newest first."""
+    query = {
+        "status": _states(status),
+        "job_id": job,
+        "tag": tag,
+        "metadata": metadata,
+        "triggered_by": triggered_by,
+        "error_class": error_class,
+        "batch_id": batch_id,
+        "created_after": created_after,
+        "created_before": created_before,
+        "include": include,
+    }
+    given = {name: value for name, value in query.items() if value}
+    pages = session.api.pages("/v1/runs", given, limit=limit)
+    session.out.items(pages, RUN)
+    session.more(pages)
+
+
+def _states(texts: list[str] | None) -> str | None:
+    states = [part.strip() for text in texts or () for part in text.split(",") if part.strip()]
+    for state in states:
+        if state not in {one.value for one in Status}:
+            raise UsageError(f'--status: "{state}" is no state', hint=", ".join(Status))
+    return ",".join(states) or None
+
+
+@verb(app, "get", examples=("strait runs get @last", "strait runs get run_01hzy --jq .result"))
+def get(session: Session, run: Run) -> None:
+    """Show a run with its payload and result."""
+    session.out.item(session.api.get(_path(session, run)), RUN)
+
+
+@verb(
+    app,
+    "watch",
+    examples=(
+        "strait runs watch @last",
+        "strait runs watch run_01hzy --timeout 60",
+        "strait runs watch run_01hzy --until executing -o jsonl",
+    ),
+)
+def watch(
+    session: Session,
+    run: Run,
+    timeout: Timeout = None,
+    until: Annotated[str | None, _filter("--until", "Stop at one of these states too (exit 0): a,b.", "STATES")] = None,
+    *,
+    plain: Annotated[bool, typer.Option("--plain", help="One line per change, on a terminal too.")] = False,
+) -> None:
+    """Follow a run to its end: exit 0 when it completed, 9 when it ended otherwise.
+
+    Survives a restart of the daemon. Ctrl-C leaves the run alone.
+    """
+    from strait_cli import watch as watching  # noqa: PLC0415 - streams, for this verb only
+
+    del plain
+    watching.watch(session, run_id(session.api, run), until=until, timeout=timeout)
+
+
+@verb(
+    app,
+    "wait",
+    examples=("strait runs wait @last", "strait runs wait run_01hzy run_01hzz --timeout 120"),
+)
+def wait(session: Session, runs: Runs, timeout: Timeout = None) -> None:
+    """Wait silently until all the runs have ended; exit 0 when every one completed, else 9."""
+    from strait_cli.stream import Quiet  # noqa: PLC0415 - as above
+    from strait_cli.watch import Seen, changes  # noqa: PLC0415
+
+    deadline = None if timeout is None else time.monotonic() + timeout
+    ids = [run_id(session.api, one) for one in runs]
+    try:
+        for one in ids:
+            for _ in changes(session, Seen(one), until=frozenset(), deadline=deadline):
+                pass
+    except Quiet:
+        pass
+    ended = [session.api.get(path_of("runs", one)) for one in ids]
+    session.out.items(ended, RUN)
+    _judge(ended, timeout)
+
+
+def _judge(ended: list[dict[str, Any]], timeout: float | None) -> None:
+    active = [one["id"] for one in ended if one["status"] not in TERMINAL]
+    failed = [one["id"] for one in ended if one["status"] in TERMINAL and one["status"] != Status.COMPLETED]
+    if failed:
+        raise RunFailedError(f"{len(failed)} of {len(ended)} did not complete: {' '.join(failed)}")
+    if active:
+        raise DeadlineError(f"{len(active)} of {len(ended)} had not ended after {timeout:g} s: {' '.join(active)}")
+
+
+@verb(app, "attempts", examples=("strait runs attempts @failed", "strait runs attempts run_01hzy -o wide"))
+def attempts(session: Session, run: Run) -> None:
+    """List a run's attempts: how each ended and where its time went."""
+    session.out.items(session.api.pages(f"{_path(session, run)}/attempts", limit=_ALL), ATTEMPT, name="attempt")
+
+
+@verb(app, "events", examples=("strait runs events @last",))
+def events(session: Session, run: Run) -> None:
+    """Show the path a run took through its states."""
+    session.out.items(session.api.pages(f"{_path(session, run)}/events", limit=_ALL), EVENT, name="event")
+
+
+@verb(app, "cancel", examples=("strait runs cancel @last", "strait runs cancel run_01hzy run_01hzz --yes"))
+def cancel(session: Session, runs: Runs, *, yes: Yes = False) -> None:
+    """Cancel runs; one that executes has its request cut off."""
+    found = [session.api.get(_path(session, one)) for one in runs]
+    names = ", ".join(f"{one['id']} ({one['job_slug']}, {one['status']})" for one in found)
+    confirm(f"cancel {names}", yes=yes)
+    session.out.items([session.api.post(path_of("runs", one["id"], "cancel")) for one in found], RUN)
+
+
+@verb(app, "replay", examples=("strait runs replay @failed", "strait runs replay run_01hzy --wait"))
+def replay(
+    session: Session,
+    run: Run,
+    timeout: Timeout = None,
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch the run to its end.")] = False,
+) -> None:
+    """Run a failed run again: same id, fresh attempts, history kept."""
+    if timeout is not None and not wait:
+        raise UsageError("--timeout goes with --wait")
+    again = session.api.post(f"{_path(session, run)}/replay")
+    if not wait:
+        session.out.item(again, RUN, row=True)
+        return
+    from strait_cli import watch as watching  # noqa: PLC0415 - as above
+
+    watching.watch(session, again["id"], timeout=timeout)
+
+
+def _path(session: Session, run: str) -> str:
+    return path_of("runs", run_id(session.api, run))
+
+
+APPS: Final = {"runs": app}

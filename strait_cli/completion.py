@@ -1,0 +1,253 @@
+"""What a shell offers when somebody presses TAB: fast, silent when the server is not there, never an error.
+
+The first word is answered from the static tree. Further words load the one command they belong to; slugs and ids come
+from the server by http.client, which loads in a third of the time of the real client, and are waited for very shortly.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from strait_cli import tree
+
+Candidate = tuple[str, str]
+FILES: Final = (":files", "")
+# A wait that a person at the prompt does not notice, with the start of Python still inside 300 ms.
+_WAIT_SECS: Final = 0.15
+_MOST: Final = 50
+
+
+def complete(words: Sequence[str], shell: str) -> int:
+    """Print the candidates for the last word; always exit code 0."""
+    try:
+        for value, text in candidates(_rejoined(words)):
+            sys.stdout.write(f"{value}\t{text}\n" if text and shell != "bash" else f"{value}\n")
+    except BrokenPipeError:
+        raise
+    except Exception:  # noqa: BLE001, S110 - at the prompt, nothing is better than a traceback
+        pass
+    return 0
+
+
+def candidates(words: Sequence[str]) -> Iterable[Candidate]:
+    """What may stand where the last of the words is being typed; only what begins like it."""
+    *before, current = words or [""]
+    at = next((n for n, word in enumerate(before) if tree.canonical(word) in tree.NOUNS), None)
+    if at is None and not _awaits_value(before):
+        return _matching(_first_words(current), current)
+    return _in_command(before, at, current)
+
+
+def _rejoined(words: Sequence[str]) -> list[str]:
+    """bash takes `--output=json` apart at the equals sign; here it is one flag and its value again."""
+    joined: list[str] = []
+    for word in words:
+        if word == "=" and joined and joined[-1].startswith("--"):
+            continue
+        name, equals, value = word.partition("=")
+        joined += [name, value] if equals and name.startswith("--") else [word]
+    if words and words[-1] == "=":
+        joined.append("")
+    return joined
+
+
+def _first_words(current: str) -> Iterator[Candidate]:
+    if not current.startswith("-"):
+        yield from ((name, noun.summary) for name, noun in tree.NOUNS.items())
+        return
+    for names, text in (*tree.GLOBAL_FLAGS, ("--mode", "run the daemon"), ("--version", "show the version")):
+        yield from ((part.split()[0], text) for part in names.split(", ") if part.startswith("--"))
+    yield "--help", "show help"
+
+
+def _awaits_value(before: Sequence[str]) -> bool:
+    """Whether the word before is a global flag that wants a value."""
+    valued = {part.split()[0] for names, _ in tree.GLOBAL_FLAGS for part in names.split(", ") if " " in names}
+    return bool(before) and before[-1] in valued - {"-q", "--quiet", "-v", "--verbose", "--no-headers"}
+
+
+def _matching(found: Iterable[Candidate], current: str) -> Iterator[Candidate]:
+    return ((value, text) for value, text in found if value.startswith(current) or (value, text) == FILES)
+
+
+def _in_command(before: Sequence[str], at: int | None, current: str) -> Iterable[Candidate]:
+    from strait_cli import groups  # noqa: PLC0415 - the first word needs no parser
+
+    noun = None if at is None else tree.canonical(before[at])
+    command = groups.load(noun) if noun else groups.root()
+    rest = [] if at is None else list(before[at + 1 :])
+    path = [noun] if noun else []
+    verbs: Mapping[str, Any] = getattr(command, "commands", {})
+    if verbs:
+        place = next((n for n, word in enumerate(rest) if tree.VERB_ALIASES.get(word, word) in verbs), None)
+        if place is not None:
+            name = tree.VERB_ALIASES.get(rest[place], rest[place])
+            command, rest = verbs[name], rest[place + 1 :]
+            path.append(name)
+        elif not current.startswith("-") and not _awaits_value(before):
+            return _matching(((name, groups.summary(one)) for name, one in verbs.items()), current)
+    return _in_verb(command, tuple(path), rest, before, current)
+
+
+def _in_verb(
+    command: Any, path: tuple[str, ...], rest: Sequence[str], before: Sequence[str], current: str
+) -> Iterable[Candidate]:
+    options = {name: one for one in command.params if one.param_type_name == "option" for name in _names(one)}
+    wanted = options.get(before[-1]) if before else None
+    if wanted is not None and not wanted.is_flag:
+        return _values(wanted.name, path, before, current)
+    if current.startswith("-"):
+        used = {
+            name
+            for one in options.values()
+            if not one.multiple and set(_names(one)) & set(rest)
+            for name in _names(one)
+        }
+        flags = [(name, one.help or "") for name, one in options.items() if name.startswith("--") and name not in used]
+        return _matching([*flags, ("--help", "Show help.")], current)
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    position = _positionals(rest, options)
+    if not arguments or (position >= len(arguments) and arguments[-1].nargs == 1):
+        return []
+    return _values(arguments[min(position, len(arguments) - 1)].name, path, before, current)
+
+
+def _names(option: Any) -> list[str]:
+    return [*option.opts, *option.secondary_opts]
+
+
+def _positionals(rest: Sequence[str], options: Mapping[str, Any]) -> int:
+    """How many of the words before the cursor are arguments, and not flags or their values."""
+    count, skip = 0, False
+    for word in rest:
+        if skip:
+            skip = False
+        elif word in options:
+            skip = not options[word].is_flag
+        elif not word.startswith("-"):
+            count += 1
+    return count
+
+
+def _values(name: str, path: tuple[str, ...], before: Sequence[str], current: str) -> Iterable[Candidate]:
+    """The values of a parameter, by its name; those of a comma-separated list go on after the comma."""
+    if current.startswith("@") and name in {"payload", "items", "api_key", "database"}:
+        return [FILES]
+    head, comma, last = current.rpartition(",")
+    if name in {"status", "until"} and comma:
+        return ((f"{head},{value}", text) for value, text in _matching(_fixed(name, path), last))
+    maker = _DYNAMIC.get(name)
+    if maker is not None and path[:1] != ("completion",):
+        return _matching(maker(before, current), current)
+    return _matching(_fixed(name, path), current)
+
+
+def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
+    """Values that need no server."""
+    from strait_cli import body, configfile  # noqa: PLC0415 - as above
+    from strait_cli.context import COLORS, DEFAULT_SERVER, FIELDS, FORMATS, TIME_FORMATS  # noqa: PLC0415
+    from strait_core.retry import RetryStrategy  # noqa: PLC0415
+    from strait_core.run import Status  # noqa: PLC0415
+
+    if name == "context" or (path[:1] == ("context",) and name == "name" and path[1:] != ("create",)):
+        yield from ((one, fields.get("server", DEFAULT_SERVER)) for one, fields in configfile.contexts().items())
+    elif name == "db":
+        yield FILES
+    else:
+        known: dict[str, Iterable[str]] = {
+            "format": FORMATS,
+            "color": COLORS,
+            "time_format": TIME_FORMATS,
+            "status": Status,
+            "until": Status,
+            "retry_strategy": RetryStrategy,
+            "version_policy": ("pin", "latest"),
+            "mode": ("all", "api", "worker"),
+            "setting": FIELDS,
+            "shell": ("bash", "zsh", "fish"),
+            "unset": body.JOB_FIELDS,
+            "include": ("payload", "result", "payload,result"),
+        }
+        yield from ((str(value), "") for value in known.get(name, ()))
+
+
+def _jobs(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    del current
+    for job in _fetch("/v1/jobs", {}, before):
+        yield job["slug"], job["name"]
+
+
+def _runs(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    from datetime import UTC, datetime  # noqa: PLC0415 - as above
+
+    from strait_cli import times  # noqa: PLC0415
+
+    yield "@last", "the newest run"
+    yield "@failed", "the newest run that failed"
+    if current.startswith("@"):
+        return
+    query = {"id_prefix": current} if current.startswith("run_") else {}
+    now = datetime.now(UTC)
+    for run in _fetch("/v1/runs", query, before):
+        yield run["id"], f"{run['job_slug']} · {run['status']} · {times.shown(run['created_at'], 'relative', now)}"
+
+
+def _workers(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    del current
+    for worker in _fetch("/v1/workers", {}, before):
+        yield worker["id"], f"{worker['host']} pid {worker['pid']}"
+
+
+def _projects(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    del current
+    jobs = _fetch("/v1/jobs", {}, before, scoped=False)
+    yield from ((name, "") for name in dict.fromkeys(job["project_id"] for job in jobs))
+
+
+_DYNAMIC: Final[Mapping[str, Callable[[Sequence[str], str], Iterator[Candidate]]]] = {
+    "job": _jobs,
+    "run": _runs,
+    "runs": _runs,
+    "worker": _workers,
+    "project": _projects,
+}
+
+
+def _fetch(path: str, query: Mapping[str, str], before: Sequence[str], *, scoped: bool = True) -> list[dict[str, Any]]:
+    """One page of a list, or nothing: whoever does not answer at once is not asked again."""
+    import http.client  # noqa: PLC0415 - as above
+    import json  # noqa: PLC0415
+    from urllib.parse import urlencode, urlsplit  # noqa: PLC0415
+
+    from strait_cli.context import read_layers  # noqa: PLC0415
+    from strait_cli.keys import find_key  # noqa: PLC0415
+
+    flags = _settings(before)
+    layers = read_layers(flags)
+    url = urlsplit(layers.value("server").text or "")
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=_WAIT_SECS)
+    key, project = find_key(layers), layers.value("project").text
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if project and scoped:
+        headers["X-Project-Id"] = project
+    connection.request("GET", f"{url.path.rstrip('/')}{path}?{urlencode({**query, 'limit': _MOST})}", headers=headers)
+    response = connection.getresponse()
+    data: list[dict[str, Any]] = json.loads(response.read())["data"] if response.status == 200 else []
+    return data
+
+
+def _settings(before: Sequence[str]) -> dict[str, str]:
+    """The settings that the words typed so far give by flag; a key on standard input is not waited for."""
+    names = {
+        "--server": "server",
+        "--api-key": "api_key",
+        "--project": "project",
+        "--project-id": "project",
+        "--context": "context",
+    }
+    found = {names[flag]: value for flag, value in pairwise(before) if flag in names}
+    return {name: value for name, value in found.items() if value != "-"}

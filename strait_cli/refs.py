@@ -1,0 +1,78 @@
+"""What a person may type where the API wants an id: slugs, shortened ids, `@last`, `@failed`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from strait_cli.paths import path_of
+from strait_core import ids
+from strait_core.errors import NotFoundError, UsageError
+from strait_core.run import REPLAYABLE
+
+if TYPE_CHECKING:
+    from strait_cli.client import Client
+
+# Whatever an id or a slug may consist of; nothing else ever becomes part of a path.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}\Z")
+
+
+def run_id(client: Client, text: str) -> str:
+    """The id of the run that `text` names: an id, a unique prefix of one, `@last` or `@failed`."""
+    if text == "@last":
+        return _newest(client, {}, "there are no runs yet")
+    if text == "@failed":
+        return _newest(client, {"status": ",".join(sorted(REPLAYABLE))}, "no run has failed")
+    _check(text, "a run id, a prefix of one, @last or @failed")
+    if ids.parse(ids.Prefix.RUN, text):
+        return text
+    prefix = text if text.startswith("run_") else f"run_{text}"
+    if ids.prefix_range(ids.Prefix.RUN, prefix) is None:
+        raise NotFoundError(f'"{text}" is no run id', hint="strait runs list")
+    return _unique(client, "runs", prefix)
+
+
+def job_ref(client: Client, text: str) -> str:
+    """A job's slug or id as the API takes it; a shortened id is completed."""
+    _check(text, "a job's slug or id")
+    if ids.parse(ids.Prefix.JOB, text) or not text.startswith("job_"):
+        return text
+    try:
+        client.get(path_of("jobs", text))
+    except NotFoundError:
+        if ids.prefix_range(ids.Prefix.JOB, text) is None:
+            raise
+        return _unique(client, "jobs", text)
+    return text
+
+
+def worker_id(client: Client, text: str) -> str:
+    """A worker's id; a unique prefix will do."""
+    _check(text, "a worker's id")
+    workers = client.pages(path_of("workers"), limit=10_000)
+    return _only([one["id"] for one in workers if one["id"].startswith(text)], text, "strait workers list")
+
+
+def _check(text: str, what: str) -> None:
+    if not _NAME.match(text):
+        raise UsageError(f'"{text}" is not {what}')
+
+
+def _newest(client: Client, query: dict[str, str], missing: str) -> str:
+    runs = client.get(path_of("runs"), {**query, "limit": 1})["data"]
+    if not runs:
+        raise NotFoundError(missing, hint="strait trigger JOB")
+    return str(runs[0]["id"])
+
+
+def _unique(client: Client, noun: str, prefix: str) -> str:
+    found = [one["id"] for one in client.get(path_of(noun), {"id_prefix": prefix, "limit": 5})["data"]]
+    return _only(found, prefix, f"strait {noun} list")
+
+
+def _only(found: list[str], text: str, hint: str) -> str:
+    if not found:
+        raise NotFoundError(f'nothing has an id that begins with "{text}"', hint=hint)
+    if len(found) > 1:
+        raise UsageError(f'"{text}" begins several ids: {", ".join(found)}', hint="type a few more characters")
+    return found[0]

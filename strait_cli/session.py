@@ -1,0 +1,89 @@
+"""One invocation: its settings, its API client and its printer, each made when first asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from strait_cli.context import Layers, read_layers
+from strait_cli.output import Printer, View, terminal_of
+
+if TYPE_CHECKING:
+    from strait_cli.client import Client, Pages
+
+# The flags that are settings, under the name of their field.
+_SETTINGS = ("server", "api_key", "project", "format", "time_format", "color", "request_timeout", "context")
+
+
+class Session:
+    """What a verb works with; `given` are the global flags as parsed, absent ones None or False."""
+
+    def __init__(self, given: Mapping[str, Any], *, lenient: bool = False) -> None:
+        self.given = given
+        self._lenient = lenient
+
+    @cached_property
+    def layers(self) -> Layers:
+        """The settings, read once; a local file's refused settings are mentioned on stderr."""
+        flags = {name: str(self.given[name]) for name in _SETTINGS if self.given.get(name) is not None}
+        layers = read_layers(flags, lenient=self._lenient)
+        if not self.given.get("quiet"):
+            for warning in layers.warnings:
+                sys.stderr.write(f"warning: {warning}\n")
+        return layers
+
+    @cached_property
+    def out(self) -> Printer:
+        """The one renderer."""
+        value = self.layers.value("format")
+        fields = self.given.get("fields")
+        view = View(
+            format=value.text or "table",
+            format_named=value.source.value == "flag",
+            fields=tuple(part.strip() for part in fields.split(",") if part.strip()) if fields else (),
+            jq=self.given.get("jq"),
+            template=self.given.get("template"),
+            sort=self.given.get("sort"),
+            headers=not self.given.get("no_headers"),
+            time_format=self.layers.value("time_format").text,
+            quiet=bool(self.given.get("quiet")),
+        )
+        color = self.layers.value("color").text or "auto"
+        return Printer(view, terminal_of(sys.stdout, color, os.environ), terminal_of(sys.stderr, color, os.environ))
+
+    @cached_property
+    def api(self) -> Client:
+        """The HTTP client of the chosen server."""
+        from strait_cli.client import Client, Connection  # noqa: PLC0415 - httpx, only when something is asked for
+        from strait_cli.keys import find_key  # noqa: PLC0415
+
+        return Client(
+            Connection(
+                server=self.layers.value("server").text or "",
+                key=find_key(self.layers),
+                key_origin=self.layers.value("api_key").origin,
+                project=self.layers.value("project").text,
+                timeout=float(self.layers.value("request_timeout").text or 30),
+            ),
+            trace=self.out.trace if self.given.get("verbose") else None,
+        )
+
+    @property
+    def project(self) -> str | None:
+        """The project in force, None = all."""
+        return self.layers.value("project").text
+
+    def more(self, pages: Pages) -> None:
+        """Say that a list goes on beyond its limit."""
+        if pages.more:
+            self.out.note(f"there are more: --limit {pages.limit * 10} shows up to so many")
+
+    def done(self, text: str, identity: str, deed: str) -> None:
+        """Report a deed that leaves no object to show."""
+        if self.out.view.format in {"table", "wide"} and not self.out.is_raw:
+            self.out.note(text)
+        else:
+            self.out.item({"id": identity, deed: True})

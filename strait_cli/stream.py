@@ -1,0 +1,177 @@
+"""Server-sent events that outlive a connection: read, remember the last id, reconnect, go on where it stopped.
+
+A thread reads the socket and the caller waits on a queue, so that a deadline and Ctrl-C act at once and not with the
+next keep-alive.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+import httpx
+
+from strait_cli.client import Client
+from strait_core.errors import RateLimitedError, StraitError, UnavailableError
+
+PATIENCE_SECS: Final = 60.0
+# Three keep-alives of 15 s may be lost before a silent connection counts as dead.
+_SILENCE_SECS: Final = 46.0
+_FIRST_DELAY: Final = 0.1
+_LONGEST_DELAY: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event of a stream; `id` is None when the server gave none."""
+
+    event: str
+    data: str
+    id: str | None
+
+
+class Quiet(Exception):  # noqa: N818 - not a fault: the caller's time is up
+    """Raised by `follow` when the deadline passes with the stream still open."""
+
+
+def follow(
+    client: Client,
+    path: str,
+    *,
+    deadline: float | None = None,
+    patience: float = PATIENCE_SECS,
+    on_loss: Callable[[StraitError], None] | None = None,
+) -> Iterator[Message]:
+    """The messages of an SSE path until the server ends it well, over any number of connections.
+
+    A stream that ends without the caller having stopped reading is opened again with `Last-Event-ID`; the caller
+    stops by closing the iterator. After `patience` seconds without a single message the last error is raised, the
+    first connection included. `deadline` is on `time.monotonic()`; past it, `Quiet` is raised.
+    """
+    last_id: str | None = None
+    heard, delay, told = time.monotonic(), _FIRST_DELAY, False
+    while True:
+        with _Reader(client, path, last_id) as reader:
+            for message in reader.messages(deadline):
+                if message.id is not None:
+                    last_id = message.id
+                heard, delay, told = time.monotonic(), _FIRST_DELAY, False
+                yield message
+        error = reader.error or UnavailableError(f"{client.connection.server} ended the stream")
+        if not isinstance(error, RateLimitedError | UnavailableError):
+            raise error
+        pause = max(delay * random.uniform(0.75, 1.25), error.retry_after or 0.0)  # noqa: S311 - not a secret
+        if time.monotonic() - heard + pause > patience:
+            raise error
+        if on_loss and not told:
+            on_loss(error)
+            told = True
+        _wait(pause, deadline)
+        delay = min(delay * 2, _LONGEST_DELAY)
+
+
+def _wait(pause: float, deadline: float | None) -> None:
+    left = pause if deadline is None else min(pause, deadline - time.monotonic())
+    if left > 0:
+        time.sleep(left)
+    if deadline is not None and time.monotonic() >= deadline:
+        raise Quiet
+
+
+class _Reader:
+    """One connection, read by a thread of its own; `error` tells how it ended, None = the server closed it."""
+
+    def __init__(self, client: Client, path: str, last_id: str | None) -> None:
+        self._client = client
+        self._path = path
+        self._last_id = last_id
+        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._closed = False
+        self.error: StraitError | None = None
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._run, daemon=True, name="strait-stream").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The thread is left to its socket: it is a daemon, and it ends with the next byte, silence or the process.
+        self._closed = True
+
+    def messages(self, deadline: float | None) -> Iterator[Message]:
+        """The messages as they come, until the connection ends."""
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            try:
+                message = self._queue.get(timeout=left) if left is None or left > 0 else self._queue.get_nowait()
+            except queue.Empty:
+                raise Quiet from None
+            if message is None:
+                return
+            yield message
+
+    def _run(self) -> None:
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if self._last_id is not None:
+            headers["Last-Event-ID"] = self._last_id
+        timeout = httpx.Timeout(5.0, read=_SILENCE_SECS)
+        http = self._client.http
+        request = http.build_request("GET", self._path, headers=headers, timeout=timeout)
+        try:
+            response = http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    self.error = self._client.problem(response)
+                    return
+                for message in parse(response.iter_bytes()):
+                    self._queue.put(message)
+                    if self._closed:
+                        return
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            self.error = self._client.transport_failure(error, request).error
+        finally:
+            self._queue.put(None)
+
+
+def parse(chunks: Iterable[bytes]) -> Iterator[Message]:
+    """The messages in a byte stream, as the HTML standard's event stream format has them.
+
+    Lines end at LF, CR or CRLF and nowhere else: str.splitlines would also break JSON at U+2028.
+    """
+    event, identity, data = "", None, list[str]()
+    for line in _lines(chunks):
+        if not line:
+            if data:
+                yield Message(event or "message", "\n".join(data), identity)
+            event, data = "", []
+            continue
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "event":
+                event = value
+            case "data":
+                data.append(value)
+            case "id" if "\0" not in value:
+                identity = value or None
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    pending = bytearray()
+    for chunk in chunks:
+        pending += chunk
+        while True:
+            ends = [at for at in (pending.find(b"\n"), pending.find(b"\r")) if at >= 0]
+            # A CR at the very end may be half of a CRLF: wait for the next byte.
+            if not ends or (pending[min(ends)] == 0x0D and min(ends) == len(pending) - 1):
+                break
+            end = min(ends)
+            yield pending[:end].decode("utf-8", "replace")
+            del pending[: end + (2 if pending[end : end + 2] == b"\r\n" else 1)]

@@ -1,0 +1,93 @@
+"""The command tree as data: what exists, where it lives and what it is for.
+
+Completion, the root help and typo suggestions read this table, so none of them imports a command. Nothing is imported
+here beyond the standard library's lightest parts: `strait --help` is this module and a write.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+PROGRAM: Final = "strait"
+
+
+class Noun(NamedTuple):
+    """One top-level command: the module that holds it (below `strait_cli.commands`) and its line in the help."""
+
+    module: str
+    summary: str
+    section: str
+    aliases: tuple[str, ...] = ()
+
+
+_START, _WORK, _OPERATE, _ME = "Start", "Jobs and runs", "Operate", "This command line"
+
+NOUNS: Final[dict[str, Noun]] = {
+    "dev": Noun("start", "Start PostgreSQL, the daemon and a sample endpoint; no settings needed", _START),
+    "demo": Noun("demo", "Watch one job go from nothing to completed, then leave", _START),
+    "serve": Noun("start", "Run the daemon against your own PostgreSQL", _START, ("server",)),
+    "migrate": Noun("migrate", "Show and apply database migrations", _START),
+    "version": Noun("version", "Show the versions of this command line and of the server", _START),
+    "jobs": Noun("jobs", "Create, change, trigger and pause jobs", _WORK, ("job", "j")),
+    "runs": Noun("runs", "List, watch, cancel and replay runs", _WORK, ("run", "r")),
+    "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
+    "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
+    "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),
+    "context": Noun("context", "Named servers, and which one is used", _ME, ("contexts", "ctx")),
+    "config": Noun("config", "Settings: values, where each came from, trust", _ME),
+    "completion": Noun("completion", "Completion for bash, zsh and fish", _ME, ("completions",)),
+}
+VERB_ALIASES: Final[dict[str, str]] = {"ls": "list", "rm": "delete"}
+ALIASES: Final[dict[str, str]] = {alias: name for name, noun in NOUNS.items() for alias in noun.aliases}
+
+# The flags every command takes: long name, whether it takes a value, and the line of the root help.
+GLOBAL_FLAGS: Final[tuple[tuple[str, str], ...]] = (
+    ("--server URL", "the API (STRAIT_SERVER; http://127.0.0.1:8080)"),
+    ("--api-key KEY", "the credential, or @file, - or env:NAME (STRAIT_API_KEY, else INTERNAL_SECRET)"),
+    ("--project ID", "work in one project (STRAIT_PROJECT; without it, reads span all)"),
+    ("--context NAME", "use a named context (STRAIT_CONTEXT)"),
+    ("-o, --output FORMAT", "table, wide, json, jsonl, yaml, csv or name (STRAIT_FORMAT)"),
+    ("--fields A,B", "only these fields"),
+    ("--jq EXPR", "filter the JSON"),
+    ("--template TEXT", "one line per object: '{{id}} {{created_at | relative}}'"),
+    ("--sort FIELD", "order by a field; -FIELD for descending"),
+    ("--no-headers", "tables without their first line"),
+    ("--time-format STYLE", "relative, iso, local or utc (STRAIT_TIME_FORMAT)"),
+    ("--color WHEN", "auto, always or never (STRAIT_COLOR, NO_COLOR, FORCE_COLOR)"),
+    ("--request-timeout SECS", "how long one request may take (STRAIT_REQUEST_TIMEOUT; 30)"),
+    ("-q, --quiet", "no talk on stderr, only data and errors"),
+    ("-v, --verbose", "show each request on stderr"),
+)
+
+_EXAMPLES: Final = (
+    "strait dev",
+    "strait jobs create --name Hello --slug hello --endpoint http://127.0.0.1:9000/hello",
+    'strait trigger hello --payload \'{"greeting": "hi"}\' --wait',
+    "strait runs list --status failed,dead_letter --limit 20",
+    "strait runs watch @last",
+)
+
+
+def canonical(name: str) -> str:
+    """The full name of a top-level command, whatever alias it was typed as."""
+    return ALIASES.get(name, name)
+
+
+def root_help() -> str:
+    """What `strait --help` prints."""
+    lines = ["Usage: strait [FLAGS] COMMAND [ARGS]...", "", "A durable job orchestrator on PostgreSQL alone.", ""]
+    for section in dict.fromkeys(noun.section for noun in NOUNS.values()):
+        lines.append(f"{section}:")
+        lines += [f"  {name:<12}{noun.summary}" for name, noun in NOUNS.items() if noun.section == section]
+        lines.append("")
+    lines.append("Flags, accepted anywhere after `strait`:")
+    lines += _rows([*GLOBAL_FLAGS, ("--version", "show the version"), ("-h, --help", "show this help, or a command's")])
+    lines += ["", "Examples:", *(f"  {example}" for example in _EXAMPLES), ""]
+    lines.append(
+        "`strait --mode all|api|worker` is `strait serve --mode …`. Help of a command: `strait jobs create --help`"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _rows(pairs: list[tuple[str, str]]) -> list[str]:
+    return [f"  {left:<24}{right}" for left, right in pairs]

@@ -1,0 +1,167 @@
+"""Following one run to its end: what changed, one line each; how it ended, as an exit code."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from strait_cli import times
+from strait_cli.errors import Shown
+from strait_cli.output import dump
+from strait_cli.paths import path_of
+from strait_cli.session import Session
+from strait_cli.stream import Message, Quiet, follow
+from strait_cli.table import safe
+from strait_core.errors import DeadlineError, RunFailedError, StraitError, UsageError
+from strait_core.run import TERMINAL, Status
+
+
+@dataclass(slots=True)
+class Seen:
+    """What has been shown of a run, so that a reconnect shows nothing twice."""
+
+    run_id: str
+    status: str = ""
+    seq: int = -1
+    attempts: set[int] = field(default_factory=set)
+    run: dict[str, Any] = field(default_factory=dict)
+
+    def news(self, message: Message) -> dict[str, Any] | None:
+        """The change a message tells of, None when it has been told."""
+        try:
+            data = json.loads(message.data)
+            match message.event:
+                case "snapshot":
+                    self.run = data
+                    moved = self._move(int(data["seq"]), data["status"])
+                    return {"event": "snapshot", "run": data} if moved else None
+                case "status":
+                    moved = self._move(int(message.id or data.get("seq", self.seq + 1)), data["status"])
+                    return {"event": "status", "seq": self.seq, **data} if moved else None
+                case "attempt" if data["attempt"] not in self.attempts:
+                    self.attempts.add(data["attempt"])
+                    return {"event": "attempt", "run_id": self.run_id, **data}
+        except (ValueError, KeyError, TypeError) as error:
+            raise StraitError(f"the server sent a stream event that makes no sense: {error!r}") from error
+        return None
+
+    def _move(self, seq: int, status: str) -> bool:
+        if seq <= self.seq:
+            return False
+        self.seq, self.status = seq, status
+        return True
+
+
+def parse_until(text: str | None) -> frozenset[str]:
+    """The states of `--until`, comma-separated; empty when not given."""
+    states = frozenset(part.strip() for part in (text or "").split(",") if part.strip())
+    for state in sorted(states - {one.value for one in Status}):
+        raise UsageError(f'--until: "{state}" is no state', hint=", ".join(Status))
+    return states
+
+
+def changes(session: Session, seen: Seen, *, until: frozenset[str], deadline: float | None) -> Iterator[dict[str, Any]]:
+    """The changes of a run until it is terminal or in one of the states `until`, over any number of connections."""
+
+    def say_lost(error: StraitError) -> None:
+        session.out.note(f"{error.message}; trying again for up to 60 s")
+
+    stream = follow(session.api, path_of("runs", seen.run_id, "stream"), deadline=deadline, on_loss=say_lost)
+    for message in stream:
+        change = seen.news(message)
+        if change is not None:
+            yield change
+        # The attempt that ended a run is told before the end; a finished run's snapshot is the end itself.
+        if seen.status in TERMINAL or seen.status in until:
+            return
+
+
+def watch(session: Session, run_id: str, *, until: str | None = None, timeout: float | None = None) -> None:
+    """Show a run's changes until its end, then its outcome; raises what the exit code should be."""
+    states = parse_until(until)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    seen = Seen(run_id)
+    try:
+        for change in changes(session, seen, until=states, deadline=deadline):
+            session.out.change(change, line(session, change))
+        run: dict[str, Any] = session.api.get(path_of("runs", run_id))
+    except Quiet:
+        message = f"{run_id} is still {seen.status or 'unknown'} after {timeout:g} s; it goes on"
+        raise DeadlineError(message, hint=f"strait runs watch {run_id}") from None
+    except KeyboardInterrupt:
+        session.out.note(f"\n{run_id} goes on. To come back: strait runs watch {run_id}")
+        raise
+    _show_end(session, run)
+    judge(run, reached=seen.status in states, shown=session.out.is_json)
+
+
+def judge(run: dict[str, Any], *, reached: bool, shown: bool) -> None:
+    """Raise RunFailedError unless the run completed, or is in a state that was asked for."""
+    if reached or run["status"] == Status.COMPLETED:
+        return
+    message = f"{run['id']} ended {run['status']}"
+    if run.get("error"):
+        message += f": {run['error']}"
+    error = RunFailedError(message, hint=f"strait runs attempts {run['id']}")
+    if shown:
+        raise error from Shown()
+    raise error
+
+
+def line(session: Session, change: dict[str, Any]) -> str:
+    """A change as one line: time, state, what there is to say."""
+    match change["event"]:
+        case "attempt":
+            cells = [change.get("finished_at"), f"attempt {change['attempt']}", _attempt_text(change)]
+        case "snapshot":
+            run = change["run"]
+            at = run.get("finished_at") or run.get("started_at") or run["created_at"]
+            cells = [at, run["status"], f"attempt {run['attempt']} of {run['max_attempts']}, job {run['job_slug']}"]
+        case _:
+            cells = [change.get("at"), change["status"], f"attempt {change['attempt']}" if change["attempt"] else ""]
+    at, name, text = (safe(str(part or "")) for part in cells)
+    if session.out.out.width is None:
+        return f"{at}\t{name}\t{text}"
+    return f"{_clock(at)}  {session.out.paint(f'{name:<13}')} {text}".rstrip()
+
+
+def _attempt_text(change: dict[str, Any]) -> str:
+    timings = change.get("timings_ms") or {}
+    parts = [f"{name} {timings[name]:.0f}" for name in ("connect", "ttfb", "transfer") if timings.get(name) is not None]
+    total = timings.get("total")
+    text = change.get("error") or (f"HTTP {change['http_status']}" if change.get("http_status") else change["outcome"])
+    text = str(text)
+    if total is not None:
+        text += f" after {total:.0f} ms"
+    return text + (f" ({', '.join(parts)} ms)" if parts else "")
+
+
+def _clock(at: str) -> str:
+    """A time of day in this place, to the millisecond."""
+    when = times.parse(at)
+    return f"{when.astimezone():%H:%M:%S}.{when.microsecond // 1000:03}" if when else " " * 12
+
+
+def _show_end(session: Session, run: dict[str, Any]) -> None:
+    out = session.out
+    if out.is_json and out.view.format == "jsonl":
+        out.item({"event": "end", "run": run})
+    elif out.is_raw or out.view.format not in {"table", "wide"}:
+        out.item(run)
+    else:
+        attempts = f"{run['attempt']} attempt{'s' if run['attempt'] != 1 else ''}"
+        took = _took(run)
+        out.line(f"{out.paint(run['status'])} after {attempts}{f' in {took}' if took else ''}")
+        if run.get("result") is not None:
+            out.line(f"result: {dump(run['result'])}")
+
+
+def _took(run: dict[str, Any]) -> str | None:
+    began, ended = (times.parse(run.get(name) or "") for name in ("created_at", "finished_at"))
+    if not isinstance(began, datetime) or not isinstance(ended, datetime):
+        return None
+    return times.length((ended - began).total_seconds())
