@@ -48,7 +48,7 @@ def host(url: str) -> str:
 
 def urls(content: str) -> list[str]:
     """Every URL in the text; what a shell or compose would fill in stands as an ellipsis."""
-    return URL.findall(re.sub(r"\$\{[^}]*\}|\$\w+|\{[\w.\[\]\"']*\}", "…", content))
+    return URL.findall(re.sub(r"\$\{[^}]*\}|\$\w+|\{[\w.\[\]\"']*\}", "…", content.replace("\\", "")))
 
 
 def foreign(url: str) -> bool:

@@ -1,0 +1,59 @@
+"""Every command line that a page or a help text shows is one that the real parser takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.project.tree import ROOT, files
+from tools import commands
+
+PROMPT = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?(strait(?: .*)?)$")
+
+
+def code_lines(page: str) -> list[str]:
+    """The lines of a page's code blocks, fenced or indented, continued ones joined."""
+    page = page.replace("\\\n", " ")
+    fenced = "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    rest = re.sub(r"^```[a-z]*\n.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+    return [*fenced.splitlines(), *(line for line in rest.splitlines() if line.startswith("    "))]
+
+
+def shown() -> list[tuple[str, str]]:
+    """Where a command line is shown, and the line: in pages, and as examples in help texts."""
+    pages = [path for path in files() if path.suffix == ".md" and path != Path("docs/cli.md")]
+    lines = [
+        (str(path), match.group(1))
+        for path in pages
+        for line in code_lines((ROOT / path).read_text(encoding="utf-8"))
+        if (match := PROMPT.match(line))
+    ]
+    examples = [(" ".join(command.words), line) for command in commands.every_command() for line in command.examples]
+    return lines + [(where, line) for where, line in examples if PROMPT.match(line)]
+
+
+@pytest.mark.parametrize(("where", "line"), shown())
+def test_shown_command_parses(where: str, line: str):
+    """What a reader copies is understood: command, arguments and flags."""
+    try:
+        commands.parse(commands.words_of(line))
+    except commands.REFUSED as error:
+        pytest.fail(f"{where}: {line}: {getattr(error, 'message', error)}")
+
+
+def test_every_command_says_what_it_does():
+    """No command without a help text, no verb without an example of itself."""
+    found = commands.every_command()
+    assert len(found) > 20
+    assert [command.words for command in found if len(command.help.split()) < 8] == []
+    without = [command.words for command in found if not command.is_group and not command.examples]
+    assert without == []
+
+
+@pytest.mark.parametrize("line", ["strait jobs lst", "strait runs watch --no-such-flag x", "strait nonsense"])
+def test_the_parser_would_notice(line: str):
+    """A command line that does not exist is refused by the same means."""
+    with pytest.raises(commands.REFUSED, match=r"\S"):
+        commands.parse(commands.words_of(line))
