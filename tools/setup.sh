@@ -71,7 +71,7 @@ install() {
     fi
 }
 
-if ! { [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$requirements_sum" ] && good_python "$venv/bin/python"; }; then
+if ! { [ -f "$stamp" ] && [ "$(sed 1q "$stamp")" = "$requirements_sum" ] && good_python "$venv/bin/python"; }; then
     # A venv that was finished here once is brought up to date; anything else is made anew.
     if [ -f "$stamp" ] && [ "$(sed 1q "$stamp" | cut -d' ' -f3-)" = "$PWD" ] && good_python "$venv/bin/python"; then
         say "updating $venv"
