@@ -36,7 +36,7 @@ class _Frames:
         return messages
 
 
-@dataclass
+@dataclass(eq=False)
 class _Link:
     """One connection through the proxy, and what the client has asked for since the server was last ready."""
 
@@ -47,6 +47,7 @@ class _Link:
     sent: _Frames = field(default_factory=_Frames)
     heard: _Frames = field(default_factory=_Frames)
     started: bool = False
+    executed: bool = False
 
     def abort(self) -> None:
         """Reset both sides at once."""
@@ -70,11 +71,16 @@ class _Link:
                 self.asked += body
 
     def note_answer(self, data: bytes) -> bool:
-        """Whether the server has said in `data` that it is ready, outside any transaction."""
+        """Whether the server has said in `data` that what was asked for is executed and committed."""
         if not self.started or (data == b"N" and not self.heard.rest):
             return False
-        ready = [body for kind, body in self.heard.feed(data) if kind == b"Z"]
-        return bool(ready) and ready[-1] == b"I"
+        ready = False
+        for kind, body in self.heard.feed(data):
+            # Preparing a statement ends in "ready" too, but completes no command.
+            self.executed |= kind == b"C"
+            if kind == b"Z" and body == b"I":
+                ready, self.executed = self.executed, False
+        return ready
 
 
 @dataclass
@@ -153,12 +159,11 @@ class Proxy:
     async def _to_client(self, link: _Link, upstream: asyncio.StreamReader) -> None:
         while data := await upstream.read(_CHUNK):
             ready = link.note_answer(data)
-            if self._lose is not None and self._lose in link.asked:
-                if ready:
-                    self._lose = None
-                    link.abort()
-                    self._lost.set()
-                    raise _EndedError
+            if ready and self._lose is not None and self._lose in link.asked:
+                self._lose = None
+                link.abort()
+                self._lost.set()
+                raise _EndedError
             if ready:
                 link.asked = b""
             await self._pass_on(link.client, data)
