@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 from strait_core.errors import ConfigError, StraitError, UnavailableError
 
@@ -35,6 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--mode", choices=["all", "api", "worker"])
     serve.add_argument("--host")
     serve.add_argument("--port", type=int)
+    serve.add_argument("--processes", type=int)
+    # What the supervisor tells the processes it starts.
+    serve.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    serve.add_argument("--socket", type=int, help=argparse.SUPPRESS)
+    serve.add_argument("--worker-id", type=UUID, help=argparse.SUPPRESS)
+    serve.add_argument("--predecessor", type=UUID, help=argparse.SUPPRESS)
     dev = verbs.add_parser("dev")
     where = dev.add_mutually_exclusive_group()
     where.add_argument("--db", type=Path)
@@ -55,9 +62,12 @@ def _run(arguments: argparse.Namespace) -> int:
     match arguments.verb:
         case "serve":
             from strait_daemon.serve import serve  # noqa: PLC0415 - each verb loads what it needs
+            from strait_daemon.settings import Supervised  # noqa: PLC0415
 
-            given = {"mode": arguments.mode, "host": arguments.host, "port": arguments.port}
-            return serve({name: value for name, value in given.items() if value is not None})
+            names = ("mode", "host", "port", "processes")
+            given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+            supervised = Supervised(arguments.socket, arguments.worker_id, arguments.predecessor)
+            return serve(given, supervised if arguments.supervised else None)
         case "dev":
             from strait_daemon.dev import DevOptions, dev  # noqa: PLC0415
 

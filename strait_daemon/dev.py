@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from strait_core import __version__
 from strait_core.errors import ConfigError
-from strait_daemon import devdata, embedded, sample, serve
+from strait_daemon import devdata, embedded, front, sample, serve
 from strait_daemon import settings as configuration
 from strait_daemon.devdata import Database
 from strait_daemon.settings import Settings
@@ -127,14 +127,25 @@ async def _serve(
     async with AsyncExitStack() as stack:
         if sample_sock is not None:
             await stack.enter_async_context(sample.serving(sample_sock))
-            if options.job:
-                key = settings.internal_secret.get_secret_value()
-                offer = sample.offer_job(_url(settings), key, _sample_url(sample_sock))
-                await stack.enter_async_context(_beside(offer, "sample-job"))
         if database is not None:
             await stack.enter_async_context(_beside(database.watch(stop), "postgres-watch"))
-        code = await serve.run(settings, warnings, stop=stop, sock=sock, announce=announce)
+        up = asyncio.Event()
+        offered = sample_sock if options.job else None
+        await stack.enter_async_context(_beside(_announce_when(up, settings, offered, announce), "announce"))
+        code = await serve.run(settings, warnings, stop=stop, sock=sock, announce=up.set)
     return 1 if database is not None and database.lost else code
+
+
+async def _announce_when(
+    up: asyncio.Event, settings: Settings, sample_sock: socket.socket | None, announce: Callable[[], None]
+) -> None:
+    """Once all is up, make the sample job, and only then say so: what is announced works."""
+    await up.wait()
+    if sample_sock is not None:
+        key = settings.internal_secret.get_secret_value()
+        await sample.offer_job(_url(settings), key, _sample_url(sample_sock))
+    with suppress(OSError):  # nobody may be listening
+        announce()
 
 
 @asynccontextmanager
@@ -183,7 +194,7 @@ def _overrides(options: DevOptions, database_url: str | None) -> dict[str, Any]:
 
 def _listen(settings: Settings) -> socket.socket:
     try:
-        return serve.open_socket(settings.host, settings.port)
+        return front.open_socket(settings.host, settings.port)
     except ConfigError as error:
         raise ConfigError(
             error.message, hint=f"stop that program, or choose another port: strait dev --port {settings.port + 10}"

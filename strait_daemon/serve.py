@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import resource
 import signal
 import socket
@@ -11,35 +10,53 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import structlog
-import uvicorn
 
-import strait_core
-from strait_core.errors import ConfigError
 from strait_daemon import settings as configuration
 from strait_daemon import wiring
-from strait_daemon.api.app import Deps, make_app, make_ops_app
 from strait_daemon.banner import banner
-from strait_daemon.settings import Mode, Settings
+from strait_daemon.front import Front, open_socket
+from strait_daemon.settings import Settings, Supervised
+from strait_daemon.supervisor import Supervisor
 from strait_daemon.telemetry import configure_logging
-from strait_daemon.wiring import Parts
-
-BACKLOG: Final = 2_048
-# What open requests of the API get when the process stops.
-HTTP_STOP_SECS: Final = 5
 
 log = structlog.get_logger(__name__)
 
 
-def serve(overrides: Mapping[str, Any] | None = None) -> int:
+def serve(overrides: Mapping[str, Any] | None = None, supervised: Supervised | None = None) -> int:
     """Run until a signal says stop; the exit code. Raises StraitError for what keeps the daemon from starting."""
     settings, warnings = configuration.load(overrides)
     configure_logging(settings.log_level, settings.log_format)
     raise_file_limit()
     with uvicorn_loop() as runner:
+        if supervised is not None:
+            return runner.run(_run_supervised(settings, supervised))
+        if settings.processes > 1:
+            return runner.run(_supervise(settings, warnings))
         return runner.run(run(settings, warnings))
+
+
+async def _supervise(settings: Settings, warnings: list[str]) -> int:
+    """Start the processes and keep them running."""
+    _warn(warnings)
+    with open_socket(settings.host, settings.port) as sock:
+        await wiring.prepare_database(settings)
+        return await Supervisor(settings, settings.processes, sock).run(partial(_show_banner, settings))
+
+
+async def _run_supervised(settings: Settings, supervised: Supervised) -> int:
+    """Run as one of a supervisor's processes: stop when it says so, and when it is gone."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+    sock = socket.socket(fileno=supervised.socket) if supervised.socket is not None else None
+    return await run(settings, [], stop=stop, sock=sock, announce=lambda: None, supervised=supervised)
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        log.warning("configuration", detail=warning)
 
 
 def uvicorn_loop() -> asyncio.Runner:
@@ -57,28 +74,6 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def open_socket(host: str, port: int) -> socket.socket:
-    """The listening socket; ConfigError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"port {port} on {host} is in use by another program",
-                hint=f"stop it, or choose another port: PORT={port + 1} strait serve",
-            ) from error
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="set HOST to an address of this machine and PORT to a port this user may open",
-        ) from error
-    return sock
-
-
 async def run(
     settings: Settings,
     warnings: list[str],
@@ -86,33 +81,35 @@ async def run(
     stop: asyncio.Event | None = None,
     sock: socket.socket | None = None,
     announce: Callable[[], None] | None = None,
+    supervised: Supervised | None = None,
 ) -> int:
     """Start everything, wait for the signal to stop (or `stop`), and drain.
 
     `sock` is the listening socket if it is open already; `announce` is called when all is up, instead of the banner.
     """
-    for warning in warnings:
-        log.warning("configuration", detail=warning)
-    sock = sock or open_socket(settings.host, settings.port)
+    _warn(warnings)
+    if sock is None and supervised is None:
+        sock = open_socket(settings.host, settings.port)
     try:
         await wiring.prepare_database(settings)
-        parts = await wiring.build(settings)
+        parts = await wiring.build(settings, supervised)
     except BaseException:
-        sock.close()
+        if sock is not None:
+            sock.close()
         raise
     stopping, at_once = stop or asyncio.Event(), asyncio.Event()
     _listen_for_signals(stopping, at_once)
-    server = make_server(parts)
-    http = asyncio.create_task(server.serve(sockets=[sock]), name="http")
+    front = Front(parts, sock) if sock is not None else None
     wiring.start(parts)
     try:
         with suppress(OSError):  # nobody may be listening; that is no reason to stop
             (announce or partial(_show_banner, settings))()
         log.info("started", mode=settings.mode.value, host=settings.host, port=settings.port)
-        await asyncio.wait([http, asyncio.ensure_future(stopping.wait())], return_when=asyncio.FIRST_COMPLETED)
+        ends = [asyncio.ensure_future(stopping.wait()), *([front.task] if front else [])]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping", drain_secs=settings.drain_timeout)
     finally:
-        await _shut_down(server, http, parts, at_once)
+        await _shut_down(front, parts, at_once)
     log.info("stopped")
     return 0 if stopping.is_set() else 1
 
@@ -121,59 +118,15 @@ def _show_banner(settings: Settings) -> None:
     print(banner(settings), file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
 
 
-async def _shut_down(server: uvicorn.Server, http: asyncio.Task[None], parts: Parts, at_once: asyncio.Event) -> None:
-    """Close the door first, then drain."""
-    server.should_exit = True
-    drained = asyncio.create_task(wiring.stop(parts, at_once=at_once))
-    await asyncio.wait([http, drained], timeout=parts.settings.drain_timeout + 20)
-    if not http.done():
-        server.force_exit = True
-        http.cancel()
-    await asyncio.gather(http, drained, return_exceptions=True)
-
-
-def make_server(parts: Parts) -> uvicorn.Server:
-    """The HTTP server for the mode: the whole API, or only health and metrics."""
-    settings = parts.settings
-    deps = Deps(
-        pool=parts.pool,
-        clock=parts.clock,
-        intake=parts.intake,
-        bus=parts.bus,
-        new_id=parts.new_id,
-        secret=settings.internal_secret.get_secret_value(),
-        stale_after=settings.stale_after,
-        version=strait_core.__version__,
-        metrics_public=settings.metrics_public,
-        metrics=parts.metrics.render,
-        ready=parts.ready,
-        log=log,
-    )
-    app = make_ops_app(deps) if settings.mode is Mode.WORKER else make_app(deps)
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=HTTP_STOP_SECS,
-        timeout_keep_alive=75,
-        backlog=BACKLOG,
-        ws="none",
-        proxy_headers=False,
-    )
-    return _Server(config)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: this process has one place for them."""
-
-    def capture_signals(self) -> Any:
-        from contextlib import nullcontext  # noqa: PLC0415
-
-        return nullcontext()
+async def _shut_down(front: Front | None, parts: wiring.Parts, at_once: asyncio.Event) -> None:
+    """Close the door and drain."""
+    ends = [asyncio.ensure_future(wiring.stop(parts, at_once=at_once))]
+    if front is not None:
+        ends.append(asyncio.ensure_future(front.stop()))
+    await asyncio.wait(ends, timeout=parts.settings.drain_timeout + 20)
+    for end in ends:
+        end.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)
 
 
 def _listen_for_signals(stopping: asyncio.Event, at_once: asyncio.Event) -> None:

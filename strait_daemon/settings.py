@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -90,6 +92,7 @@ class Settings(BaseSettings):
     host: str = _named("HOST", default="127.0.0.1", min_length=1)
     port: int = _named("PORT", default=8080, ge=1, le=65_535)
     mode: Mode = _named("MODE", default=Mode.ALL)
+    processes: int = _named("PROCESSES", default=1, ge=1, le=64)
     worker_pool_size: int = _named("WORKER_POOL_SIZE", default=100, ge=1, le=20_000)
     heartbeat_interval: Seconds = _named("HEARTBEAT_INTERVAL", default=10.0, ge=0.1, le=600)
     stale_threshold: Seconds = _named("STALE_THRESHOLD", default=60.0, ge=0.3, le=86_400)
@@ -108,6 +111,18 @@ class Settings(BaseSettings):
     def stale_after(self) -> timedelta:
         """How old a heartbeat may be before its worker is taken for dead."""
         return timedelta(seconds=self.stale_threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """What a supervisor tells a process of its own: the listening socket's number, whose worker it is, who died before.
+
+    Without a socket the process serves no HTTP.
+    """
+
+    socket: int | None
+    worker_id: UUID | None
+    predecessor: UUID | None
 
 
 def load(overrides: Mapping[str, Any] | None = None) -> tuple[Settings, list[str]]:

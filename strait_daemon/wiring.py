@@ -26,11 +26,14 @@ from strait_daemon.egress.client import EgressClient
 from strait_daemon.intake import Intake, any_ready
 from strait_daemon.line import Line
 from strait_daemon.services.accountant import Accountant
+from strait_daemon.services.hygiene import INTERVAL_SECS as HYGIENE_SECS
+from strait_daemon.services.hygiene import Hygiene
 from strait_daemon.services.reaper import Reaper
-from strait_daemon.services.retention import INTERVAL_SECS, Retention
+from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
+from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import Service
 from strait_daemon.services.stager import LONGEST_SECS, Stager
-from strait_daemon.settings import Mode, Settings
+from strait_daemon.settings import Mode, Settings, Supervised
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
 from strait_daemon.transports import PostgresTransport, RedisTransport
@@ -105,7 +108,7 @@ def _is_final(error: UnavailableError) -> bool:
     return "authentication failed" in text or "does not exist" in text or "no pg_hba.conf entry" in text
 
 
-async def build(settings: Settings) -> Parts:
+async def build(settings: Settings, supervised: Supervised | None = None) -> Parts:
     """Construct every part that the mode asks for; nothing runs yet."""
     url = settings.database_url.get_secret_value()
     pooled = is_pooled(url, settings.direct_url)
@@ -131,8 +134,9 @@ async def build(settings: Settings) -> Parts:
     writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed)
     parts = Parts(settings, pool, clock, bus, intake, writer, metrics)
     if settings.mode is not Mode.API:
-        _add_worker(parts, Line(url, pooled=pooled))
-    _add_services(parts)
+        worker_id = (supervised and supervised.worker_id) or uuid4()
+        _add_worker(parts, worker_id, Line(url, pooled=pooled))
+    _add_services(parts, supervised.predecessor if supervised else None)
     return parts
 
 
@@ -148,11 +152,11 @@ async def _bus(settings: Settings, url: str, *, pooled: bool) -> Bus:
     return Bus(transport)
 
 
-def _add_worker(parts: Parts, line: Line) -> None:
+def _add_worker(parts: Parts, worker_id: UUID, line: Line) -> None:
     settings = parts.settings
     parts.client = EgressClient()
     policy = WorkerPolicy(
-        id=uuid4(),
+        id=worker_id,
         mode=settings.mode.value,
         version=strait_core.__version__,
         slots=settings.worker_pool_size,
@@ -180,7 +184,7 @@ def _add_worker(parts: Parts, line: Line) -> None:
     ]
 
 
-def _add_services(parts: Parts) -> None:
+def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     settings = parts.settings
 
     async def reread() -> None:
@@ -200,6 +204,7 @@ def _add_services(parts: Parts) -> None:
         settle_secs=2 * settings.heartbeat_interval,
         wake=parts.bus.wake,
         changed=parts.bus.runs_changed,
+        predecessor=predecessor,
     )
     retention = Retention(
         parts.pool, parts.clock, short_days=settings.retention_short_days, long_days=settings.retention_long_days
@@ -208,8 +213,9 @@ def _add_services(parts: Parts) -> None:
     parts.services += [
         _service(parts, "stager", stager.tick, LONGEST_SECS),
         _service(parts, "reaper", reaper.tick, settings.reaper_interval),
-        _service(parts, "retention", retention.tick, INTERVAL_SECS),
+        _service(parts, "retention", retention.tick, RETENTION_SECS),
         _service(parts, "accountant", accountant.tick, 1.0),
+        _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
     ]
 
 

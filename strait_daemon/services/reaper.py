@@ -46,6 +46,7 @@ class Reaper:
         settle_secs: float,
         wake: Callable[[], None],
         changed: Callable[[Sequence[UUID]], None],
+        predecessor: UUID | None = None,
     ) -> None:
         self._pool = pool
         self._writer = writer
@@ -55,11 +56,16 @@ class Reaper:
         self._wake = wake
         self._changed = changed
         self._connected_since: float | None = None
+        # A worker that is known to be dead, whatever its heartbeat says.
+        self._predecessor = predecessor
 
     async def tick(self) -> None:
         """Reap once. After an error the database was away: live workers get time to report before the next reap."""
         try:
             await self._expire()
+            if self._predecessor is not None:
+                await self._recover(self._predecessor, self._clock.now())
+                self._predecessor = None
             if self._connected_since is None:
                 self._connected_since = monotonic()
             elif monotonic() - self._connected_since >= self._settle_secs:
@@ -96,16 +102,22 @@ class Reaper:
             await self._recover(worker, before)
 
     async def _recover(self, worker: UUID, before: datetime) -> None:
-        async with self._pool.connection() as conn:
-            held = await runs.held_by_worker(conn, worker, BATCH)
-            specs = await jobs.definitions(conn, {(row["job_id"], row["job_version"]) for row in held})
-        now = self._clock.now()
-        moves = [lost_move(row, specs.get((row["job_id"], row["job_version"])), now) for row in held]
-        done = await asyncio.gather(*map(self._writer.write, moves))
-        if len(held) < BATCH:
+        """Take everything from a dead worker, batch by batch, then forget it."""
+        held = done = 0
+        while True:
             async with self._pool.connection() as conn:
-                await workers.remove_stale_worker(conn, worker, before)
-        log.warning("worker_reaped", worker_id=str(worker), held=len(held), recovered=sum(done))
+                rows = await runs.held_by_worker(conn, worker, BATCH)
+                specs = await jobs.definitions(conn, {(row["job_id"], row["job_version"]) for row in rows})
+            now = self._clock.now()
+            moves = [lost_move(row, specs.get((row["job_id"], row["job_version"])), now) for row in rows]
+            recovered = sum(await asyncio.gather(*map(self._writer.write, moves)))
+            held, done = held + len(rows), done + recovered
+            # A row that cannot be moved is left to the next pass; without any progress it ends this one.
+            if len(rows) < BATCH or not recovered:
+                break
+        async with self._pool.connection() as conn:
+            await workers.remove_stale_worker(conn, worker, before)
+        log.warning("worker_reaped", worker_id=str(worker), held=held, recovered=done)
         self._wake()
 
 

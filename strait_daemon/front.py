@@ -1,0 +1,108 @@
+"""The daemon's HTTP front: the listening socket and the server on it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+
+import strait_core
+from strait_core.errors import ConfigError
+from strait_daemon.api.app import Deps, make_app, make_ops_app
+from strait_daemon.settings import Mode
+from strait_daemon.wiring import Parts
+
+BACKLOG: Final = 2_048
+# What open requests of the API get when the process stops.
+STOP_SECS: Final = 5
+
+log = structlog.get_logger(__name__)
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """The listening socket; ConfigError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {port} on {host} is in use by another program",
+                hint=f"stop it, or choose another port: PORT={port + 1} strait serve",
+            ) from error
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="set HOST to an address of this machine and PORT to a port this user may open",
+        ) from error
+    return sock
+
+
+class Front:
+    """The API (or in worker mode health and metrics) on an open socket."""
+
+    def __init__(self, parts: Parts, sock: socket.socket) -> None:
+        self._server = _make_server(parts)
+        self.task = asyncio.create_task(self._server.serve(sockets=[sock]), name="http")
+
+    async def stop(self) -> None:
+        """Accept no more and give open requests five seconds."""
+        self._server.should_exit = True
+        await asyncio.wait([self.task], timeout=2 * STOP_SECS)
+        if not self.task.done():
+            self._server.force_exit = True
+            self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+def _make_server(parts: Parts) -> uvicorn.Server:
+    """The HTTP server for the mode: the whole API, or only health and metrics."""
+    settings = parts.settings
+    deps = Deps(
+        pool=parts.pool,
+        clock=parts.clock,
+        intake=parts.intake,
+        bus=parts.bus,
+        new_id=parts.new_id,
+        secret=settings.internal_secret.get_secret_value(),
+        stale_after=settings.stale_after,
+        version=strait_core.__version__,
+        metrics_public=settings.metrics_public,
+        metrics=parts.metrics.render,
+        ready=parts.ready,
+        log=log,
+    )
+    app = make_ops_app(deps) if settings.mode is Mode.WORKER else make_app(deps)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=STOP_SECS,
+        timeout_keep_alive=75,
+        backlog=BACKLOG,
+        ws="none",
+        proxy_headers=False,
+    )
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: this process has one place for them."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
