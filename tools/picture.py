@@ -21,7 +21,7 @@ from typing import Final
 
 import pyte
 
-COLUMNS: Final = 100
+COLUMNS: Final = 128
 ROWS: Final = 60
 DEADLINE_SECS: Final = 180.0
 CELL_WIDTH: Final = 8.4

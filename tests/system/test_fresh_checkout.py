@@ -59,6 +59,27 @@ def test_one_command_sets_up_and_a_second_has_nothing_to_do(clone: Path):
     assert status.stdout == ""
 
 
+def test_the_demo_runs_and_leaves_nothing(clone: Path):
+    """`make demo` runs a job on real parts to completed, and no process of it is left when it returns."""
+    shown = make(clone, "demo")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "completed" in shown.stdout + shown.stderr
+    assert processes_naming(clone.parent) == []
+
+
+def processes_naming(folder: Path) -> list[str]:
+    """The command lines of all processes that mention the folder."""
+    named = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended meanwhile
+            continue
+        if str(folder) in line:
+            named.append(line)
+    return named
+
+
 def test_bare_make_lists_the_targets(clone: Path):
     """Who types only `make` is told what there is, and nothing is installed for it."""
     listed = make(clone)
