@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Final
 
+from strait_core.store.pool import Conn
 from strait_daemon.api.cache import JobCache
 from strait_daemon.api.deps import Deps
 from strait_daemon.api.watchers import Watchers
+
+POOL_SECS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +21,7 @@ class Api:
     deps: Deps
     jobs: JobCache
     watchers: Watchers
+
+    def connection(self) -> AbstractAsyncContextManager[Conn]:
+        """A connection for one request; a database that gives none for five seconds is away."""
+        return self.deps.pool.connection(timeout=POOL_SECS)

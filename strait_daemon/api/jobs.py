@@ -61,7 +61,7 @@ def _given(body: wire.JobPatch) -> dict[str, Any]:
 
 async def _store(api: Api, spec: JobSpec, *, enabled: bool) -> Reply:
     deps = api.deps
-    async with deps.pool.connection() as conn, conn.transaction():
+    async with api.connection() as conn, conn.transaction():
         job = await jobs.insert_job(conn, deps.new_id(), deps.new_id(), spec, deps.clock.now(), enabled=enabled)
     if job is None:
         raise _taken(spec)
@@ -81,7 +81,7 @@ def _answer(job: StoredJob, status: int = 200) -> Reply:
 
 async def get_job(api: Api, call: Call) -> Reply:
     """GET /v1/jobs/{job}."""
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         return _answer(await find_job(conn, call.path["job"], call.project))
 
 
@@ -97,7 +97,7 @@ async def list_jobs(api: Api, call: Call) -> Reply:
         id_range=asked.get("id_prefix"),
     )
     limit = query.limit_of(asked)
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         found = await jobs.list_jobs(conn, where, limit=limit + 1, before=query.before_id(asked))
     page, cursor = query.cut(found, limit, lambda job: query.id_cursor(job.id))
     return reply(wire.Page(data=[shape.job(job) for job in page], next_cursor=cursor))
@@ -106,7 +106,7 @@ async def list_jobs(api: Api, call: Call) -> Reply:
 async def list_versions(api: Api, call: Call) -> Reply:
     """GET /v1/jobs/{job}/versions."""
     limit = query.limit_of(call.query)
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         job = await find_job(conn, call.path["job"], call.project)
         before = query.after_number(call.query)
         found = await jobs.job_versions(conn, job.id, limit=limit + 1, before=before)
@@ -117,7 +117,7 @@ async def list_versions(api: Api, call: Call) -> Reply:
 @asynccontextmanager
 async def _changing(api: Api, call: Call) -> AsyncIterator[tuple[Conn, StoredJob]]:
     """The job that the path names, held in a transaction, as it must be (`If-Match`) before it is changed."""
-    async with api.deps.pool.connection() as conn, conn.transaction():
+    async with api.connection() as conn, conn.transaction():
         found = await find_job(conn, call.path["job"], call.project)
         job = await jobs.lock_job(conn, found.id)
         if job is None:
@@ -201,7 +201,7 @@ async def resume_job(api: Api, call: Call) -> Reply:
 async def clone_job(api: Api, call: Call) -> Reply:
     """POST /v1/jobs/{job}/clone."""
     body: wire.JobClone = call.body
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         job = await find_job(conn, call.path["job"], call.project)
     changes = {"slug": body.slug} if body.name is UNSET else {"slug": body.slug, "name": body.name}
     spec = evolve(job.spec, changes)

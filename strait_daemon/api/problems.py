@@ -25,6 +25,7 @@ from strait_core.errors import (
 from strait_core.store.faults import Broken
 from strait_core.wire import FaultItem, Problem
 from strait_daemon.api.operation import PROBLEM, Headers, Reply, encode
+from strait_daemon.api.strict import MOST_FAULTS
 
 STATUSES: Final[Mapping[type[StraitError], int]] = {
     AuthError: 401,
@@ -41,6 +42,7 @@ STATUSES: Final[Mapping[type[StraitError], int]] = {
 }
 INTERNAL: Final = "internal"
 RETRY_SECS: Final = 1.0
+MAX_DETAIL: Final = 2_000
 
 
 def problem(error: StraitError, request_id: str, headers: Headers = ()) -> Reply:
@@ -61,7 +63,7 @@ def problem(error: StraitError, request_id: str, headers: Headers = ()) -> Reply
         title=HTTPStatus(status).phrase,
         status=status,
         code=error.code,
-        detail=error.message,
+        detail=_cut(error.message),
         request_id=request_id,
         hint=error.hint,
         errors=_items(error),
@@ -72,7 +74,11 @@ def problem(error: StraitError, request_id: str, headers: Headers = ()) -> Reply
 def _items(error: StraitError) -> list[FaultItem]:
     if not isinstance(error, ValidationError):
         return UNSET  # type: ignore[return-value]  # absent unless the input is at fault
-    return [FaultItem(pointer=fault.pointer, message=fault.message) for fault in error.faults]
+    return [FaultItem(pointer=fault.pointer, message=fault.message) for fault in error.faults[:MOST_FAULTS]]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]} …"
 
 
 def internal(request_id: str) -> Reply:

@@ -38,7 +38,7 @@ async def _head(conn: Conn, call: Call) -> watch.Head:
 async def get_run(api: Api, call: Call) -> Reply:
     """GET /v1/runs/{run}."""
     run_id = run_id_of(call.path["run"])
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         return _answer(await _row(conn, call, run_id))
 
 
@@ -49,7 +49,7 @@ async def list_runs(api: Api, call: Call) -> Reply:
     limit = asked.get("limit", query.MOST_WITH_BODIES if include else query.LIMIT)
     if include and limit > query.MOST_WITH_BODIES:
         raise query.wrong_request(f"?limit= must be at most {query.MOST_WITH_BODIES} together with ?include=")
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         where = _filter(call, await find_job_ids(conn, asked["job_id"], call.project) if "job_id" in asked else None)
         found = await runs.list_runs(
             conn, where, limit=limit + 1, before=query.before_id(asked), include=sorted(include)
@@ -77,7 +77,7 @@ def _filter(call: Call, job_ids: list[UUID] | None) -> RunFilter:
 
 async def list_attempts(api: Api, call: Call) -> Reply:
     """GET /v1/runs/{run}/attempts: the first one first, the live one last."""
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         head = await _head(conn, call)
         live = await runs.live_attempt(conn, head.id)
         closed = await runs.attempts(conn, head.id)
@@ -89,7 +89,7 @@ async def list_attempts(api: Api, call: Call) -> Reply:
 
 async def list_events(api: Api, call: Call) -> Reply:
     """GET /v1/runs/{run}/events: the whole path, by seq."""
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         course = await watch.course(conn, await _head(conn, call))
     return _counted(call, [shape.event(step) for step in course.steps], lambda event: event.seq)
 
@@ -105,7 +105,7 @@ async def cancel_run(api: Api, call: Call) -> Reply:
     """POST /v1/runs/{run}/cancel, and DELETE /v1/runs/{run}."""
     deps = api.deps
     run_id = run_id_of(call.path["run"])
-    async with deps.pool.connection() as conn:
+    async with api.connection() as conn:
         await _head(conn, call)
         async with conn.transaction():
             ended = await runs.end_active(
@@ -126,7 +126,7 @@ async def replay_run(api: Api, call: Call) -> Reply:
     """POST /v1/runs/{run}/replay."""
     deps = api.deps
     run_id = run_id_of(call.path["run"])
-    async with deps.pool.connection() as conn:
+    async with api.connection() as conn:
         await _head(conn, call)
         replayed = await runs.replay(conn, run_id, deps.clock.now())
         row = await _row(conn, call, run_id)

@@ -20,7 +20,7 @@ TOP_JOBS: Final = 10
 async def get_stats(api: Api, call: Call) -> Reply:
     """GET /v1/stats. The figures are folded once a second; runs that await a retry count as ready."""
     now, project = api.deps.clock.now(), call.project
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         depth = await stats.depth(conn, project)
         flow = await stats.flow(conn, project, now)
         held = await stats.held(conn, project)
@@ -48,7 +48,7 @@ async def get_stats(api: Api, call: Call) -> Reply:
 async def list_workers(api: Api, call: Call) -> Reply:
     """GET /v1/workers: the oldest process first."""
     alive_since = api.deps.clock.now() - api.deps.stale_after
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         rows = await workers.list_workers(conn)
     offset, limit = query.after_number(call.query) or 0, query.limit_of(call.query)
     shown = rows[offset : offset + limit]
@@ -63,7 +63,7 @@ async def drain_worker(api: Api, call: Call) -> Reply:
         worker_id = UUID(ref)
     except ValueError:
         raise _no_worker(ref) from None
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         row = await workers.drain_worker(conn, worker_id)
     if row is None:
         raise _no_worker(ref)

@@ -69,7 +69,7 @@ async def stream_run(api: Api, call: Call) -> Reply:
     """Begin a stream: from the snapshot, or from behind `Last-Event-ID`."""
     ref = call.path["run"]
     run_id = run_id_of(ref)
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         row = await runs.get_run(conn, run_id)
     if row is None or call.project not in {None, row["project_id"]}:
         raise no_run(ref)
@@ -132,7 +132,7 @@ async def _wait(eye: Watch, closing: asyncio.Event) -> bool:
 
 async def _look(api: Api, sent: _Sent) -> bytes:
     """What has happened since the last look, as frames."""
-    async with api.deps.pool.connection() as conn:
+    async with api.connection() as conn:
         head = await watch.head(conn, sent.run_id)
         if head is None or head.standing.seq <= sent.seq:
             return b""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from json import JSONDecoder
 from typing import Any, Final, Generic, NoReturn, TypeVar, get_args, get_origin
 
@@ -20,6 +21,8 @@ from strait_core.errors import Fault, ValidationError
 from strait_core.job import escape_pointer
 
 MAX_DEPTH: Final = 128
+# More would tell nobody more.
+MOST_FAULTS: Final = 100
 # Up to here a body is walked whole; of a longer one the payload is left out of the walk where it can be found.
 _SMALL: Final = 16 * 1024
 _NUL: Final = "\\u0000"
@@ -110,7 +113,7 @@ class Reader(Generic[Shape]):
             tree = _PAIRS.decode(outer)
         except ValueError as error:
             _malformed(str(error), text.encode())
-        faults = list(_faults_in(tree, ""))
+        faults = list(islice(_faults_in(tree, ""), MOST_FAULTS))
         if faults:
             raise ValidationError(faults)
 

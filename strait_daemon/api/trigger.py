@@ -12,10 +12,10 @@ from strait_core.trigger import MAX_BULK_ITEMS, faults_of, new_run
 from strait_daemon.api import shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.api.strict import MOST_FAULTS
 
 # The job is looked at again when it changed between the look and the insert; more often than this is no accident.
 TRIES: Final = 3
-MOST_FAULTS: Final = 100
 
 
 async def trigger(api: Api, call: Call) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +22,9 @@ class Contract:
         """Fail unless the answer's status, media type, headers and body are as the document says."""
         operation = self.operation(response.request.method, response.request.url.path)
         if operation is None:
-            # No such route, or no such method on it: these alone are not in the document.
-            assert response.status_code in {204, 404, 405}, response.status_code
+            # No such route, no such method on it, or the page that shows the document: these alone are not in it.
+            page = response.request.url.path.startswith("/docs")
+            assert response.status_code in ({200} if page else {204, 404, 405}), response.status_code
             return
         status = str(response.status_code)
         assert status in operation["responses"], f"{operation['operationId']} answered an undocumented {status}"
@@ -52,5 +54,12 @@ class Contract:
     def _check_body(self, schema: dict[str, Any], response: httpx.Response) -> None:
         response.read()
         validator = OAS31Validator({**schema, "components": self.document["components"]})
-        faults = [f"{list(error.absolute_path)}: {error.message}" for error in validator.iter_errors(response.json())]
+        faults = [
+            f"{list(error.absolute_path)}: {error.message}" for error in validator.iter_errors(_decoded(response))
+        ]
         assert faults == [], f"{response.request.method} {response.request.url.path} {response.status_code}"
+
+
+def _decoded(response: httpx.Response) -> Any:
+    # A payload may hold a number of more digits than Python reads; its value does not matter here.
+    return json.loads(response.content, parse_int=lambda digits: int(digits[:20]))

@@ -80,7 +80,7 @@ class Server:
 
 def settings_for(database_url: str) -> Settings:
     """What the API alone needs; nothing of the tester's environment leaks in."""
-    given = {
+    given: dict[str, Any] = {
         "DATABASE_URL": database_url,
         "DATABASE_DIRECT_URL": database_url,
         "INTERNAL_SECRET": SECRET,
@@ -112,9 +112,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
 
 
 @contextmanager
-def serving(
-    database_url: str, *, make: Callable[[Deps], Starlette] = make_app, **changes: Any
-) -> Iterator[Server]:
+def serving(database_url: str, *, make: Callable[[Deps], Starlette] = make_app, **changes: Any) -> Iterator[Server]:
     """An API on a database for as long as the block; `changes` replace what it is given."""
     started: list[Server] = []
     ready = threading.Event()

@@ -37,6 +37,17 @@ def test_every_fault_of_a_definition_is_listed_at_once(api: Caller):
     }  # fmt: skip
 
 
+def test_endless_faults_are_cut(api: Caller):
+    """What has thousands of faults gets an answer that a person can read."""
+    endless = {"retry_strategy": "custom", "retry_delays_secs": [0] * 20_000}
+    problem = api.refuse("POST", "/v1/jobs", endless, status=422)
+    assert len(problem["errors"]) == 100
+    assert len(problem["detail"]) < 2_100
+    twice = "{" + ",".join(['"a":"b"'] * 2_000) + "}"
+    answer = api.client.post("/v1/jobs", content=f'{{"tags":{twice}}}', headers={"Content-Type": "application/json"})
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 100)
+
+
 def test_an_empty_body_names_what_is_required(api: Caller):
     """No body at all is `{}`: the required fields are missing, nothing else is wrong."""
     problem = api.refuse("POST", "/v1/jobs", status=422)
@@ -104,7 +115,12 @@ def test_a_slug_that_reads_as_an_id_is_refused(api: Caller):
 def test_what_is_elsewhere_is_not_found(api: Caller):
     """Another project's job, a deleted one, a wrong id, something that is no slug at all: 404."""
     job = api.make_job("here")
-    for path in (f"/v1/jobs/{job['id']}?project_id=elsewhere", "/v1/jobs/no-such-job", "/v1/jobs/%00", "/v1/jobs/a%2Fb"):
+    for path in (
+        f"/v1/jobs/{job['id']}?project_id=elsewhere",
+        "/v1/jobs/no-such-job",
+        "/v1/jobs/%00",
+        "/v1/jobs/a%2Fb",
+    ):
         assert api.refuse("GET", path, status=404)["code"] == "not_found"
     api.refuse("GET", "/v1/jobs/job_00000000000000000000000000", status=404)
 
