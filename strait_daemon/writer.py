@@ -14,9 +14,9 @@ from uuid import UUID
 
 import structlog
 
-from strait_core.errors import UnavailableError
+from strait_core.errors import StraitError
 from strait_core.store import history, queue, runs
-from strait_core.store.faults import Broken, Clash, MissingPartition, Refused
+from strait_core.store.faults import BadData, Clash, MissingPartition, Refused
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Finish, Release, Retry, Start
 from strait_daemon.clock import Clock
@@ -40,7 +40,7 @@ class TransitionWriter:
         self._clock = clock
         self._changed = changed
         self._gatherer: Gatherer[Move, bool] = Gatherer(self._flush, _weight)
-        self._refused: dict[UUID, Refused] = {}
+        self._refused: dict[UUID, Exception] = {}
 
     def write(self, move: Move) -> asyncio.Future[bool]:
         """Put a move into the next batch; True once it has committed, False when the run was no longer held.
@@ -63,6 +63,14 @@ class TransitionWriter:
         await self._line.drop()
 
     async def _flush(self, moves: list[Move]) -> list[bool | Exception]:
+        answers: list[bool | Exception] = [False] * len(moves)
+        for part in _apart(moves):
+            for at, answer in zip(part, await self._answers([moves[at] for at in part]), strict=True):
+                answers[at] = answer
+        return answers
+
+    async def _answers(self, moves: Sequence[Move]) -> list[bool | Exception]:
+        """The answers to moves of different runs."""
         held = await self._until_answered(moves)
         moved = [move.id for move in moves if move.id in held]
         if moved:
@@ -70,33 +78,42 @@ class TransitionWriter:
         refused, self._refused = self._refused, {}
         return [refused.get(move.id) or move.id in held for move in moves]
 
-    async def _until_answered(self, moves: Sequence[Move]) -> set[UUID]:
-        """Send a batch until the database has answered for each move; the ids that were held."""
-        tries = 0
+    async def _until_answered(self, moves: Sequence[Move], tries: int = 0) -> set[UUID]:
+        """Send a batch until the database has answered for each move; the ids that were held.
+
+        Only what the database says of the data counts as an answer. Whatever it says of itself (going down, read-only,
+        out of disk or of rights) is waited out. `tries` counts earlier sendings, which may have committed unheard.
+        """
+        partitions_missing = partitions_made = False
         while True:
             try:
                 async with asyncio.timeout(FLUSH_SECS):
+                    if partitions_missing:
+                        await self._make_partitions()
+                        partitions_missing, partitions_made = False, True
                     held = await self._send(moves)
                     return held | await self._started_unheard(moves, held) if tries else held
             except Clash:
                 log.debug("moves_clashed", moves=len(moves))
-            except MissingPartition:
-                await self._make_partitions()
-            except (Broken, UnavailableError, TimeoutError, OSError) as error:
+            except BadData as error:
+                if partitions_made or not isinstance(error, MissingPartition):
+                    return await self._split(moves, error, tries)
+                partitions_missing = True
+            except (Refused, StraitError, TimeoutError, OSError) as error:
                 await self._line.drop()
+                log.warning("moves_wait", moves=len(moves), error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(_BACKOFF_SECS[min(tries, len(_BACKOFF_SECS) - 1)])
-                log.warning("moves_wait", moves=len(moves), error=type(error).__name__)
-            except Refused as error:
-                return await self._split(moves, error)
+            except Exception as error:  # noqa: BLE001 - a move that cannot even be sent
+                return await self._split(moves, error, tries)
             tries += 1
 
-    async def _split(self, moves: Sequence[Move], error: Refused) -> set[UUID]:
+    async def _split(self, moves: Sequence[Move], error: Exception, tries: int) -> set[UUID]:
         """A batch refused for its data is halved until the row is alone; only that row's waiter hears of it."""
         if len(moves) == 1:
             self._refused[moves[0].id] = error
             return set()
         middle = len(moves) // 2
-        return await self._until_answered(moves[:middle]) | await self._until_answered(moves[middle:])
+        return await self._until_answered(moves[:middle], tries) | await self._until_answered(moves[middle:], tries)
 
     async def _send(self, moves: Sequence[Move]) -> set[UUID]:
         """One transaction, one statement for each kind of move that the batch holds."""
@@ -121,7 +138,7 @@ class TransitionWriter:
     async def _make_partitions(self) -> None:
         """A move fell into a week that retention has not prepared."""
         conn = await self._line.conn()
-        async with asyncio.timeout(FLUSH_SECS), conn.transaction():
+        async with conn.transaction():
             await history.ensure_partitions(conn, self._clock.now())
 
 
@@ -139,3 +156,21 @@ def _weight(move: Move) -> int:
     if type(move) is Start:
         return 100
     return 400 + len(getattr(move, "result", None) or "") + len(getattr(move, "error", None) or "")
+
+
+def _apart(moves: Sequence[Move]) -> list[Sequence[int]]:
+    """Places in the batch, in parts in which no run occurs twice.
+
+    Two moves of one run (its worker's and a reaper's, say) share a lease, so one statement or transaction could not
+    tell which of them happened. In parts sent one after the other the fence lets only one through.
+    """
+    if len({move.id for move in moves}) == len(moves):
+        return [range(len(moves))]
+    parts: list[list[int]] = []
+    seen: dict[UUID, int] = {}
+    for at, move in enumerate(moves):
+        turn = seen[move.id] = seen.get(move.id, -1) + 1
+        if turn == len(parts):
+            parts.append([])
+        parts[turn].append(at)
+    return list(parts)

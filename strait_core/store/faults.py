@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from psycopg import DataError, IntegrityError
 from psycopg import Error as Refused
 from psycopg import OperationalError as Broken
 from psycopg import Rollback
@@ -12,7 +13,9 @@ from psycopg.errors import CheckViolation, DeadlockDetected, SerializationFailur
 Clash = (DeadlockDetected, SerializationFailure)
 # Taken: a name that must be unique is in use.
 Taken = UniqueViolation
-# MissingPartition: a row for a week that has no partition yet.
+# BadData: what was said of a row, not of the server, so the other rows of a batch may pass without it.
+BadData = (DataError, IntegrityError)
+# MissingPartition, one kind of it: a row for a week that has no partition yet.
 MissingPartition = CheckViolation
 
-__all__ = ["Broken", "Clash", "MissingPartition", "Refused", "Rollback", "Taken"]
+__all__ = ["BadData", "Broken", "Clash", "MissingPartition", "Refused", "Rollback", "Taken"]

@@ -25,7 +25,8 @@ class Stop(StrEnum):
 class Attempt:
     """One attempt: claimed, then `open` from its committed start until its ending is decided.
 
-    `task` is there while it has a slot; `stop` says that and why this process lets go of it.
+    `task` is there while it has a slot, `calling` is true while that task waits for the endpoint; `stop` says that and
+    why this process lets go of it.
     """
 
     run: Claimed
@@ -33,6 +34,7 @@ class Attempt:
     claimed_at: datetime
     opened: float = 0.0
     open: bool = False
+    calling: bool = False
     stop: Stop | None = None
     task: asyncio.Task[None] | None = None
 
@@ -50,7 +52,8 @@ class Attempt:
         """Let go of it, closing its request if that is open; the first reason counts."""
         if self.stop is None:
             self.stop = stop
-            if self.task is not None and self.open:
+            # A task that has not taken its first step yet would not even begin: it finds `stop` by itself.
+            if self.task is not None and self.calling:
                 self.task.cancel()
 
     def let_go(self) -> bool:

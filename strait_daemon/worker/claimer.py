@@ -37,6 +37,12 @@ class Claimer:
         self._lanes: list[int] = []
         # Whether a claim may have committed whose answer was lost.
         self._doubtful = False
+        # Whether the last claim met entries of gated jobs in lane 0: there may be more.
+        self._met_gated = False
+
+    def doubt(self) -> None:
+        """Something that was claimed is not known any more: look for it before the next claim."""
+        self._doubtful = True
 
     async def claim(self, most: int, known: Collection[UUID]) -> Claim:
         """Claim at most `most` runs, whose targets are in the catalog then; `known` are the runs this worker holds.
@@ -65,18 +71,21 @@ class Claimer:
         conn = await self._line.conn()
         if self._marks.full_range_due():
             self._lanes = await queue.open_lanes(conn)
+        if self._met_gated:
+            await queue.move_gated(conn, BATCH)
+            self._met_gated = False
         self._doubtful = True
         claim = await queue.claim(conn, self._worker_id, most, self._marks.lows(), self._lanes, self._clock.now())
         await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
         self._doubtful = False
         self._marks.claimed(claim.runs)
-        if claim.moved:
-            await queue.move_gated(conn, BATCH)
+        self._met_gated = claim.moved > 0
         return claim
 
     async def _give_back(self, known: Collection[UUID]) -> None:
         conn = await self._line.conn()
-        held = await runs.held_by_worker(conn, self._worker_id, BATCH)
+        # What is known fills no place that an unknown one needs.
+        held = await runs.held_by_worker(conn, self._worker_id, len(known) + BATCH)
         moves = [
             Release(row["id"], row["attempt"], row["lease"], "the claim was not heard")
             for row in held

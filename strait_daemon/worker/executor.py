@@ -50,13 +50,20 @@ class Executor:
             return self._released(attempt)
         return self._closed(attempt, ending, timing)
 
+    def failed(self, attempt: Attempt, error: Exception) -> Move:
+        """The move for an attempt whose ending could not be found or written: our own fault."""
+        return self._closed(attempt, outcome.of_fault(error), Timing(monotonic()))
+
     async def _call(self, attempt: Attempt, timing: Timing) -> Ending | None:
         """Call the endpoint within the run's time limit; None when this process lets go of the attempt."""
         run = attempt.run
         if attempt.stop is not None:
+            # No byte has left, so an attempt that was cut off need not count.
+            attempt.stop = Stop.RELEASED if attempt.stop is Stop.CUT_OFF else attempt.stop
             return self._stopped(attempt, timing)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(run.timeout_secs, _time_out, attempt, timing.began + run.timeout_secs)
+        attempt.calling = True
         try:
             answer = await self.client.post(attempt.target.url, self._headers(attempt), run.payload.encode(), timing)
             return outcome.of_answer(answer, attempt.target.never_retry, self.clock.now)
@@ -70,6 +77,7 @@ class Executor:
             log.exception("attempt_failed", run_id=attempt.run_id)
             return outcome.of_fault(error)
         finally:
+            attempt.calling = False
             timer.cancel()
 
     @staticmethod

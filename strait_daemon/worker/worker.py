@@ -77,7 +77,8 @@ class Worker:
         self._clock = clock
         self._metrics = metrics
         self._started_at = clock.now()
-        self._beaten = monotonic()
+        # When the last heartbeat was committed. Before the first one nothing is claimed: who dies then is never missed.
+        self._beaten = float("-inf")
         # Every run this process holds, from the claim until its last write is answered.
         self._live: dict[UUID, Attempt] = {}
         self._slots = Slots(policy.slots)
@@ -125,7 +126,7 @@ class Worker:
 
     async def _claim_once(self) -> bool:
         """Claim what there is room for; whether to look again at once."""
-        room = 0 if self._draining else self._slots.room()
+        room = 0 if self._draining or self._cut_off() else self._slots.room()
         if room == 0:
             return False
         claim = await self._claimer.claim(room, self._live)
@@ -158,6 +159,9 @@ class Worker:
                 attempt.open, attempt.opened = True, now
                 self._slots.waiting.append(attempt)
             else:
+                if isinstance(answer, Exception):
+                    log.error("start_refused", run_id=str(attempt.run.id), error=f"{type(answer).__name__}: {answer}")
+                    self._claimer.doubt()
                 self._forget(attempt)
         if self._draining:
             self._release(self._slots.empty())
@@ -177,8 +181,9 @@ class Worker:
         move: Move | None = None
         try:
             move = await self._executor.execute(attempt)
-        except Exception:
-            log.exception("attempt_lost", run_id=str(attempt.run.id))
+        except Exception as error:
+            log.exception("attempt_failed", run_id=str(attempt.run.id))
+            move = self._executor.failed(attempt, error)
         finally:
             self._slots.free()
             self._close(attempt, move)
@@ -191,14 +196,18 @@ class Worker:
         else:
             self._writer.post((move,), partial(self._closed, attempt))
 
-    def _closed(self, attempt: Attempt, answers: Sequence[bool | Exception] | None) -> None:
-        """The last write was answered."""
+    def _closed(self, attempt: Attempt, answers: Sequence[bool | Exception] | None, *, last_word: bool = False) -> None:
+        """The last write was answered; an ending that was refused is followed by one that says so (`last_word`)."""
         answer = answers[0] if answers else None
         if answer is False:
             self._metrics.moves_lost.inc()
             log.info("attempt_superseded", run_id=str(attempt.run.id), attempt=attempt.number)
         elif isinstance(answer, Exception):
             log.error("ending_refused", run_id=str(attempt.run.id), error=f"{type(answer).__name__}: {answer}")
+            if not last_word:
+                move = self._executor.failed(attempt, answer)
+                self._writer.post((move,), partial(self._closed, attempt, last_word=True))
+                return
         self._forget(attempt)
 
     def _forget(self, attempt: Attempt) -> None:
@@ -242,6 +251,8 @@ class Worker:
         async with self._pool.connection() as conn:
             asked_to_drain = await workers.heartbeat(conn, row)
             still = await runs.still_held(conn, held) if held else set()
+        if self._cut_off():
+            self._wake.set()
         self._beaten = monotonic()
         if asked_to_drain and not self._draining:
             log.info("worker_draining", worker_id=str(self._policy.id))
@@ -254,11 +265,21 @@ class Worker:
     async def watch_heart(self) -> None:
         """Close every request when no heartbeat has been committed for so long that a reaper may soon act."""
         self._release(self._slots.overdue(PATIENCE_SECS))
-        silence = monotonic() - self._beaten
-        if silence > self._policy.stale_secs - self._policy.heartbeat_secs and self._live:
-            log.error("worker_cut_off", silent_secs=round(silence, 1), attempts=len(self._live))
-            for attempt in list(self._live.values()):
-                attempt.end(Stop.CUT_OFF)
+        if not self._cut_off():
+            return
+        held = [attempt for attempt in self._live.values() if attempt.stop is None]
+        if held:
+            log.error("worker_cut_off", silent_secs=round(self._silence(), 1), attempts=len(held))
+        for attempt in held:
+            # Of an attempt that has no task no byte has left: it need not count.
+            attempt.end(Stop.RELEASED if attempt.task is None else Stop.CUT_OFF)
+
+    def _silence(self) -> float:
+        return monotonic() - self._beaten
+
+    def _cut_off(self) -> bool:
+        """Whether a reaper may soon take this worker for dead: it must neither hold nor claim anything then."""
+        return self._silence() > self._policy.stale_secs - self._policy.heartbeat_secs
 
     def _row(self) -> WorkerRow:
         return WorkerRow(

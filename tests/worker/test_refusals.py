@@ -1,0 +1,73 @@
+"""What PostgreSQL refuses: the data of one run, or everything for a while. No run is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import pytest
+
+from strait_core.run import Status
+from strait_core.store import jobs
+from tests.support.endpoint import Endpoint
+from tests.support.rig import Rig, eventually, proxied, running
+
+# What a test does to a table: raise an error of a given class whenever `when` holds of the new row.
+_REFUSE: Final = """
+CREATE TABLE public.mood (sour boolean);
+INSERT INTO public.mood VALUES ({sour});
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT sour FROM public.mood) OR NEW.result LIKE '%poison%' THEN
+        RAISE EXCEPTION 'refused by the test' USING ERRCODE = '{code}';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON strait.run_history FOR EACH ROW EXECUTE FUNCTION public.refuse();
+"""
+
+
+async def test_a_result_that_the_database_refuses(rig: Rig, endpoint: Endpoint) -> None:
+    """The run ends by our own fault, and says so; the others of its batch complete."""
+    await rig.rows(_REFUSE.format(code="22023", sour="false"))
+    job = await rig.job(endpoint.url("/echo"), max_attempts=1)
+    good = await rig.add(job, 30)
+    (bad,) = await rig.add(job, payload='"poison"')
+    good += await rig.add(job, 30)
+    run = await rig.wait(bad)
+    assert (run["status"], run["error_class"], run["result"]) == (Status.SYSTEM_FAILED, "system", None)
+    assert "refused by the test" in run["error"]
+    assert {(await rig.wait(run_id))["status"] for run_id in good} == {Status.COMPLETED}
+
+
+@pytest.mark.parametrize(
+    "code", ["25006", "53100", "42501", "57P03", "XX000"], ids=["read-only", "disk full", "rights", "starting", "bug"]
+)
+async def test_a_database_that_refuses_everything_for_a_while(rig: Rig, endpoint: Endpoint, code: str) -> None:
+    """A server that takes no writes (a standby, a full disk, rights withdrawn) is waited for, and no ending is lost."""
+    await rig.rows(_REFUSE.format(code=code, sour="true"))
+    job = await rig.job(endpoint.url("/ok"))
+    run_ids = await rig.add(job, 10)
+    await eventually(lambda: len(endpoint.calls) == 10)
+    # Three tries at the least.
+    await asyncio.sleep(0.5)
+    assert {(await rig.run(run_id))["status"] for run_id in run_ids} == {Status.EXECUTING}
+    await rig.rows("UPDATE public.mood SET sour = false")
+    assert {(await rig.wait(run_id))["status"] for run_id in run_ids} == {Status.COMPLETED}
+    assert set(endpoint.pairs.values()) == {1}
+
+
+async def test_claims_that_were_heard_are_not_lost_by_what_comes_after(migrated: str, endpoint: Endpoint) -> None:
+    """A claim that also sends gated entries away loses its connection while doing so: what it claimed is dispatched."""
+    async with running(migrated, MODE="api") as api:
+        plain, gated = [await api.job(endpoint.url("/ok"), slug=slug) for slug in ("plain", "gated")]
+        run_ids = [(await api.add(job))[0] for job in (plain, gated) * 10][::2]
+        await jobs.pause_job(api.conn, gated.id, None, api.parts.clock.now())
+    async with proxied(migrated) as proxy:
+        lost = proxy.lose_answer(b"WHERE r.lane = 0 AND j.lane <> 0")
+        async with running(proxy.url, migrated) as rig:
+            await asyncio.wait_for(lost.wait(), 10)
+            for run_id in run_ids:
+                assert (await rig.wait(run_id))["status"] == Status.COMPLETED
+            await rig.stop()
+            await rig.check()
