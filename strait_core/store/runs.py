@@ -190,7 +190,8 @@ async def end_active(
 
     A claim takes a ready entry first and its run second; so does this, in the caller's transaction. Entries that a
     concurrent transaction added are cleared last, by a statement that sees them. `error` is (class, message); with
-    `lease` only that live attempt is ended.
+    `lease` only that live attempt is ended. One run, or any number of runs that have not been claimed, never deadlock
+    with other moves; several claimed ones may, with a batch that holds them in another order (`faults.Clash`).
     """
     await conn.execute(query(_SQL["lock_entries"]), {"ids": list(run_ids)})
     values = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ class Scene:
     chance: random.Random = field(default_factory=lambda: random.Random(7))
     worker: UUID = WORKER
     others: list[Conn] = field(default_factory=list)
+    _watcher: Conn | None = None
 
     @classmethod
     async def open(cls, url: str) -> Scene:
@@ -172,10 +174,27 @@ class Scene:
             for table in TABLES
         }
 
+    async def blocked(self, conn: Conn) -> None:
+        """Wait until the statement that runs on `conn` waits for a lock of another transaction."""
+        async with asyncio.timeout(20):
+            while not await self.rows(
+                "SELECT pid FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'",
+                conn.info.backend_pid,
+                conn=await self.watcher(),
+            ):
+                await asyncio.sleep(0.005)
+
+    async def watcher(self) -> Conn:
+        """A connection that only looks on."""
+        if self._watcher is None:
+            self._watcher = await self.other()
+        return self._watcher
+
     async def broken(self, *, dead_before: datetime | None = None) -> list[Violation]:
         """The invariants that do not hold."""
-        other = await self.other()
-        return await violations(other, self.now, dead_before=dead_before or self.now - timedelta(hours=1))
+        return await violations(
+            await self.watcher(), self.now, dead_before=dead_before or self.now - timedelta(hours=1)
+        )
 
     async def folded(self) -> dict[str, int]:
         """Runs by state, after every delta has been folded; zeros left out."""
