@@ -51,11 +51,13 @@ class Front:
     """The API (or in worker mode health and metrics) on an open socket."""
 
     def __init__(self, parts: Parts, sock: socket.socket) -> None:
-        self._server = _make_server(parts)
+        self._closing = asyncio.Event()
+        self._server = _make_server(parts, self._closing)
         self.task = asyncio.create_task(self._server.serve(sockets=[sock]), name="http")
 
     async def stop(self) -> None:
-        """Accept no more and give open requests five seconds."""
+        """Accept no more, end the streams, and give open requests five seconds."""
+        self._closing.set()
         self._server.should_exit = True
         await asyncio.wait([self.task], timeout=2 * STOP_SECS)
         if not self.task.done():
@@ -64,7 +66,7 @@ class Front:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-def _make_server(parts: Parts) -> uvicorn.Server:
+def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
     """The HTTP server for the mode: the whole API, or only health and metrics."""
     settings = parts.settings
     deps = Deps(
@@ -80,6 +82,7 @@ def _make_server(parts: Parts) -> uvicorn.Server:
         metrics=parts.metrics.render,
         ready=parts.ready,
         log=log,
+        closing=closing,
     )
     app = make_ops_app(deps) if settings.mode is Mode.WORKER else make_app(deps)
     config = uvicorn.Config(

@@ -125,7 +125,8 @@ def test_a_watcher_outlives_a_restart(database: str, endpoint: Endpoint, stage: 
         run = daemon.trigger()
         watching, output = stage.start("runs", "watch", run["id"], "-o", "jsonl", settings=as_user(daemon))
         eventually(lambda: "executing" in output.read_text(), 20, output.read_text)
-        assert daemon.stop() == 0
+        assert daemon.stop(4) == 0
+        assert "Traceback" not in daemon.said
     endpoint.release()
     with running_daemon(database, port=port):
         assert watching.wait(30) == 0, output.read_text()
