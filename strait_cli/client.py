@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 # httpx brings a command of its own, with click, rich and pygments: half of its import time, and never used here.
 # None in sys.modules makes that one import fail, which httpx is prepared for.
@@ -24,6 +23,7 @@ import httpx  # noqa: E402 - see above
 
 from strait_cli import __version__  # noqa: E402
 from strait_cli.errors import ProblemError  # noqa: E402
+from strait_cli.paths import is_loopback  # noqa: E402
 from strait_core.errors import (  # noqa: E402
     AuthError,
     ConflictError,
@@ -44,7 +44,6 @@ RETRY_SECS: Final = 5.0
 _CONNECT_RETRY_SECS: Final = 2.0
 _FIRST_DELAY: Final = 0.1
 PAGE: Final = 200
-_LOOPBACK: Final = ("localhost", "127.", "::1")
 
 E = TypeVar("E", bound=StraitError)
 Query = Mapping[str, str | int | list[str] | None]
@@ -228,11 +227,6 @@ class Pages(Iterator[dict[str, Any]]):
             query["limit"] = min(self._left, 20)
         answer = self._client.get(self._path, query)
         self._page, self._cursor, self._begun = list(answer["data"]), answer.get("next_cursor"), True
-
-
-def is_loopback(server: str) -> bool:
-    """Whether a server's URL names this machine."""
-    return (urlsplit(server).hostname or "").startswith(_LOOPBACK)
 
 
 def header_text(text: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from strait_cli import files, trust
+from strait_cli.paths import is_loopback
 from strait_core.errors import ConfigError, NotFoundError, UsageError
 
 FORMATS: Final = ("table", "wide", "json", "jsonl", "yaml", "csv", "name")
@@ -92,13 +93,23 @@ class Layers:
         """Every layer's value of a field, the strongest first; the default comes last and is always there."""
         what = FIELDS[name]
         found = [Value(self.flags[name], Source.FLAG, "--" + _flag(name))] if name in self.flags else []
-        found += [Value(self.environ[v], Source.ENV, v) for v in what.variables if self.environ.get(v)]
+        found += [
+            Value(self.environ[variable], Source.ENV, variable)
+            for variable in what.variables
+            if self.environ.get(variable) and (variable != "INTERNAL_SECRET" or self._secret_fits())
+        ]
         if what.in_file in self.local:
             found.append(Value(self.local[what.in_file], Source.LOCAL, str(self.local_path)))
         context = self.contexts.get(self.active.text or "", {})
         if what.in_file in context:
             found.append(Value(context[what.in_file], Source.CONTEXT, f"context {self.active.text}"))
         return [*found, Value(what.default, Source.DEFAULT)]
+
+    def _secret_fits(self) -> bool:
+        """Whether INTERNAL_SECRET may be sent: not to a far server that a context names together with its own key."""
+        server = self.value("server")
+        has_key = "key" in self.contexts.get(self.active.text or "", {})
+        return not (server.source is Source.CONTEXT and has_key) or is_loopback(server.text or "")
 
     def value(self, name: str) -> Value:
         """The value that counts, checked against what the field permits."""

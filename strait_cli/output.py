@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from strait_cli import selection
-from strait_cli.table import Column, Style, cell, details, dressed, paint, safe, table
+from strait_cli.table import REPLACEMENT, Column, Style, cell, details, dressed, paint, safe, table
 from strait_core.errors import UsageError
 
 # What JSON leaves unescaped and a terminal could still act on.
@@ -179,11 +179,9 @@ class Printer:
 
     def change(self, item: dict[str, Any], text: str) -> None:
         """One change of something watched, shown at once: the object as JSON, or a line for people."""
-        if self.is_json:
-            if self.view.format == "jsonl":
-                self.line(dump(item))
-        elif not self.is_raw:
-            self.line(text)
+        if self.is_raw or self.view.format not in {"table", "wide", "jsonl"}:
+            return
+        self.line(dump(item) if self.is_json else text)
         sys.stdout.flush()
 
     def paint(self, text: str) -> str:
@@ -248,11 +246,15 @@ class Printer:
     def _yaml(self, data: Any) -> None:
         import yaml  # noqa: PLC0415 - only with -o yaml
 
-        sys.stdout.write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000))
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
+        # YAML leaves marks that reorder text as they are, and has no escape for them outside of quotes.
+        sys.stdout.write(_JSON_UNSAFE.sub(REPLACEMENT, text))
 
     def _detail(self, value: Any, column: Column, style: Style) -> str:
-        if isinstance(value, dict | list) and value and column.field in {"payload", "result"} and style.width:
-            return _neutral(json.dumps(value, ensure_ascii=False, indent=2))
+        if column.field in {"payload", "result"} and value is not None:
+            if style.width and value:
+                return _neutral(json.dumps(value, ensure_ascii=False, indent=2))
+            return dump(value)
         return paint(cell(value, column, style), column, style)
 
 

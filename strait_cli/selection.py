@@ -81,7 +81,9 @@ def filtered(data: Any, expression: str) -> list[Any]:
     try:
         return list(jq.compile(expression).input_text(json.dumps(data)))
     except ValueError as error:
-        raise UsageError(f"--jq: {str(error).strip()}", hint="strait help of the language: man jq") from error
+        raise UsageError(
+            f"--jq: {str(error).strip()}", hint="an example: --jq '.[] | select(.status == \"failed\") | .id'"
+        ) from error
 
 
 def fill(template: str, item: dict[str, Any], now: datetime) -> str:

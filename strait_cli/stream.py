@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import httpx
 
 from strait_cli.client import Client
 from strait_core.errors import RateLimitedError, StraitError, UnavailableError
 
+T = TypeVar("T")
 PATIENCE_SECS: Final = 60.0
 # Three keep-alives of 15 s may be lost before a silent connection counts as dead.
 _SILENCE_SECS: Final = 46.0
@@ -43,6 +44,7 @@ def follow(
     client: Client,
     path: str,
     *,
+    since: str | None = None,
     deadline: float | None = None,
     patience: float = PATIENCE_SECS,
     on_loss: Callable[[StraitError], None] | None = None,
@@ -50,10 +52,11 @@ def follow(
     """The messages of an SSE path until the server ends it well, over any number of connections.
 
     A stream that ends without the caller having stopped reading is opened again with `Last-Event-ID`; the caller
-    stops by closing the iterator. After `patience` seconds without a single message the last error is raised, the
-    first connection included. `deadline` is on `time.monotonic()`; past it, `Quiet` is raised.
+    stops by closing the iterator. `since` is the id of the last message known already. After `patience` seconds
+    without a single message the last error is raised, the first connection included. `deadline` is on
+    `time.monotonic()`; past it, `Quiet` is raised.
     """
-    last_id: str | None = None
+    last_id = since
     heard, delay, told = time.monotonic(), _FIRST_DELAY, False
     while True:
         with _Reader(client, path, last_id) as reader:
@@ -72,6 +75,27 @@ def follow(
             on_loss(error)
             told = True
         _wait(pause, deadline)
+        delay = min(delay * 2, _LONGEST_DELAY)
+
+
+def patiently(
+    call: Callable[[], T],
+    *,
+    deadline: float | None = None,
+    patience: float = PATIENCE_SECS,
+    on_loss: Callable[[StraitError], None] | None = None,
+) -> T:
+    """What `call` returns, tried again while the server is away, as long as `follow` would."""
+    began, delay = time.monotonic(), _FIRST_DELAY
+    while True:
+        try:
+            return call()
+        except (RateLimitedError, UnavailableError) as error:
+            if time.monotonic() - began + delay > patience:
+                raise
+            if on_loss and delay == _FIRST_DELAY:
+                on_loss(error)
+        _wait(delay, deadline)
         delay = min(delay * 2, _LONGEST_DELAY)
 
 

@@ -133,11 +133,12 @@ def details(pairs: Sequence[tuple[str, str]], style: Style) -> list[str]:
 
 def _fitted(widths: list[int], columns: Sequence[Column], available: int) -> list[int]:
     """Widths that fit, taken from the widest columns that may shrink; ids and slugs are never cut."""
-    widths = list(widths)
+    natural, widths = widths, list(widths)
     while sum(widths) + _GAP * (len(widths) - 1) > available:
         shrinkable = [at for at, column in enumerate(columns) if column.shrinks and widths[at] > _NARROWEST]
         if not shrinkable:
-            break
+            # It cannot fit: the terminal wraps it, which loses less than cutting everything short.
+            return natural
         widths[max(shrinkable, key=lambda at: widths[at])] -= 1
     return widths
 

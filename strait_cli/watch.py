@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from strait_cli import times
 from strait_cli.errors import Shown
 from strait_cli.output import dump
 from strait_cli.paths import path_of
+from strait_cli.refs import run_id
 from strait_cli.session import Session
-from strait_cli.stream import Message, Quiet, follow
+from strait_cli.stream import PATIENCE_SECS, Message, Quiet, follow, patiently
 from strait_cli.table import safe
 from strait_core.errors import DeadlineError, RunFailedError, StraitError, UsageError
 from strait_core.run import TERMINAL, Status
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -65,12 +68,17 @@ def parse_until(text: str | None) -> frozenset[str]:
 
 
 def changes(session: Session, seen: Seen, *, until: frozenset[str], deadline: float | None) -> Iterator[dict[str, Any]]:
-    """The changes of a run until it is terminal or in one of the states `until`, over any number of connections."""
+    """The changes of a run until it is terminal or in one of the states `until`, over any number of connections.
 
-    def say_lost(error: StraitError) -> None:
-        session.out.note(f"{error.message}; trying again for up to 60 s")
-
-    stream = follow(session.api, path_of("runs", seen.run_id, "stream"), deadline=deadline, on_loss=say_lost)
+    What `seen` knows already is not told again: a seen run is followed from its `seq` on.
+    """
+    stream = follow(
+        session.api,
+        path_of("runs", seen.run_id, "stream"),
+        since=str(seen.seq) if seen.seq > 0 else None,
+        deadline=deadline,
+        on_loss=lambda error: say_lost(session, error),
+    )
     for message in stream:
         change = seen.news(message)
         if change is not None:
@@ -80,23 +88,62 @@ def changes(session: Session, seen: Seen, *, until: frozenset[str], deadline: fl
             return
 
 
-def watch(session: Session, run_id: str, *, until: str | None = None, timeout: float | None = None) -> None:
-    """Show a run's changes until its end, then its outcome; raises what the exit code should be."""
+def say_lost(session: Session, error: StraitError) -> None:
+    """Tell why nothing moves for a while."""
+    session.out.note(f"{error.message}; trying again for up to {PATIENCE_SECS:.0f} s")
+
+
+def watch(
+    session: Session,
+    ref: str,
+    *,
+    run: dict[str, Any] | None = None,
+    until: str | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Show a run's changes until its end, then its outcome; raises what the exit code should be.
+
+    `ref` is what the user typed; `run` is the run itself where it is known already.
+    """
     states = parse_until(until)
     deadline = None if timeout is None else time.monotonic() + timeout
-    seen = Seen(run_id)
+
+    def ask(call: Callable[[], T]) -> T:
+        return patiently(call, deadline=deadline, on_loss=lambda error: say_lost(session, error))
+
+    seen = Seen(ref)
     try:
-        for change in changes(session, seen, until=states, deadline=deadline):
+        if run is None:
+            seen.run_id = ask(lambda: run_id(session.api, ref))
+            run = ask(lambda: session.api.get(path_of("runs", seen.run_id)))
+        for change in _first(session, seen, run):
             session.out.change(change, line(session, change))
-        run: dict[str, Any] = session.api.get(path_of("runs", run_id))
+        if seen.status not in TERMINAL and seen.status not in states:
+            for change in changes(session, seen, until=states, deadline=deadline):
+                session.out.change(change, line(session, change))
+        run = ask(lambda: session.api.get(path_of("runs", seen.run_id)))
     except Quiet:
-        message = f"{run_id} is still {seen.status or 'unknown'} after {timeout:g} s; it goes on"
-        raise DeadlineError(message, hint=f"strait runs watch {run_id}") from None
+        message = f"{seen.run_id} is still {seen.status or 'unknown'} after {timeout:g} s; it goes on"
+        raise DeadlineError(message, hint=f"strait runs watch {seen.run_id}") from None
     except KeyboardInterrupt:
-        session.out.note(f"\n{run_id} goes on. To come back: strait runs watch {run_id}")
+        session.out.note(f"{seen.run_id} goes on; to come back: strait runs watch {seen.run_id}")
         raise
     _show_end(session, run)
     judge(run, reached=seen.status in states, shown=session.out.is_json)
+
+
+def _first(session: Session, seen: Seen, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """How a watch begins: for a program the run as it stands; for a person its creation, the whole path to follow."""
+    seen.run_id = run["id"]
+    if session.out.is_json:
+        start = run
+    else:
+        delayed = run["scheduled_at"] is not None and run["scheduled_at"] > run["created_at"]
+        began = {"status": Status.DELAYED if delayed else Status.QUEUED, "seq": 1, "attempt": 0}
+        start = {**run, **began, "started_at": None, "finished_at": None}
+    change = seen.news(Message("snapshot", json.dumps(start), None))
+    if change is not None:
+        yield change
 
 
 def judge(run: dict[str, Any], *, reached: bool, shown: bool) -> None:
@@ -120,7 +167,8 @@ def line(session: Session, change: dict[str, Any]) -> str:
         case "snapshot":
             run = change["run"]
             at = run.get("finished_at") or run.get("started_at") or run["created_at"]
-            cells = [at, run["status"], f"attempt {run['attempt']} of {run['max_attempts']}, job {run['job_slug']}"]
+            of = f"attempt {run['attempt']} of {run['max_attempts']}, " if run["attempt"] else ""
+            cells = [at, run["status"], f"{of}job {run['job_slug']}"]
         case _:
             cells = [change.get("at"), change["status"], f"attempt {change['attempt']}" if change["attempt"] else ""]
     at, name, text = (safe(str(part or "")) for part in cells)

@@ -118,7 +118,7 @@ def watch(
     from strait_cli import watch as watching  # noqa: PLC0415 - streams, for this verb only
 
     del plain
-    watching.watch(session, run_id(session.api, run), until=until, timeout=timeout)
+    watching.watch(session, run, until=until, timeout=timeout)
 
 
 @verb(
@@ -191,7 +191,7 @@ def replay(
         return
     from strait_cli import watch as watching  # noqa: PLC0415 - as above
 
-    watching.watch(session, again["id"], timeout=timeout)
+    watching.watch(session, again["id"], run=again, timeout=timeout)
 
 
 def _path(session: Session, run: str) -> str:

@@ -65,7 +65,7 @@ def trigger(
         from strait_cli.watch import watch  # noqa: PLC0415 - only with --wait
 
         session.out.note(f"triggered {run['id']}")
-        watch(session, run["id"], timeout=timeout)
+        watch(session, run["id"], run=run, timeout=timeout)
         return
     session.out.item(run, RUN, row=True)
     session.out.note(f"watch it: strait runs watch {run['id']}")

@@ -1,0 +1,138 @@
+"""Streams that outlive a connection: the format, reconnecting, patience, deadlines, nothing told twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strait_cli.stream import Message, Quiet, follow, parse, patiently
+from strait_cli.watch import Seen, parse_until
+from strait_core.errors import NotFoundError, StraitError, UnavailableError, UsageError
+from tests.cli.scripted import CUT, answer, events, scripted
+from tests.cli.test_client import client
+
+STREAM = (
+    b': comment\r\nretry: 1000\r\nevent: snapshot\r\nid: 1\r\ndata: {"a":\r\ndata: 1}\r\n\r\n'
+    b"event: status\ndata: x\xe2\x80\xa8y\n\nid: 7\rdata:z\r\r: keep-alive\n\nevent: lost\n\ndata: cut"
+)
+MESSAGES = [Message("snapshot", '{"a":\n1}', "1"), Message("status", "x\u2028y", "1"), Message("message", "z", "7")]
+
+
+@given(st.lists(st.integers(1, len(STREAM)), max_size=12))
+def test_chunks_do_not_matter(cuts: list[int]):
+    """The same messages however the bytes are cut; lines end at LF, CR, CRLF and nowhere else."""
+    ends = sorted({0, *cuts, len(STREAM)})
+    chunks = [STREAM[a:b] for a, b in pairwise(ends)]
+    assert list(parse(chunks)) == MESSAGES
+
+
+def status(seq: int, state: str, attempt: int = 1) -> str:
+    """A status event as the API sends it."""
+    data = json.dumps({"run_id": "run_1", "status": state, "attempt": attempt, "at": "2030-01-01T00:00:00Z"})
+    return f"event: status\nid: {seq}\ndata: {data}\n\n"
+
+
+def test_a_stream_goes_on_where_it_broke():
+    """Each connection names the last id; a cut, a refusal and a busy server in between lose nothing."""
+    busy = answer("503 Service Unavailable", Retry_After="0")
+    answers = [events(status(1, "queued")), CUT, busy, events(status(2, "executing"), status(3, "completed"))]
+    lost: list[StraitError] = []
+    with scripted(answers) as server:
+        stream = follow(client(server.url), "/stream", on_loss=lost.append)
+        found = [next(stream).id for _ in range(3)]
+        stream.close()
+    assert found == ["1", "2", "3"]
+    assert server.headers("last-event-id") == [None, "1", "1", "1"]
+    assert len(lost) == 1
+
+
+def test_a_stream_begins_where_it_is_told():
+    """`since` is the first connection's Last-Event-ID."""
+    with scripted([events(status(5, "completed"))]) as server:
+        next(follow(client(server.url), "/stream", since="4"))
+    assert server.headers("last-event-id") == ["4"]
+
+
+def test_what_will_not_get_better_is_raised_at_once():
+    """A run that does not exist is not waited for."""
+    missing = answer("404 Not Found", '{"detail": "no such run"}')
+    with scripted([missing]) as server, pytest.raises(NotFoundError, match="no such run"):
+        next(follow(client(server.url), "/stream"))
+    assert len(server.seen) == 1
+
+
+def test_patience_ends():
+    """A server that stays away, or closes without a word, is given up; the first connection counts too."""
+    with pytest.raises(UnavailableError, match="cannot reach"):
+        next(follow(client("http://127.0.0.1:9"), "/stream", patience=0.4))
+    with scripted([events()] * 100) as server, pytest.raises(UnavailableError, match="ended the stream"):
+        next(follow(client(server.url), "/stream", patience=0.4))
+
+
+def test_a_deadline_interrupts_silence():
+    """The caller's time counts even while nothing arrives."""
+    began = time.monotonic()
+    with pytest.raises(Quiet):
+        next(follow(client("http://127.0.0.1:9"), "/stream", deadline=began + 0.3))
+    assert time.monotonic() - began < 2
+
+
+def test_patience_for_a_single_call():
+    """The same patience for the requests around a stream, and none for a final answer."""
+    with scripted([CUT, CUT, answer("200 OK", "1")]) as server:
+        one = client(server.url)
+        assert patiently(lambda: one.call("GET", "/x", once=True)) == 1
+    with pytest.raises(NotFoundError):
+        patiently(lambda: (_ for _ in ()).throw(NotFoundError("no")).__next__())
+
+
+def message(event: str, identity: int, **data: object) -> Message:
+    """A message with that data."""
+    return Message(event, json.dumps({"run_id": "run_1", **data}), str(identity))
+
+
+def test_nothing_is_told_twice_or_backwards():
+    """Repeated and late messages, as a reconnect brings them, are swallowed."""
+    seen = Seen("run_1")
+    told = [
+        seen.news(one)
+        for one in (
+            message("snapshot", 3, seq=3, status="executing"),
+            message("status", 2, status="dequeued", attempt=1, at="t"),
+            message("attempt", 3, attempt=1, outcome="error"),
+            message("status", 4, status="queued", attempt=1, at="t"),
+            message("snapshot", 4, seq=4, status="queued"),
+            message("attempt", 3, attempt=1, outcome="error"),
+            message("status", 5, status="dequeued", attempt=1, at="t"),
+            message("future-kind", 6),
+        )
+    ]
+    assert [one and one["event"] for one in told] == [
+        "snapshot",
+        None,
+        "attempt",
+        "status",
+        None,
+        None,
+        "status",
+        None,
+    ]
+
+
+def test_a_stream_without_sense_is_reported():
+    """Not a traceback."""
+    with pytest.raises(StraitError, match="makes no sense"):
+        Seen("run_1").news(Message("status", "[", "1"))
+
+
+def test_until_takes_known_states_only():
+    """A misspelt state would never come."""
+    assert parse_until("executing, completed") == {"executing", "completed"}
+    assert parse_until(None) == frozenset()
+    with pytest.raises(UsageError, match="runing"):
+        parse_until("runing")
