@@ -45,4 +45,6 @@ def _app(deps: Deps, operations: Sequence[Operation]) -> Starlette:
     app = Starlette(routes=[Route(path, Endpoint(of_path, api, gate, request_ids)) for path, of_path in paths.items()])
     app.router.redirect_slashes = False
     app.router.default = NotFound(request_ids)
+    # Every error has become an answer in Endpoint: Starlette's own two layers for that would only cost their time.
+    app.middleware_stack = app.router
     return app

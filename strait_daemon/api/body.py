@@ -21,6 +21,8 @@ BULK_BYTES: Final = 32 * MIB
 DISCARD_BYTES: Final = 16 * MIB
 # A sender that is silent for so long has gone.
 SILENCE_SECS: Final = 30.0
+# Bodies up to this length come whole as a rule.
+AT_ONCE_BYTES: Final = 16 * KIB
 # Bodies longer than this are decoded off the event loop.
 OFFLOAD_BYTES: Final = 128 * KIB
 
@@ -83,16 +85,27 @@ def _check_media(media: bytes) -> None:
 
 async def _collect(receive: Receive, headers: dict[bytes, bytes], most: int) -> bytes:
     """The whole body; TooLargeError after the rest of it was read and thrown away."""
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared[:16]) <= AT_ONCE_BYTES:
+        # The common case, without the price of a timer: it comes with the headers, or soon, or the client goes.
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            return bytes(message["body"])
+        return await _gather(receive, declared, most, message)
+    return await _gather(receive, declared, most, None)
+
+
+async def _gather(receive: Receive, declared: bytes, most: int, message: MutableMapping[str, Any] | None) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    declared = headers.get(b"content-length", b"")
     over = declared.isdigit() and int(declared[:16]) > most
     while True:
-        try:
-            async with asyncio.timeout(SILENCE_SECS):
-                message = await receive()
-        except TimeoutError:
-            raise DeadlineError("the body stopped coming", hint="send it again") from None
+        if message is None:
+            try:
+                async with asyncio.timeout(SILENCE_SECS):
+                    message = await receive()
+            except TimeoutError:
+                raise DeadlineError("the body stopped coming", hint="send it again") from None
         if message["type"] == "http.disconnect":
             raise Disconnected
         chunk: bytes = message.get("body", b"")
@@ -104,6 +117,7 @@ async def _collect(receive: Receive, headers: dict[bytes, bytes], most: int) -> 
             chunks.append(chunk)
         if not message.get("more_body", False) or size > most + DISCARD_BYTES:
             break
+        message = None
     if over:
         raise TooLargeError(f"the body is over {most // KIB} KiB", hint=_smaller(most))
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

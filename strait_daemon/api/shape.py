@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import UNSET, Raw
@@ -17,6 +18,10 @@ from strait_core.store.jobs import StoredJob, StoredVersion
 from strait_core.store.stats import Flow
 from strait_core.store.workers import WorkerRow
 from strait_core.trigger import NewRun
+
+# A job has many runs, and so has a batch: their ids need not be spelled anew for each.
+_job_id: Final = lru_cache(4_096)(partial(spell, Prefix.JOB))
+_batch_id: Final = lru_cache(256)(partial(spell, Prefix.BATCH))
 
 
 def job(stored: StoredJob) -> wire.Job:
@@ -71,7 +76,7 @@ def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
     """A run that has just been stored; without payload and result unless `whole`."""
     return wire.Run(
         id=spell(Prefix.RUN, run.id),
-        job_id=spell(Prefix.JOB, run.job_id),
+        job_id=_job_id(run.job_id),
         job_slug=job_slug,
         project_id=run.project_id,
         status=run.status,
@@ -95,7 +100,7 @@ def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
         expires_at=run.expires_at,
         priority=run.priority,
         job_version=run.job_version,
-        batch_id=None if run.batch_id is None else spell(Prefix.BATCH, run.batch_id),
+        batch_id=None if run.batch_id is None else _batch_id(run.batch_id),
         timeout_secs=run.timeout_secs,
     )
 
@@ -105,7 +110,7 @@ def run(row: Mapping[str, Any]) -> wire.Run:
     batch_id: UUID | None = row["batch_id"]
     return wire.Run(
         id=spell(Prefix.RUN, row["id"]),
-        job_id=spell(Prefix.JOB, row["job_id"]),
+        job_id=_job_id(row["job_id"]),
         job_slug=row["job_slug"],
         project_id=row["project_id"],
         status=Status(row["status"]),
@@ -129,7 +134,7 @@ def run(row: Mapping[str, Any]) -> wire.Run:
         expires_at=row["expires_at"],
         priority=row["priority"],
         job_version=row["job_version"],
-        batch_id=None if batch_id is None else spell(Prefix.BATCH, batch_id),
+        batch_id=None if batch_id is None else _batch_id(batch_id),
         timeout_secs=row["timeout_secs"],
     )
 
