@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, LiteralString, cast
@@ -21,6 +22,9 @@ Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 OLDEST_POSTGRES: Final = 140_000
 CONNECT_SECS: Final = 10.0
+# The pool's own attempts double their pauses up to this; past it, whoever asks for a connection starts a fresh attempt.
+# So this is also how long a database that is back may go unnoticed.
+RECONNECT_SECS: Final = 3.0
 # PostgreSQL counts microseconds from here (timestamptz in binary format).
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -101,9 +105,21 @@ def make_pool(url: str, *, pooled: bool, most: int) -> Pool:
         open=False,
         timeout=CONNECT_SECS,
         max_lifetime=3_600,
-        reconnect_timeout=30,
-        check=AsyncConnectionPool.check_connection if pooled else None,
+        reconnect_timeout=RECONNECT_SECS,
+        check=AsyncConnectionPool.check_connection if pooled else _check,
     )
+
+
+def hung_up(conn: Conn) -> bool:
+    """Whether the server has closed this idle connection (a restart, an idle limit): asks the socket, not the server."""
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poll.poll(0))
+
+
+async def _check(conn: Conn) -> None:
+    if hung_up(conn):
+        raise psycopg.OperationalError("the server has closed the connection")
 
 
 def endpoint_of(url: str) -> str:
@@ -130,8 +146,9 @@ def unreachable(url: str, error: Exception) -> UnavailableError:
             "cannot reach PostgreSQL: the database URL cannot be read",
             hint="percent-encode what is special in its password: @ is %40, / is %2F, : is %3A, # is %23, ? is %3F",
         )
-    said = str(error).strip().splitlines()
-    reason = said[-1].strip() if said else type(error).__name__
+    # libpq ends with a question of its own below the reason; the last of the other lines tells most.
+    said = [line.strip() for line in str(error).splitlines() if not line.startswith("\tIs the server")]
+    reason = next((line for line in reversed(said) if line), type(error).__name__)
     return UnavailableError(
         f"cannot reach PostgreSQL at {endpoint_of(url)}: {_without_secret(url, reason)}",
         hint="start it, or correct DATABASE_URL (postgresql://user:password@host:5432/database)",
