@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from strait_core.store.faults import Refused
-from strait_core.store.pool import Conn, connect, fix_plans
+from strait_core.store.pool import Conn, connect, fix_plans, hung_up
 
 
 class Line:
@@ -18,6 +18,8 @@ class Line:
 
     async def conn(self) -> Conn:
         """The open connection; raises UnavailableError when the database does not answer within ten seconds."""
+        if self._conn is not None and not self._conn.closed and hung_up(self._conn):
+            await self.drop()
         if self._conn is None or self._conn.closed:
             self._conn = await connect(self._url, pooled=self._pooled)
             if not self._pooled:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from psycopg import DataError, IntegrityError
+from psycopg import DataError, IntegrityError, Rollback
 from psycopg import Error as Refused
 from psycopg import OperationalError as Broken
-from psycopg import Rollback
 from psycopg.errors import CheckViolation, DeadlockDetected, SerializationFailure, UniqueViolation
 
 # Refused: anything the database says no to. Broken, one kind of it: the connection is gone, or the server cannot now.

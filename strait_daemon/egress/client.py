@@ -6,11 +6,12 @@ Knows nothing of runs. What came back, or what went wrong, is data: an `Answer` 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +39,12 @@ class Timing:
     connected: float | None = None
     answered: float | None = None
     ended: float | None = None
+    transport: asyncio.BaseTransport | None = field(default=None, repr=False)
+
+    def hang_up(self) -> None:
+        """Reset the connection at once: a mere close would first wait until the endpoint has read what it was sent."""
+        if isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.abort()
 
     @staticmethod
     def _between(start: float | None, end: float | None) -> float | None:
@@ -98,6 +105,7 @@ class _TimedConnector(aiohttp.TCPConnector):
         timing = _timing.get()
         if timing is not None:
             timing.connected = monotonic()
+            timing.transport = connection.transport
         return connection
 
 
@@ -127,14 +135,17 @@ class EgressClient:
         _timing.set(timing)
         try:
             async with self._session.request(
-                "POST", url, headers=headers, data=body, allow_redirects=False
+                "POST", url, headers=headers, data=_payload(body), allow_redirects=False
             ) as response:
                 timing.answered = monotonic()
                 content, truncated = await _read(response.content)
                 if truncated:
-                    response.close()
+                    timing.hang_up()
                 timing.ended = monotonic()
                 return Answer(response.status, response.headers, content, truncated)
+        except asyncio.CancelledError:
+            timing.hang_up()
+            raise
         except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
             timing.ended = monotonic()
             raise _explained(error) from error
@@ -142,6 +153,11 @@ class EgressClient:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """A large body as a stream, so that it is written in pieces and not copied whole into the socket's buffer."""
+    return body if len(body) <= _CHUNK else io.BytesIO(body)
 
 
 async def _read(stream: aiohttp.StreamReader) -> tuple[bytes, bool]:

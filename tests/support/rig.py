@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -31,8 +31,6 @@ from tests.support.clock import START
 from tests.support.daemon import FAST, SECRET, SIGNING_KEY
 from tests.support.postgres import create_database, drop_database, unique_name
 from tests.support.proxy import Proxy, proxying
-
-T = TypeVar("T")
 
 SPEC: Final = JobSpec(project_id="p", slug="job", name="Job", endpoint_url="http://127.0.0.1:9/")
 
@@ -76,14 +74,15 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
         yield proxy
 
 
-async def eventually(look: Callable[[], Awaitable[T] | T], seconds: float = 20, missing: str = "it never came") -> T:
-    """Look again and again until the answer is truthy, and return it."""
+async def eventually(look: Callable[[], Any], seconds: float = 20, missing: str = "it never came") -> Any:
+    """Look (or await a look) again and again until the answer is truthy, and return it."""
     deadline = time.monotonic() + seconds
     while True:
         answer = look()
-        value: T = await answer if isinstance(answer, Awaitable) else answer
-        if value:
-            return value
+        if isinstance(answer, Awaitable):
+            answer = await answer
+        if answer:
+            return answer
         assert time.monotonic() < deadline, f"waited {seconds:g} s: {missing}"
         await asyncio.sleep(0.01)
 
@@ -137,9 +136,10 @@ class Rig:
             row = await self.run(run_id)
             return row if row["status"] in wanted else None
 
-        row = await eventually(arrived, seconds, f"run {run_id} never was {[s.value for s in wanted]}")
-        assert row is not None
-        return row
+        found: dict[str, Any] = await eventually(
+            arrived, seconds, f"run {run_id} never was {[s.value for s in wanted]}"
+        )
+        return found
 
     async def wait_all(self, seconds: float = 30) -> None:
         """Wait until no run is active."""
