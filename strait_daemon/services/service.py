@@ -23,7 +23,8 @@ class Service:
     """Calls `tick` again and again. `tick` returns the seconds until it wants to run next; None = after `interval`.
 
     A tick that fails or takes longer than `timeout` is logged and counted (`failed`), and tried again after a pause
-    that grows from 0.2 s to 10 s; the loop itself never ends before `stop`.
+    that grows from 0.2 s to `interval` or 10 s, whichever is less, and which no wake cuts short: when a database comes
+    back, a heartbeat must not be late. The loop itself never ends before `stop`.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Service:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to tick, at once."""
+        """Begin to tick, at once; nothing happens when it has begun already."""
+        if self._task is not None and not self._task.done():
+            return
         self._task = asyncio.create_task(self._run(), name=f"service-{self.name}")
 
     def wake(self) -> None:
@@ -63,7 +66,7 @@ class Service:
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while True:
-            wait: float
+            self._wake.clear()
             try:
                 async with asyncio.timeout(self._timeout):
                     wanted = await self._tick()
@@ -72,8 +75,9 @@ class Service:
             except Exception as error:  # noqa: BLE001 - one bad tick must not end the loop
                 self._failed(self.name)
                 log.warning("tick_failed", service=self.name, error=f"{type(error).__name__}: {error}")
-                wait, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.sleep(pause * random.uniform(1 - JITTER, 1))  # noqa: S311 - jitter
+                pause = min(pause * 2, max(self._interval, _FIRST_PAUSE), _LONGEST_PAUSE)
+                continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait * random.uniform(1 - JITTER, 1)):  # noqa: S311 - jitter
                     await self._wake.wait()
-            self._wake.clear()
