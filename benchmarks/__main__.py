@@ -19,6 +19,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of each scenario; the median counts (default 3)")
     parser.add_argument("--quick", action="store_true", help="one small round: whether it works, not how fast it is")
     parser.add_argument("--name", help="keep the results as results/NAME.json (default: latest)", default="latest")
+    parser.add_argument("--calm", action="store_true", help="repeat rounds that other programs disturbed")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     return parser.parse_args(words)
 
@@ -45,8 +46,9 @@ def run(scenarios: Sequence[Scenario], scale: Scale, name: str) -> bool:
             print(f"\n{scenario.name}: {scenario.about}", flush=True)
             found[scenario.name] = scenario.measure(bed, scale)
             print(report.table(found[scenario.name]))
-            print(f"({monotonic() - began:.0f} s)", flush=True)
-    path = report.write(name, described, found, rounds=scale.rounds, quick=scale.quick)
+            foreign = max(scale.foreign[-scale.rounds :], default=0.0)
+            print(f"({monotonic() - began:.0f} s; other programs used up to {foreign:.2f} cores)", flush=True)
+    path = report.write(name, described, found, rounds=scale.rounds, quick=scale.quick, foreign=scale.foreign)
     print(f"\nresults: {path.relative_to(ROOT)}")
     return all(figure.met is not False for figures in found.values() for figure in figures)
 
@@ -57,7 +59,7 @@ def main() -> None:
         for scenario in all_scenarios():
             print(f"{scenario.name:12}{scenario.about}{' (only when named)' if scenario.long else ''}")
         return
-    scale = Scale(rounds=words.rounds or (1 if words.quick else 3), quick=words.quick)
+    scale = Scale(rounds=words.rounds or (1 if words.quick else 3), quick=words.quick, calm=words.calm)
     run(chosen(words), scale, words.name)
 
 

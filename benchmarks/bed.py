@@ -196,16 +196,16 @@ class Bed:
 
     @contextmanager
     def daemon(
-        self, database: str, *, mode: str, null: Path | None = None, words: Sequence[str] = (), **settings: str
+        self, database: str, *, mode: str, changed: Sequence[str] = (), words: Sequence[str] = (), **settings: str
     ) -> Iterator[Daemon]:
-        """`strait serve` as a process; `null` is the counter of a dispatcher that calls nobody."""
+        """`strait serve` as a process; `changed` are words for `benchmarks.daemon`, which then stands in for it."""
         port = free_port()
         log = self.folder / "daemon.log"
         env = {
             "DATABASE_URL": database, "JWT_SIGNING_KEY": self.secret[::-1], "MODE": mode, "PORT": str(port),
             "LOG_LEVEL": "warning", "DRAIN_TIMEOUT": "5", **settings,
         }  # fmt: skip
-        module = ["benchmarks.daemon", str(null)] if null else ["strait_daemon", "serve", *words]
+        module = ["benchmarks.daemon", *changed] if changed else ["strait_daemon", "serve", *words]
         with log.open("wb") as sink:
             process = self.spawn([sys.executable, "-m", *module], env=env, stdout=sink, stderr=sink)
         try:

@@ -18,11 +18,16 @@ def _stat(pid: int) -> list[str] | None:
     return text[text.rindex(")") + 2 :].split()
 
 
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+def _of_threads(pid: int, name: str) -> list[list[str]]:
+    """The words of one /proc file of every thread; a process may end while we look."""
+    found = []
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+    for thread in threads:
         try:
-            found += [int(word) for word in task.read_text().split()]
+            found.append((thread / name).read_text().split())
         except OSError:
             continue
     return found
@@ -31,20 +36,15 @@ def _children(pid: int) -> list[int]:
 def tree(pid: int) -> list[int]:
     """The process and all that descend from it."""
     pids = [pid]
-    for child in _children(pid):
-        pids += tree(child)
+    for children in _of_threads(pid, "children"):
+        for child in children:
+            pids += tree(int(child))
     return pids
 
 
 def _run_ns(pid: int) -> int:
     """Time on a CPU of all live threads, in nanoseconds (schedstat is finer than the ticks of stat)."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        try:
-            total += int(task.read_text().split()[0])
-        except OSError:
-            continue
-    return total
+    return sum(int(words[0]) for words in _of_threads(pid, "schedstat"))
 
 
 def spent(pid: int) -> float:

@@ -1,13 +1,15 @@
-"""`strait serve` with a dispatcher that calls nobody: what is left is our own work and PostgreSQL's.
+"""`strait serve`, changed from outside for measuring; the product has no setting for either of these.
 
-Peers are measured with jobs that do nothing in the same process; this is the like of it. It is no setting of the
-product: the wiring's HTTP client is replaced here, everything else is as served.
+    python -m benchmarks.daemon [--null COUNTER] [--stacks FILE]
 
-    python -m benchmarks.daemon COUNTER     COUNTER: a file of 8 bytes that holds the number of calls so far
+--null: a dispatcher that calls nobody, so that our own work and PostgreSQL's is left; peers are measured with jobs that
+do nothing in the same process, and this is the like of it. COUNTER: a file of 8 bytes, the number of calls so far.
+--stacks: sample what the process does, see sampler.py.
 """
 
 from __future__ import annotations
 
+import argparse
 import mmap
 import sys
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from benchmarks import sampler
 from strait_daemon import serve, wiring
 from strait_daemon.egress.client import Answer, Timing
 
@@ -38,8 +41,15 @@ class NullClient:
 
 
 def main() -> int:
-    client = NullClient(Path(sys.argv[1]))
-    vars(wiring)["EgressClient"] = lambda: client
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--null", type=Path)
+    parser.add_argument("--stacks", type=Path)
+    words = parser.parse_args()
+    if words.null:
+        client = NullClient(words.null)
+        vars(wiring)["EgressClient"] = lambda: client
+    if words.stacks:
+        sampler.start(words.stacks)
     return serve.serve()
 
 

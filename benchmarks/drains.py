@@ -45,13 +45,13 @@ def through_nobody(bed: Bed, count: int, *, slots: int) -> Drained:
     counter.write_bytes(bytes(8))
     with bed.database() as url:
         seed.queued(url, "http://127.0.0.1:9/", count)
-        with bed.daemon(url, mode="worker", null=counter, WORKER_POOL_SIZE=str(slots)) as daemon:
-            drained = watch(bed, url, daemon, count, lambda: _number(counter))
+        with bed.daemon(url, mode="worker", changed=["--null", str(counter)], WORKER_POOL_SIZE=str(slots)) as daemon:
+            drained = watch(bed, url, daemon, count, lambda: number(counter))
         invariants.check(url, finished=count)
         return drained
 
 
-def _number(counter: Path) -> int:
+def number(counter: Path) -> int:
     return int.from_bytes(counter.read_bytes(), "little")
 
 

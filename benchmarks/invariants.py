@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from importlib import import_module
-from importlib.util import find_spec
 
+from strait_core.store import invariants
 from strait_core.store.pool import connect
 from strait_daemon.clock import database_time
-
-_CHECKER = "strait_core.store.invariants"
 
 
 def check(url: str, *, finished: int | None = None) -> None:
     """Raise when the invariants checker finds anything, or when not exactly `finished` runs have completed."""
-    faults = asyncio.run(_faults(url)) if find_spec(_CHECKER) else []
+    faults = asyncio.run(_faults(url))
     if faults:
         raise AssertionError("invariants broken:\n" + "\n".join(map(str, faults[:20])))
     if finished is not None:
@@ -28,7 +25,7 @@ async def _faults(url: str) -> list[object]:
     conn = await connect(url)
     try:
         now = await database_time(conn)
-        return list(await import_module(_CHECKER).violations(conn, now, dead_before=now - timedelta(minutes=5)))
+        return list(await invariants.violations(conn, now, dead_before=now - timedelta(minutes=5)))
     finally:
         await conn.close()
 

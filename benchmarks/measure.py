@@ -79,10 +79,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything: rounds, and the size of each."""
+    """How much of everything: rounds, and the size of each; `foreign` collects the cores others used, per round."""
 
     rounds: int
     quick: bool
+    calm: bool = False
+    foreign: list[float] = field(default_factory=list)
 
     def of(self, full: int, quick: int) -> int:
         return quick if self.quick else full

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import drains
+from benchmarks import drains, noise
 from benchmarks.bed import Bed
 from benchmarks.measure import Figure, Scale, Scenario, at_most, ratio_at_least, ratio_at_most
 
@@ -16,13 +16,14 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
     rate = Figure("drain", "runs/s", ceiling="bare aiohttp loop", target=ratio_at_least(0.55))
     daemon = Figure("daemon CPU per run", "µs", ceiling="bare client's CPU per request", target=ratio_at_most(1.35))
     database = Figure("PostgreSQL CPU per run", "µs", target=at_most(45))
-    for _ in range(scale.rounds):
+    figures = [rate, daemon, database]
+    for _ in noise.rounds(scale, figures):
         bare = bed.say(["benchmarks.ceilings.bare_client", bed.endpoint.url(), str(IN_FLIGHT), str(count)])
         drained = drains.through_endpoint(bed, count, slots=IN_FLIGHT)
         rate.add(drained.rate, bare["rate"])
         daemon.add(drained.daemon_us, bare["cpu_us"])
         database.add(drained.postgres_us)
-    return [rate, daemon, database]
+    return figures
 
 
 SCENARIO = Scenario("drain", "queued runs through a loopback endpoint, one process", measure)

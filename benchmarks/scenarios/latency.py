@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import invariants
+from benchmarks import invariants, noise
 from benchmarks.bed import Bed, Daemon, wait_until
 from benchmarks.load import quantile
 from benchmarks.measure import Figure, Scale, Scenario, at_most
@@ -44,7 +44,8 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
         ("half", 0.95): Figure("latency at half load p95", "ms"),
         ("half", 0.99): Figure("latency at half load p99", "ms", target=at_most(50)),
     }
-    for _ in range(scale.rounds):
+    every = [*figures.values(), both]
+    for _ in noise.rounds(scale, every):
         with bed.database() as url:
             with bed.daemon(url, mode="all") as daemon:
                 make_job(bed, daemon, "/stamp")
@@ -55,7 +56,7 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
                 for (load, share), figure in figures.items():
                     figure.add(quantile(idle if load == "idle" else half, share))
             invariants.check(url)
-    return [*figures.values(), both]
+    return every
 
 
 SCENARIO = Scenario("latency", "trigger → first byte at the endpoint", measure)

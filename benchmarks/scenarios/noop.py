@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import drains
+from benchmarks import drains, noise
 from benchmarks.bed import Bed
 from benchmarks.measure import Figure, Scale, Scenario
 
@@ -17,12 +17,13 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
     rate = Figure("noop drain", "runs/s")
     daemon = Figure("noop: daemon CPU per run", "µs")
     database = Figure("noop: PostgreSQL CPU per run", "µs")
-    for _ in range(scale.rounds):
+    figures = [rate, daemon, database]
+    for _ in noise.rounds(scale, figures):
         drained = drains.through_nobody(bed, count, slots=IN_FLIGHT)
         rate.add(drained.rate)
         daemon.add(drained.daemon_us)
         database.add(drained.postgres_us)
-    return [rate, daemon, database]
+    return figures
 
 
 SCENARIO = Scenario("noop", "queued runs through a dispatcher that calls nobody", measure)

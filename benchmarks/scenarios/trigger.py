@@ -8,7 +8,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
-from benchmarks import invariants
+from benchmarks import invariants, noise
 from benchmarks.bed import Bed, Daemon, end, free_port, wait_until
 from benchmarks.measure import Figure, Scale, Scenario, ratio_at_least
 
@@ -67,11 +67,12 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
     name = "gathered INSERT of a bare Starlette"
     rate = Figure("trigger", "triggers/s", ceiling=name, target=ratio_at_least(0.8))
     wait = Figure("trigger: answered, p99", "ms", ceiling=name)
-    for _ in range(scale.rounds):
+    figures = [rate, wait]
+    for _ in noise.rounds(scale, figures):
         prototype, strait = of_prototype(bed, count), of_strait(bed, count)
         rate.add(strait["rate"], prototype["rate"])
         wait.add(strait["p99_ms"], prototype["p99_ms"])
-    return [rate, wait]
+    return figures
 
 
 SCENARIO = Scenario("trigger", f"single triggers over {CONNECTIONS} connections", measure)
