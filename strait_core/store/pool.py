@@ -111,7 +111,7 @@ def make_pool(url: str, *, pooled: bool, most: int) -> Pool:
 
 
 def hung_up(conn: Conn) -> bool:
-    """Whether the server has closed this idle connection (a restart, an idle limit): asks the socket, not the server."""
+    """Whether the server has closed this idle connection (it was restarted, say); asks the socket, not the server."""
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
     return bool(poll.poll(0))
@@ -119,6 +119,8 @@ def hung_up(conn: Conn) -> bool:
 
 async def _check(conn: Conn) -> None:
     if hung_up(conn):
+        # The pool replaces closed connections only; any other it would hand out again, for ever.
+        await conn.close()
         raise psycopg.OperationalError("the server has closed the connection")
 
 
