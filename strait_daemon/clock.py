@@ -39,15 +39,16 @@ class DatabaseClock:
 
     def __init__(self, read: Callable[[], Awaitable[datetime]]) -> None:
         self._read = read
-        self._base = datetime.now(UTC)
-        self._at = time.monotonic()
-        self._last = self._base
+        # Seconds since the epoch at monotonic zero, and the latest answer given.
+        self._zero = time.time() - time.monotonic()
+        self._last = 0.0
 
     def now(self) -> datetime:
         """The present instant in the database's time."""
-        now = self._base + timedelta(seconds=time.monotonic() - self._at)
-        self._last = max(self._last, now)
-        return self._last
+        now = self._zero + time.monotonic()
+        now = max(now, self._last)
+        self._last = now
+        return datetime.fromtimestamp(now, UTC)
 
     async def reread(self) -> timedelta:
         """Read the database's clock; by how much the local reckoning was off (positive: it was behind)."""
@@ -55,11 +56,11 @@ class DatabaseClock:
         read = await self._read()
         after = time.monotonic()
         # The server answered somewhere between the two; the middle is off by half a round trip at the most.
-        middle = (before + after) / 2
-        off = read - (self._base + timedelta(seconds=middle - self._at))
-        self._base, self._at = read, middle
-        return off
+        zero = read.timestamp() - (before + after) / 2
+        off, self._zero = zero - self._zero, zero
+        return timedelta(seconds=off)
 
     def first(self, read: datetime) -> None:
         """Take the database's time as the start of all reckoning, so that a wall clock ahead of it leaves no trace."""
-        self._base, self._at, self._last = read, time.monotonic(), read
+        self._zero = read.timestamp() - time.monotonic()
+        self._last = 0.0

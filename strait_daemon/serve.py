@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import signal
 import socket
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -21,6 +22,9 @@ from strait_daemon.front import Front, open_socket
 from strait_daemon.settings import Settings, Supervised
 from strait_daemon.supervisor import Supervisor
 from strait_daemon.telemetry import configure_logging
+
+# Allocations between two looks at the youngest objects; Python's own 700 costs a tenth of a busy worker's time.
+GC_THRESHOLD: Final = 20_000
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +105,7 @@ async def run(
     _listen_for_signals(stopping, at_once)
     front = Front(parts, sock) if sock is not None else None
     wiring.start(parts)
+    _settle_memory()
     try:
         with suppress(OSError):  # nobody may be listening; that is no reason to stop
             (announce or partial(_show_banner, settings))()
@@ -112,6 +117,13 @@ async def run(
         await _shut_down(front, parts, at_once)
     log.info("stopped")
     return 0 if stopping.is_set() else 1
+
+
+def _settle_memory() -> None:
+    """Spare the collector what lives as long as the process, and call it less often: runs leave few cycles behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
 
 
 def _show_banner(settings: Settings) -> None:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from bisect import bisect_left
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import accumulate
 from typing import Final, TextIO, cast
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from strait_core.run import Event
 from strait_daemon.settings import LogFormat, LogLevel
 
+# Upper ends of the attempt histogram's buckets, in seconds.
+BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0)
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SECRET_KEY: Final = re.compile(r"secret|password|token|authorization|signing|api_key|dsn", re.IGNORECASE)
 # The password of any URL, wherever it stands in a text.
@@ -65,35 +72,52 @@ def configure_logging(level: LogLevel, form: LogFormat | None) -> None:
     )
 
 
+class AttemptTally(Collector):
+    """How attempts ended and how long they took, in plain numbers: the library's own counters take a lock for each."""
+
+    def __init__(self) -> None:
+        self._ended = dict.fromkeys(Event, 0)
+        self._buckets = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def ended(self, event: Event, secs: float) -> None:
+        """One attempt has ended so, after that many seconds."""
+        self._ended[event] += 1
+        self._buckets[bisect_left(BUCKETS, secs)] += 1
+        self._seconds += secs
+
+    def collect(self) -> Iterable[Metric]:
+        """The tally as Prometheus reads it."""
+        counter = CounterMetricFamily("strait_attempts", "Attempts that ended, by outcome", labels=["outcome"])
+        for event, count in self._ended.items():
+            if count:
+                counter.add_metric([event.value], count)
+        yield counter
+        totals = list(accumulate(self._buckets))
+        limits = [*map(str, BUCKETS), "+Inf"]
+        yield HistogramMetricFamily(
+            "strait_attempt_seconds",
+            "Length of attempts",
+            buckets=list(zip(limits, totals, strict=True)),
+            sum_value=self._seconds,
+        )
+
+
 class Metrics:
     """The daemon's Prometheus metrics, one registry per process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.attempts = Counter(
-            "strait_attempts", "Attempts that ended, by outcome", ["outcome"], registry=self.registry
-        )
+        self.attempts = AttemptTally()
+        self.registry.register(self.attempts)
         self.moves_lost = Counter("strait_moves_lost", "Moves that found their run taken away", registry=self.registry)
         self.triggered = Counter("strait_runs_created", "Runs accepted by this process", registry=self.registry)
         self.in_flight = Gauge("strait_in_flight", "Attempts that this process is working on", registry=self.registry)
         self.slots = Gauge("strait_worker_slots", "Worker slots of this process", registry=self.registry)
-        self.attempt_seconds = Histogram(
-            "strait_attempt_seconds",
-            "Length of attempts",
-            buckets=(0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600),
-            registry=self.registry,
-        )
         self.depth = Gauge("strait_runs", "Runs by state, over all processes", ["status"], registry=self.registry)
         self.service_errors = Counter(
             "strait_service_errors", "Ticks of a background service that failed", ["service"], registry=self.registry
         )
-
-        self._attempts = {event: self.attempts.labels(event.value) for event in Event}
-
-    def ended(self, event: Event, secs: float) -> None:
-        """One attempt has ended so, after that many seconds."""
-        self._attempts[event].inc()
-        self.attempt_seconds.observe(secs)
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""

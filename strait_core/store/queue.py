@@ -91,7 +91,7 @@ class Release(Struct, frozen=True, gc=False):
 
 
 class Claimed(NamedTuple):
-    """A run that this worker may start; `attempt` counts the attempts before."""
+    """A run that this worker may start; `attempt` counts the attempts before, `queue_wait_ms` since it was ready."""
 
     id: UUID
     job_id: UUID
@@ -105,7 +105,7 @@ class Claimed(NamedTuple):
     job_version: int
     retry_strategy: str | None
     error: str | None
-    ready_at: datetime
+    queue_wait_ms: float
     payload: str
     ready_seq: int | None
 

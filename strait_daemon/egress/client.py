@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
 from aiohttp.resolver import ThreadedResolver
@@ -46,33 +46,20 @@ class Timing:
         if isinstance(self.transport, asyncio.WriteTransport):
             self.transport.abort()
 
-    @staticmethod
-    def _between(start: float | None, end: float | None) -> float | None:
-        return None if start is None or end is None else round((end - start) * 1000, 3)
-
-    @property
-    def connect_ms(self) -> float | None:
-        """Until a connection was ready: nearly nothing when one was reused."""
-        return self._between(self.began, self.connected)
-
-    @property
-    def ttfb_ms(self) -> float | None:
-        """From there to the response's head."""
-        return self._between(self.connected, self.answered)
-
-    @property
-    def transfer_ms(self) -> float | None:
-        """From there to the end of its body."""
-        return self._between(self.answered, self.ended)
-
-    @property
-    def total_ms(self) -> float | None:
-        """All of it."""
-        return self._between(self.began, self.ended)
+    def millis(self) -> dict[str, float | None]:
+        """The lengths between the marks, in ms: until a connection was ready (nearly nothing when one was reused), from
+        there to the response's head, from there to the end of its body, and all of it.
+        """
+        began, connected, answered, ended = self.began, self.connected, self.answered, self.ended
+        return {
+            "connect_ms": None if connected is None else round((connected - began) * 1000, 3),
+            "ttfb_ms": None if answered is None or connected is None else round((answered - connected) * 1000, 3),
+            "transfer_ms": None if ended is None or answered is None else round((ended - answered) * 1000, 3),
+            "total_ms": None if ended is None else round((ended - began) * 1000, 3),
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What an endpoint answered; the body is cut at the bound."""
 
     status: int

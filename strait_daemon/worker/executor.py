@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final
 
@@ -109,7 +109,7 @@ class Executor:
         event = decide(
             ending.outcome, attempt=attempt.number, attempt_base=run.attempt_base, max_attempts=run.max_attempts
         )
-        self.metrics.ended(event, monotonic() - timing.began)
+        self.metrics.attempts.ended(event, monotonic() - timing.began)
         now = self.clock.now()
         facts: dict[str, Any] = {
             "id": run.id,
@@ -119,11 +119,8 @@ class Executor:
             "error_class": ending.error_class,
             "error": ending.error,
             "http_status": ending.http_status,
-            "queue_wait_ms": max(0.0, _millis(attempt.claimed_at - run.ready_at)),
-            "connect_ms": timing.connect_ms,
-            "ttfb_ms": timing.ttfb_ms,
-            "transfer_ms": timing.transfer_ms,
-            "total_ms": timing.total_ms,
+            "queue_wait_ms": run.queue_wait_ms,
+            **timing.millis(),
         }
         if event is Event.RETRY:
             return self._retry(attempt, ending, now, facts)
@@ -175,10 +172,6 @@ def _time_out(attempt: Attempt, deadline: float) -> None:
         asyncio.get_running_loop().call_later(left + 0.001, _time_out, attempt, deadline)
     elif attempt.open:
         attempt.end(Stop.TIMED_OUT)
-
-
-def _millis(length: timedelta) -> float:
-    return round(length.total_seconds() * 1000, 3)
 
 
 def _header_text(text: str) -> str:

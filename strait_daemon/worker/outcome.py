@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -27,8 +26,7 @@ _NULL: Final = "null"
 _json: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How an attempt ended: the outcome, what is stored of it, and how long the endpoint asked to be left alone."""
 
     outcome: Outcome

@@ -141,7 +141,7 @@ async def test_a_retry_keeps_what_the_attempt_told(scene: Scene):
     assert await scene.promote() == [live.id]
     assert (await scene.run(live.id))["next_retry_at"] is None
     (again,) = await scene.claim()
-    assert (again.attempt, again.error, again.priority, again.ready_at) == (1, "HTTP 500: x", 4, scene.now)
+    assert (again.attempt, again.error, again.priority, again.queue_wait_ms) == (1, "HTTP 500: x", 4, 0.0)
 
 
 async def test_a_drained_attempt_is_not_spent(scene: Scene):

@@ -120,7 +120,7 @@ async def test_a_claim_tells_all_that_dispatch_needs(scene: Scene):
     first, second = await scene.claim()
     assert (first.job_id, first.project_id, first.priority, first.max_attempts) == (job.id, "p", 4, 2)
     assert (first.timeout_secs, first.retry_strategy, first.job_version) == (9, "fixed", 1)
-    assert (first.payload, first.ready_at, first.error) == ("[1]", scene.now, None)
+    assert (first.payload, first.queue_wait_ms, first.error) == ("[1]", 0.0, None)
     assert first.lease != second.lease
     assert first.ready_seq is not None
     assert second.ready_seq is not None

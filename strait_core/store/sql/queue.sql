@@ -67,7 +67,8 @@ WITH picked AS MATERIALIZED (
     FROM taken t
     WHERE u.id = ANY(ARRAY(SELECT run_id FROM taken)) AND u.id = t.run_id AND u.status = 'queued'
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
-        u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload, t.ready_seq,
+        u.timeout_secs, u.job_version, u.retry_strategy, u.error,
+        greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload, t.ready_seq,
         t.ready_seq AS place
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
@@ -117,7 +118,8 @@ WITH heads AS MATERIALIZED (
     FROM taken t
     WHERE u.id = ANY(ARRAY(SELECT run_id FROM taken)) AND u.id = t.run_id AND u.status = 'queued'
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
-        u.timeout_secs, u.job_version, u.retry_strategy, u.error, t.ready_at, u.payload,
+        u.timeout_secs, u.job_version, u.retry_strategy, u.error,
+        greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload,
         CASE WHEN t.lane = 0 THEN t.ready_seq END AS ready_seq, t.ready_seq AS place
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
