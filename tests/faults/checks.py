@@ -1,0 +1,69 @@
+"""What must hold after every fault: the promises, read from the database and from what the endpoint saw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from strait_core import ids
+from strait_core.run import TERMINAL
+from strait_core.store.invariants import Violation, violations
+from strait_core.store.pool import connect
+from tests.support.daemon import FAST
+from tests.support.endpoint import Endpoint
+from tests.support.waiting import eventually
+
+_RUNS = "SELECT id, status, attempt, attempt_base, max_attempts FROM strait."
+
+
+def stored(database: str) -> list[dict[str, Any]]:
+    """Every run there is, active and past."""
+    with psycopg.connect(database, row_factory=dict_row) as conn:
+        return conn.execute(f"{_RUNS}runs UNION ALL {_RUNS}run_history".encode()).fetchall()
+
+
+def states(database: str) -> Counter[str]:
+    """How many runs there are in each state."""
+    return Counter(run["status"] for run in stored(database))
+
+
+def wait_for_all(database: str, count: int | None = None, seconds: float = 60) -> list[dict[str, Any]]:
+    """Wait until every stored run (and at least `count`) is in a terminal state."""
+
+    def ended() -> bool:
+        runs = stored(database)
+        return len(runs) >= (count or 0) and all(run["status"] in TERMINAL for run in runs)
+
+    eventually(ended, seconds, lambda: f"the runs are {dict(states(database))}")
+    return stored(database)
+
+
+def expect_promises_kept(database: str, endpoint: Endpoint) -> None:
+    """No (run, attempt) twice at the endpoint, no attempt over its bound, and no invariant broken."""
+    assert [pair for pair, times in endpoint.pairs.items() if times > 1] == []
+    over = [run for run in stored(database) if run["attempt"] - run["attempt_base"] > run["max_attempts"]]
+    assert over == []
+    assert asyncio.run(_violations(database)) == []
+
+
+async def _violations(database: str) -> list[Violation]:
+    now = datetime.now(UTC)
+    silent = timedelta(seconds=float(FAST["STALE_THRESHOLD"]) + float(FAST["REAPER_INTERVAL"]) + 1)
+    conn = await connect(database)
+    try:
+        return await violations(conn, now, dead_before=now - silent)
+    finally:
+        await conn.close()
+
+
+def uuid_of(run_id: str) -> UUID:
+    """A run's id as the database has it."""
+    found = ids.parse(ids.Prefix.RUN, run_id)
+    assert found is not None
+    return found

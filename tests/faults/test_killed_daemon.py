@@ -1,0 +1,60 @@
+"""kill -9 of the daemon while it works: nothing is lost, nothing is done twice, every run ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+
+from tests.faults.checks import expect_promises_kept, states, stored, wait_for_all
+from tests.support.daemon import running_daemon
+from tests.support.endpoint import Endpoint
+
+MANY = {"WORKER_POOL_SIZE": "200"}
+KILLS = 50 if os.environ.get("STRAIT_SOAK") else 3
+
+
+def test_twice_with_200_runs_executing(database: str, endpoint: Endpoint):
+    """200 runs execute, kill -9, start, they execute again, kill -9, start: each ends as its allowance says."""
+    with running_daemon(database, settings=MANY) as daemon:
+        daemon.make_job(endpoint.url("/hold"), "thrice", retry_strategy="fixed")
+        daemon.make_job(endpoint.url("/hold"), "twice", max_attempts=2, retry_strategy="fixed")
+        daemon.trigger_many(150, "thrice")
+        daemon.trigger_many(50, "twice")
+        endpoint.wait_for_calls(200)
+        assert states(database) == {"executing": 200}
+        daemon.kill()
+    with running_daemon(database, settings=MANY) as daemon:
+        endpoint.wait_for_calls(400, 30)
+        daemon.kill()
+    endpoint.release()
+    with running_daemon(database, settings=MANY) as daemon:
+        ended = wait_for_all(database, 200)
+        assert daemon.stop() == 0
+    assert states(database) == {"completed": 150, "crashed": 50}
+    assert {(run["status"], run["attempt"]) for run in ended} == {("completed", 3), ("crashed", 2)}
+    expect_promises_kept(database, endpoint)
+
+
+@pytest.mark.soak
+def test_at_random_instants(database: str, endpoint: Endpoint):
+    """Killed again and again at any instant of its work: every accepted run completes."""
+    instants = random.Random(2)
+    accepted = 0
+    with running_daemon(database) as daemon:
+        daemon.make_job(endpoint.url("/slow/0.02"), max_attempts=100, retry_strategy="fixed")
+    for _ in range(KILLS):
+        with running_daemon(database) as daemon:
+            daemon.trigger_many(400)
+            accepted += 400
+            # The instant itself is the test: anywhere in the first third of the work.
+            time.sleep(instants.uniform(0, 0.5))
+            daemon.kill()
+    with running_daemon(database) as daemon:
+        wait_for_all(database, accepted, 60 + KILLS * 5)
+        assert daemon.stop() == 0
+    assert states(database) == {"completed": accepted}
+    assert len(stored(database)) == accepted
+    expect_promises_kept(database, endpoint)
