@@ -135,7 +135,7 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     parts = Parts(settings, pool, clock, bus, intake, writer, metrics)
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
-        _add_worker(parts, worker_id, Line(url, pooled=pooled))
+        _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))
     _add_services(parts, supervised.predecessor if supervised else None)
     return parts
 
@@ -152,7 +152,7 @@ async def _bus(settings: Settings, url: str, *, pooled: bool) -> Bus:
     return Bus(transport)
 
 
-def _add_worker(parts: Parts, worker_id: UUID, line: Line) -> None:
+def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
     settings = parts.settings
     parts.client = EgressClient()
     policy = WorkerPolicy(
@@ -168,6 +168,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line) -> None:
     worker = Worker(
         policy,
         pool=parts.pool,
+        heart=heart,
         writer=parts.writer,
         claimer=Claimer(policy.id, line, catalog, parts.writer, parts.clock),
         executor=Executor(parts.client, tokens, parts.clock, parts.metrics),

@@ -23,6 +23,7 @@ from strait_core.store.pool import Pool
 from strait_core.store.queue import Claimed, Start
 from strait_core.store.workers import WorkerRow
 from strait_daemon.clock import Clock
+from strait_daemon.line import Line
 from strait_daemon.telemetry import Metrics
 from strait_daemon.worker.attempt import Attempt, Stop
 from strait_daemon.worker.catalog import Catalog
@@ -61,6 +62,7 @@ class Worker:
         policy: WorkerPolicy,
         *,
         pool: Pool,
+        heart: Line,
         writer: TransitionWriter,
         claimer: Claimer,
         executor: Executor,
@@ -70,6 +72,8 @@ class Worker:
     ) -> None:
         self._policy = policy
         self._pool = pool
+        # A connection of its own: a busy API must not hold up the heartbeat.
+        self._heart = heart
         self._writer = writer
         self._claimer = claimer
         self._executor = executor
@@ -248,9 +252,13 @@ class Worker:
         """One heartbeat: report, hear of a drain, and let go of what is no longer held."""
         row = self._row()
         held = [(a.run.id, a.run.lease) for a in self._live.values() if a.open]
-        async with self._pool.connection() as conn:
+        try:
+            conn = await self._heart.conn()
             asked_to_drain = await workers.heartbeat(conn, row)
             still = await runs.still_held(conn, held) if held else set()
+        except BaseException:
+            await self._heart.drop()
+            raise
         if self._cut_off():
             self._wake.set()
         self._beaten = monotonic()
@@ -323,6 +331,9 @@ class Worker:
 
     async def leave(self) -> None:
         """Take this worker off the list, unless something is still held: then the reaper has to see it die."""
-        if not self._live:
-            async with self._pool.connection() as conn:
-                await workers.remove_worker(conn, self._policy.id)
+        try:
+            if not self._live:
+                async with self._pool.connection() as conn:
+                    await workers.remove_worker(conn, self._policy.id)
+        finally:
+            await self._heart.drop()
