@@ -11,7 +11,7 @@ from strait_daemon.api.cache import JobCache
 from strait_daemon.api.deps import Deps
 from strait_daemon.api.watchers import Watchers
 
-POOL_SECS: Final = 5.0
+POOL_SECS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,5 +23,5 @@ class Api:
     watchers: Watchers
 
     def connection(self) -> AbstractAsyncContextManager[Conn]:
-        """A connection for one request; a database that gives none for five seconds is away."""
+        """A connection for one request; a database that gives none for three seconds is away."""
         return self.deps.pool.connection(timeout=POOL_SECS)

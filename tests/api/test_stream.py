@@ -174,7 +174,8 @@ def test_a_watcher_that_leaves_is_forgotten(api: Caller):
     run = api.trigger(api.make_job("left"))
     watchers = api.server.parts.bus._watchers
     with stream(api, run) as response:
-        next(events(response))
+        coming = events(response)
+        next(coming)
         assert uuid_of(run["id"]) in watchers
     eventually(lambda: uuid_of(run["id"]) not in watchers)
 
