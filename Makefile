@@ -61,8 +61,8 @@ docs: setup ## regenerate the generated pages under docs/ and completions/
 	@$(BIN)/python -m tools.docs
 
 .PHONY: soak
-soak: setup ## the long randomized tests, at many times their usual length
-	@STRAIT_SOAK=1 $(PYTEST) tests --ignore=tests/system --ignore=tests/project --timeout=0 -m soak $(ARGS)
+soak: setup ## fault and property tests at many times their usual length
+	@STRAIT_SOAK=1 $(PYTEST) tests --ignore=tests/system --ignore=tests/project --timeout=0 -m "soak or hypothesis" $(ARGS)
 
 .PHONY: audit
 audit: ## known vulnerabilities in everything pinned; fails when anything was not audited
