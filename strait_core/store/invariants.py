@@ -68,6 +68,10 @@ async def violations(
     }
     async with conn.transaction():
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # Whole tables are read here, whatever the session's plans are pinned to.
+        await conn.execute(
+            "SET LOCAL enable_seqscan = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_nestloop = on"
+        )
         found = [await _check(conn, name, values) for name in STATEMENTS]
         found.append(await _broken_paths(conn, most_paths))
     return [violation for violation in found if violation is not None]

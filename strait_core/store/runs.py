@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core import ids
-from strait_core.run import REPLAYABLE, Event, Status
+from strait_core.run import REPLAYABLE, Event, Status, next_status
 from strait_core.store.history import keep_of
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
@@ -192,7 +192,10 @@ async def end_active(
     concurrent transaction added are cleared last, by a statement that sees them. `error` is (class, message); with
     `lease` only that live attempt is ended. One run, or any number of runs that have not been claimed, never deadlock
     with other moves; several claimed ones may, with a batch that holds them in another order (`faults.Clash`).
+    Raises ValueError when the table of moves knows no such end.
     """
+    if any(next_status(status, event) is not to for status in allowed):
+        raise ValueError(f"{event} does not lead from all of {sorted(allowed)} to {to}")
     await conn.execute(query(_SQL["lock_entries"]), {"ids": list(run_ids)})
     values = {
         "ids": list(run_ids),

@@ -52,8 +52,7 @@ class Scene:
     async def clear(self) -> None:
         """Take out every row; sequences and partitions stay."""
         counts = ("workers", "stats_depth", "stats_jobs", "stats_rates")
-        for table in ("job_versions", *TABLES, *counts):
-            await self.rows(f"DELETE FROM strait.{table}")
+        await self.rows("; ".join(f"DELETE FROM strait.{table}" for table in ("job_versions", *TABLES, *counts)))
 
     async def close(self) -> None:
         for conn in [self.conn, *self.others]:

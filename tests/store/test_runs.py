@@ -271,6 +271,25 @@ async def test_several_runs_are_ended_at_once(scene: Scene):
     assert await scene.broken() == []
 
 
+@pytest.mark.parametrize(
+    ("event", "to", "allowed"),
+    [
+        (Event.CANCEL, Status.CANCELED, [Status.QUEUED, Status.COMPLETED]),
+        (Event.EXPIRE, Status.EXPIRED, [Status.EXECUTING]),
+        (Event.CANCEL, Status.EXPIRED, [Status.QUEUED]),
+        (Event.SYSTEM_FAIL, Status.SYSTEM_FAILED, [Status.QUEUED]),
+    ],
+)
+async def test_an_end_that_the_table_does_not_know_is_refused(
+    scene: Scene, event: Event, to: Status, allowed: list[Status]
+):
+    """Whatever a caller asks for, no run leaves the table of moves."""
+    (run_id,) = await scene.add(await scene.job())
+    with pytest.raises(ValueError, match="does not lead from all of"):
+        await runs.end_active(scene.conn, [run_id], event=event, to=to, allowed=allowed, now=scene.now)
+    assert await scene.status(run_id) == "queued"
+
+
 async def test_a_worker_is_told_what_it_holds_still(scene: Scene):
     """Leases that were taken away are not among them."""
     job = await scene.job()
