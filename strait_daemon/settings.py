@@ -79,7 +79,13 @@ class Settings(BaseSettings):
     """The daemon's configuration; lengths in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="", env_file=None, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+        env_prefix="",
+        env_file=None,
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+        # A variable in small letters is somebody else's, and would slip past the checks below.
+        case_sensitive=True,
     )
 
     database_url: SecretStr = _named("DATABASE_URL")
@@ -135,8 +141,12 @@ def load(overrides: Mapping[str, Any] | None = None) -> tuple[Settings, list[str
         faults += [_explain(e["loc"], e["type"], e["msg"]) for e in error.errors()]
     warnings: list[str] = []
     faults += _secret_faults(warnings, overrides or {})
-    if settings is not None:
-        faults += _cross_faults(settings)
+    faults += _url_faults(overrides or {})
+    if settings is not None and settings.stale_threshold < 3 * settings.heartbeat_interval:
+        faults.append(
+            f"STALE_THRESHOLD ({settings.stale_threshold:g} s) must be at least three times HEARTBEAT_INTERVAL"
+            f" ({settings.heartbeat_interval:g} s), or healthy workers would be taken for dead"
+        )
     if faults or settings is None:
         lines = "\n".join(f"  - {fault}" for fault in faults)
         raise ConfigError(f"the configuration has {len(faults)} fault(s):\n{lines}")
@@ -187,18 +197,18 @@ def _environment(name: str) -> str | None:
     return os.environ.get(f"STRAIT_{name}") or os.environ.get(name)
 
 
-def _cross_faults(settings: Settings) -> list[str]:
+_SCHEMES: Final = {
+    "DATABASE_URL": ("postgres://", "postgresql://"),
+    "DATABASE_DIRECT_URL": ("postgres://", "postgresql://"),
+    "REDIS_URL": ("redis://", "rediss://", "unix://"),
+}
+
+
+def _url_faults(overrides: Mapping[str, Any]) -> list[str]:
     faults = []
-    if settings.stale_threshold < 3 * settings.heartbeat_interval:
-        faults.append(
-            f"STALE_THRESHOLD ({settings.stale_threshold:g} s) must be at least three times HEARTBEAT_INTERVAL"
-            f" ({settings.heartbeat_interval:g} s), or healthy workers would be taken for dead"
-        )
-    urls = {"DATABASE_URL": settings.database_url, "DATABASE_DIRECT_URL": settings.database_direct_url}
-    for name, secret in urls.items():
-        if secret is not None and not secret.get_secret_value().startswith(("postgres://", "postgresql://")):
-            faults.append(f"{name} must begin with postgresql:// (postgresql://user:password@host:5432/database)")
-    redis = settings.redis_url
-    if redis is not None and not redis.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        faults.append("REDIS_URL must begin with redis://, rediss:// or unix://")
+    for name, schemes in _SCHEMES.items():
+        url = overrides.get(name.lower()) or _environment(name)
+        if url and not str(url).startswith(schemes):
+            example = "redis://host:6379" if name == "REDIS_URL" else "postgresql://user:password@host:5432/database"
+            faults.append(f"{name} must begin with {' or '.join(schemes)} ({example})")
     return faults
