@@ -28,8 +28,8 @@ PATH_BROKEN: Final = "path_broken"
 _PATH_STATEMENTS: Final = ("path_heads", "path_attempts", "path_moves")
 STATEMENTS: Final = tuple(name for name in _SQL if name not in _PATH_STATEMENTS)
 MOST_EXAMPLES: Final = 10
-# Runs whose path is replayed unless the caller wants more: a few seconds' worth.
-MOST_PATHS: Final = 200_000
+# Runs whose path is replayed unless the caller wants more: about 60 µs each.
+MOST_PATHS: Final = 100_000
 _PAGE: Final = 2_000
 _ENDINGS: Final = {status.value for status in TERMINAL}
 # Processes read the clock a little apart.
