@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from tests.api.bad_starts import SECRETS, STARTS, Start, begin
 from tests.api.caller import Caller
 from tests.api.server import SECRET
 
@@ -187,14 +188,23 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("case", REQUESTS, ids=lambda case: case.name)
+def started(start: Start) -> Callable[[Caller], Outcome]:
+    """A start of the daemon with a fault in its settings or surroundings."""
+    return lambda api: Outcome(*begin(start, api.server.parts.settings.database_url.get_secret_value()))
+
+
+CASES = [*REQUESTS, *(Case(start.name, started(start), 3, start.words) for start in STARTS)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_input_is_refused_by_name(api: Caller, case: Case):
     """The right code, words that name fault and fix, no secret, no traceback, nothing half-written."""
     outcome = case.provoke(api)
     assert outcome.code == case.code, outcome.said
     for word in case.words:
         assert word in outcome.said
-    assert SECRET not in outcome.said
+    for secret in (SECRET, *SECRETS):
+        assert secret not in outcome.said
     assert "Traceback" not in outcome.said
     jobs = api.call("GET", f"/v1/jobs?project_id={api.project}")["data"]
     assert {job["slug"] for job in jobs} <= {"works"}
