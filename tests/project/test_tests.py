@@ -49,7 +49,7 @@ def test_no_part_of_ours_is_mocked():
 
 
 def test_every_test_can_fail():
-    """A test asserts, expects an exception, or calls a checker whose name says that it does."""
+    """A test asserts, expects an exception, or calls a checker or a wait with a deadline whose name says so."""
     toothless = []
     for path in sources("tests"):
         if not path.name.startswith("test_"):
@@ -59,7 +59,10 @@ def test_every_test_can_fail():
                 continue
             words = {ast.unparse(call.func).rpartition(".")[2] for call in ast.walk(node) if isinstance(call, ast.Call)}
             checks = any(
-                word.startswith(("assert_", "check", "expect", "raises", "verify", "warns", "fail")) for word in words
+                word.startswith(
+                    ("assert_", "check", "expect", "raises", "verify", "warns", "fail", "eventually", "until", "wait_")
+                )
+                for word in words
             )
             if not checks and not any(isinstance(inner, ast.Assert) for inner in ast.walk(node)):
                 toothless.append(f"{path}:{node.lineno} {node.name}")
