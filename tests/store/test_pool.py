@@ -98,5 +98,6 @@ async def test_a_pool_gives_connections_that_commit_by_themselves(own_url: str):
     async with many.connection() as one, many.connection() as other:
         await one.execute("CREATE TABLE strait.seen (id int)")
         await other.execute("INSERT INTO strait.seen VALUES (1)")
+        assert await (await one.execute("SELECT id FROM strait.seen")).fetchall() == [(1,)]
     async with asyncio.timeout(10):
         await many.close()
