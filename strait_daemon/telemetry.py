@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import accumulate
-from typing import Final, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -24,18 +24,29 @@ from strait_daemon.settings import LogFormat, LogLevel
 BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0)
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SECRET_KEY: Final = re.compile(r"secret|password|token|authorization|signing|api_key|dsn", re.IGNORECASE)
-# The password of any URL, wherever it stands in a text.
-_URL_PASSWORD: Final = re.compile(r"(?<=://)([^\s:/@]*):[^\s@]*@")
+# The password of any URL, wherever it stands in a text: up to the last @, because a password may hold a bare one.
+_URL_PASSWORD: Final = re.compile(r"(?<=://)([^\s:/@]*):\S*@")
+_QUERY_PASSWORD: Final = re.compile(r"(?<=password=)[^&\s]+", re.IGNORECASE)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank out what looks secret by its key, and passwords inside URLs."""
+    """Blank out what looks secret by its key, and passwords inside URLs, also inside lists and mappings."""
     for key, value in event.items():
-        if _SECRET_KEY.search(key):
-            event[key] = "****"
-        elif isinstance(value, str) and "://" in value:
-            event[key] = _URL_PASSWORD.sub(r"\1:****@", value)
+        event[key] = _redacted(key, value)
     return event
+
+
+def _redacted(key: str, value: Any) -> Any:
+    if _SECRET_KEY.search(key):
+        return "****"
+    match value:
+        case str():
+            return masked(value) if "://" in value else value
+        case dict():
+            return {name: _redacted(str(name), part) for name, part in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_redacted("", part) for part in value]
+    return value
 
 
 class _Stderr:
@@ -124,6 +135,6 @@ class Metrics:
         return generate_latest(self.registry), CONTENT_TYPE
 
 
-def masked(url: str) -> str:
-    """A URL without its password, for the banner."""
-    return _URL_PASSWORD.sub(r"\1:****@", url)
+def masked(text: str) -> str:
+    """A URL, or a text with URLs in it, without passwords."""
+    return _QUERY_PASSWORD.sub("****", _URL_PASSWORD.sub(r"\1:****@", text))

@@ -1,0 +1,98 @@
+"""Logs: nothing secret gets through, whatever part of a line it stands in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import CapturingLogger
+
+from strait_core.run import Event, Status
+from strait_daemon.settings import LogFormat, LogLevel
+from strait_daemon.telemetry import Metrics, configure_logging, masked, redact
+
+SECRET = "hunter2-hunter2"
+
+
+def redacted(**event: Any) -> dict[str, Any]:
+    """An event after redaction."""
+    return dict(redact(CapturingLogger(), "info", dict(event)))
+
+
+@pytest.mark.parametrize(
+    "key", ["secret", "internal_secret", "password", "run_token", "Authorization", "signing_key", "api_key", "dsn"]
+)
+def test_what_is_secret_by_name(key: str) -> None:
+    """A value is blanked out by its key, whatever its type."""
+    for value in (SECRET, SECRET.encode(), [SECRET], {"a": SECRET}):
+        assert SECRET not in str(redacted(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://me:{SECRET}@db:5432/strait",
+        f"postgresql://me:{SECRET}@b@db/strait",
+        f"postgresql://me:{SECRET}/b@db/strait",
+        f"redis://:{SECRET}@cache:6379/0",
+        f"postgresql://db/strait?user=me&password={SECRET}",
+        f"postgresql://db/strait?password={SECRET}&sslmode=require",
+        f"postgresql://db/strait?sslpassword={SECRET}",
+    ],
+)
+def test_passwords_in_urls(url: str) -> None:
+    """Well or badly written, in the middle of a text, in a list, or on a banner: the password is not shown."""
+    assert SECRET not in masked(url)
+    assert "b@db" not in masked(url)
+    for value in (url, f"cannot reach {url}: refused", [url], {"at": url}, (url,)):
+        assert SECRET not in str(redacted(event="database", detail=value))
+    assert SECRET not in str(redacted(event=f"cannot reach {url}"))
+
+
+def test_what_is_not_secret_stays() -> None:
+    """Addresses and everything else are shown as they are."""
+    event = {"event": "started", "url": "http://127.0.0.1:8080/v1/jobs?tag=a:b", "n": 1, "mail": "a@b", "none": None}
+    assert redacted(**event) == event
+    assert masked("postgresql://me:x@db:5432/strait") == "postgresql://me:****@db:5432/strait"
+    assert masked("postgresql://db:5432/strait") == "postgresql://db:5432/strait"
+
+
+def test_a_log_line_is_one_json_object_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its level, its time in UTC and its facts; an exception is in it, without the password it carries."""
+    before = structlog.get_config()
+    try:
+        configure_logging(LogLevel.INFO, LogFormat.JSON)
+        log = structlog.get_logger("strait_daemon.test")
+        log.debug("unheard")
+        try:
+            raise ValueError(f"postgresql://me:{SECRET}@db/strait is wrong")  # noqa: TRY301 - to be logged
+        except ValueError:
+            log.exception("it_failed", run_id="run_1", text="two\nlines")
+    finally:
+        structlog.configure(**before)
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["level"], event["run_id"], event["text"]) == (
+        "it_failed",
+        "error",
+        "run_1",
+        "two\nlines",
+    )
+    assert event["timestamp"].endswith("Z")
+    assert "ValueError" in event["exception"]
+    assert SECRET not in line
+
+
+def test_metrics_render() -> None:
+    """The exposition text carries what was counted, under its documented names."""
+    metrics = Metrics()
+    metrics.attempts.ended(Event.COMPLETE, 0.01)
+    metrics.depth.labels(Status.QUEUED.value).set(3)
+    text, kind = metrics.render()
+    assert kind.startswith("text/plain")
+    assert b'strait_attempts_total{outcome="complete"} 1.0' in text
+    assert b'strait_runs{status="queued"} 3.0' in text
