@@ -263,7 +263,7 @@ def _problem_body(response: httpx.Response) -> dict[str, Any]:
 
 def _error_for(status: int, detail: str, hint: str | None, body: dict[str, Any], connection: Connection) -> StraitError:
     if status in {401, 403}:
-        return AuthError(detail, hint=hint or _key_hint(connection))
+        return AuthError(detail, hint=_key_hint(connection))
     if status in {400, 422}:
         return ValidationError(_faults(body), detail, hint=hint)
     if status in _ERRORS:

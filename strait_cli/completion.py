@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import pairwise
 from typing import Any, Final
 
@@ -69,6 +70,13 @@ def _awaits_value(before: Sequence[str]) -> bool:
     return bool(before) and before[-1] in valued - {"-q", "--quiet", "-v", "--verbose", "--no-headers"}
 
 
+def _wants_value(command: Any, before: Sequence[str]) -> bool:
+    """Whether the word before is a flag of this command that wants a value."""
+    return bool(before) and any(
+        before[-1] in _names(one) and not getattr(one, "is_flag", True) for one in command.params
+    )
+
+
 def _matching(found: Iterable[Candidate], current: str) -> Iterator[Candidate]:
     return ((value, text) for value, text in found if value.startswith(current) or (value, text) == FILES)
 
@@ -87,7 +95,7 @@ def _in_command(before: Sequence[str], at: int | None, current: str) -> Iterable
             name = tree.VERB_ALIASES.get(rest[place], rest[place])
             command, rest = verbs[name], rest[place + 1 :]
             path.append(name)
-        elif not current.startswith("-") and not _awaits_value(before):
+        elif not current.startswith("-") and not _wants_value(command, before):
             return _matching(((name, groups.summary(one)) for name, one in verbs.items()), current)
     return _in_verb(command, tuple(path), rest, before, current)
 
@@ -229,14 +237,15 @@ def _fetch(path: str, query: Mapping[str, str], before: Sequence[str], *, scoped
     layers = read_layers(flags)
     url = urlsplit(layers.value("server").text or "")
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=_WAIT_SECS)
     key, project = find_key(layers), layers.value("project").text
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     if project and scoped:
         headers["X-Project-Id"] = project
-    connection.request("GET", f"{url.path.rstrip('/')}{path}?{urlencode({**query, 'limit': _MOST})}", headers=headers)
-    response = connection.getresponse()
-    data: list[dict[str, Any]] = json.loads(response.read())["data"] if response.status == 200 else []
+    target = f"{url.path.rstrip('/')}{path}?{urlencode({**query, 'limit': _MOST})}"
+    with closing(kind(url.hostname or "", url.port, timeout=_WAIT_SECS)) as connection:
+        connection.request("GET", target, headers=headers)
+        response = connection.getresponse()
+        data: list[dict[str, Any]] = json.loads(response.read())["data"] if response.status == 200 else []
     return data
 
 

@@ -38,7 +38,7 @@ _strait() {
         value=${line%%$'\t'*}
         items+=("${value//:/\\:}${${line#*$'\t'}:+:${line#*$'\t'}}")
     done < <(_STRAIT_COMPLETE=zsh ${~words[1]} "${(@Q)words[2,CURRENT]}" 2>/dev/null </dev/null)
-    (( ${#items} )) && _describe -V -t strait strait items
+    (( ${#items} )) && _describe -V -t strait 'strait' items
 }
 if [[ $funcstack[1] == _strait ]]; then
     _strait "$@"

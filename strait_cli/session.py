@@ -71,6 +71,11 @@ class Session:
             trace=self.out.trace if self.given.get("verbose") else None,
         )
 
+    def close(self) -> None:
+        """Let go of the connections, if any were made."""
+        if "api" in self.__dict__:
+            self.api.http.close()
+
     @property
     def project(self) -> str | None:
         """The project in force, None = all."""

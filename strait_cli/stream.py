@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import queue
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
@@ -115,16 +117,23 @@ class _Reader:
         self._path = path
         self._last_id = last_id
         self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self._closed = False
+        self._closed = threading.Event()
+        self._socket: socket.socket | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name="strait-stream")
         self.error: StraitError | None = None
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._run, daemon=True, name="strait-stream").start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The thread is left to its socket: it is a daemon, and it ends with the next byte, silence or the process.
-        self._closed = True
+        # Shutting the socket down wakes the thread, which then closes what it opened; one that is still connecting is
+        # left to its time limit.
+        self._closed.set()
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._thread.join(1)
 
     def messages(self, deadline: float | None) -> Iterator[Message]:
         """The messages as they come, until the connection ends."""
@@ -147,14 +156,17 @@ class _Reader:
         request = http.build_request("GET", self._path, headers=headers, timeout=timeout)
         try:
             response = http.send(request, stream=True)
+            self._socket = response.extensions["network_stream"].get_extra_info("socket")
             try:
+                if self._closed.is_set():
+                    return
                 if not response.is_success:
                     response.read()
                     self.error = self._client.problem(response)
                     return
                 for message in parse(response.iter_bytes()):
                     self._queue.put(message)
-                    if self._closed:
+                    if self._closed.is_set():
                         return
             finally:
                 response.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Annotated, Any, Final
 
 import typer
@@ -116,7 +117,8 @@ def noun(
     def callback(context_: typer.Context, **values: Any) -> None:
         given = _take(context_, values)
         if invoke is not None and context_.invoked_subcommand is None:
-            invoke(Session(given), **values)
+            with closing(Session(given)) as session:
+                invoke(session, **values)
 
     app.callback()(_with_signature(callback, _own_parameters(invoke) if invoke else []))
     return app
@@ -147,7 +149,8 @@ def verb(
             session = Session(_take(context_, values), lenient=lenient)
             if extra is not None:
                 values["given"] = {key: value for key in extra if (value := values.pop(key)) is not None}
-            function(session, **values)
+            with closing(session):
+                function(session, **values)
 
         callback.__doc__ = function.__doc__
         app.command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import fcntl
+import io
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ from typing import Any, Final
 
 import pyte
 
+from strait_cli.main import main
 from tests.support.daemon import environment, strait_command
 from tests.support.waiting import eventually
 
@@ -77,9 +80,38 @@ class Shell:
         return {**found, **(more or {})}
 
     def run(
-        self, *words: str, stdin: str = "", env: Mapping[str, str] | None = None, code: int | None = None
+        self,
+        *words: str,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        code: int | None = None,
+        fresh: bool = False,
     ) -> Answer:
-        """Run `strait WORDS` in a pipe; `code` is the exit code to expect."""
+        """Run `strait WORDS` in a pipe; `code` is the exit code to expect, `fresh` a process of its own."""
+        answer = self._fresh(words, stdin, env) if fresh else self._inside(words, stdin, env)
+        if code is not None:
+            assert answer.code == code, f"strait {' '.join(words)}: {answer}"
+        return answer
+
+    def _inside(self, words: tuple[str, ...], stdin: str, env: Mapping[str, str] | None) -> Answer:
+        """The same program, in this process: its environment, its folder and its three streams are exchanged."""
+        buffers = io.BytesIO(), io.BytesIO()
+        out, err = (io.TextIOWrapper(one, encoding="utf-8", newline="", write_through=True) for one in buffers)
+        before, folder, streams = dict(os.environ), Path.cwd(), (sys.stdin, sys.stdout, sys.stderr)
+        try:
+            os.environ.clear()
+            os.environ.update(self.environment(env))
+            os.chdir(self.folder)
+            sys.stdin, sys.stdout, sys.stderr = io.StringIO(stdin), out, err
+            code = main(words)
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = streams
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(before)
+        return Answer(code, *(one.getvalue().decode() for one in buffers))
+
+    def _fresh(self, words: tuple[str, ...], stdin: str, env: Mapping[str, str] | None) -> Answer:
         done = subprocess.run(
             [*strait_command(), *words],
             input=stdin,
@@ -90,14 +122,11 @@ class Shell:
             timeout=SECONDS,
             check=False,
         )
-        answer = Answer(done.returncode, done.stdout, done.stderr)
-        if code is not None:
-            assert answer.code == code, f"strait {' '.join(words)}: {answer}"
-        return answer
+        return Answer(done.returncode, done.stdout, done.stderr)
 
-    def ok(self, *words: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Answer:
+    def ok(self, *words: str, stdin: str = "", env: Mapping[str, str] | None = None, fresh: bool = False) -> Answer:
         """Run it and expect exit code 0."""
-        return self.run(*words, stdin=stdin, env=env, code=0)
+        return self.run(*words, stdin=stdin, env=env, code=0, fresh=fresh)
 
     def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start it in pipes and leave it running."""

@@ -21,7 +21,7 @@ from strait_cli.table import Column, cut, safe, width
 from strait_core.errors import UsageError
 
 NOW = datetime.now(UTC)
-AGO = (NOW - timedelta(minutes=5, seconds=30)).isoformat().replace("+00:00", "Z")
+AGO = (NOW - timedelta(hours=5, minutes=30)).isoformat().replace("+00:00", "Z")
 ITEMS: list[dict[str, Any]] = [
     {"id": "run_1", "status": "completed", "created_at": AGO, "n": 3, "tags": {"a": "b"}, "error": None},
     {"id": "run_2", "status": "failed", "created_at": AGO, "n": 20, "tags": {}, "error": "HTTP 500: \x1b[31mred\u202e"},
@@ -48,8 +48,8 @@ def test_a_table_on_a_terminal(capsys: pytest.CaptureFixture[str]):
     """Aligned, numbers to the right, relative times, states in colour, cut to the terminal's width."""
     assert rendered(capsys, View(), TTY).splitlines() == [
         "\x1b[1mID     STATUS     CREATED   N  ERROR\x1b[0m",
-        "run_1  \x1b[32mcompleted\x1b[0m  5m ago    3  -",
-        "run_2  \x1b[31mfailed   \x1b[0m  5m ago   20  HTTP 500: \ufffd[31mred\ufffd",
+        "run_1  \x1b[32mcompleted\x1b[0m  5h ago    3  -",
+        "run_2  \x1b[31mfailed   \x1b[0m  5h ago   20  HTTP 500: \ufffd[31mred\ufffd",
     ]
 
 
@@ -153,7 +153,7 @@ def test_templates_fill_slots_and_run_nothing(capsys: pytest.CaptureFixture[str]
     """Paths, filters and escapes; what objects hold is never interpreted."""
     assert rendered(capsys, View(template=r"{{id}}\t{{ status | upper }}")) == "run_1\tCOMPLETED\nrun_2\tFAILED\n"
     assert (
-        rendered(capsys, View(template="{{created_at|relative}} {{tags|json}}")).splitlines()[0] == '5m ago {"a": "b"}'
+        rendered(capsys, View(template="{{created_at|relative}} {{tags|json}}")).splitlines()[0] == '5h ago {"a": "b"}'
     )
     items = [{"id": "{{status}}\\n", "status": "x"}]
     assert rendered(capsys, View(template="{{id}}"), items=items) == "{{status}}\\n\n"

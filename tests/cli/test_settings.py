@@ -239,11 +239,13 @@ def test_a_key_in_the_keyring_leaves_no_file(shell: Shell, tmp_path: Path):
     }
     server, secret = shell.settings.pop("STRAIT_SERVER"), shell.settings.pop("INTERNAL_SECRET")
     (tmp_path / "key").write_text(secret)
-    shell.run("context", "create", "here", "--server", server, "--api-key", f"@{tmp_path}/key", env=env, code=0)
+    shell.run(
+        "context", "create", "here", "--server", server, "--api-key", f"@{tmp_path}/key", env=env, code=0, fresh=True
+    )
     assert 'key = "keyring"' in shell.config.read_text()
     assert (tmp_path / "store").read_text() == f"strait here {secret}"
     assert not (tmp_path / ".local/share/strait/keys").exists()
-    shell.run("stats", env=env, code=0)
+    shell.run("stats", env=env, code=0, fresh=True)
 
 
 KEYRING = '''
