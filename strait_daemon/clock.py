@@ -15,6 +15,8 @@ from strait_core.store.pool import Conn
 
 # How often the database's clock is read again; the local clock drifts by microseconds in between.
 REREAD_SECS: Final = 10.0
+# A correction greater than this is a leap: the server's clock was set, or this machine slept.
+LEAP_SECS: Final = 1.0
 
 
 class Clock(Protocol):
@@ -37,8 +39,7 @@ async def database_time(conn: Conn) -> datetime:
 class DatabaseClock:
     """The database's time between two reads of it; starts from the local wall clock until the first read."""
 
-    def __init__(self, read: Callable[[], Awaitable[datetime]]) -> None:
-        self._read = read
+    def __init__(self) -> None:
         # Seconds since the epoch at monotonic zero, and the latest answer given.
         self._zero = time.time() - time.monotonic()
         self._last = 0.0
@@ -50,14 +51,21 @@ class DatabaseClock:
         self._last = now
         return datetime.fromtimestamp(now, UTC)
 
-    async def reread(self) -> timedelta:
-        """Read the database's clock; by how much the local reckoning was off (positive: it was behind)."""
+    async def reread(self, read: Callable[[], Awaitable[datetime]]) -> timedelta:
+        """Correct the reckoning by a reading of the database's clock; by how much (positive: it was behind).
+
+        The server answered somewhere within the round trip. A difference that the round trip alone could explain
+        corrects nothing, so a slow answer does not bend the clock; whatever `read` has to wait for before it asks (a
+        free connection) must not be part of it.
+        """
         before = time.monotonic()
-        read = await self._read()
+        at = await read()
         after = time.monotonic()
-        # The server answered somewhere between the two; the middle is off by half a round trip at the most.
-        zero = read.timestamp() - (before + after) / 2
-        off, self._zero = zero - self._zero, zero
+        zero = at.timestamp() - (before + after) / 2
+        off = zero - self._zero
+        if abs(off) <= after - before:
+            return timedelta(0)
+        self._zero = zero
         return timedelta(seconds=off)
 
     def first(self, read: datetime) -> None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -63,7 +64,17 @@ class Parts:
     metrics: Metrics
     client: EgressClient | None = None
     worker: Worker | None = None
+    reaper: Reaper | None = None
     services: list[Service] = field(default_factory=list)
+
+    async def reread_clock(self) -> None:
+        """Correct the clock. After a leap every heartbeat looks old, so the reaper waits until all have read it too."""
+        async with self.pool.connection() as conn:
+            off = await self.clock.reread(partial(clocks.database_time, conn))
+        if abs(off.total_seconds()) > clocks.LEAP_SECS:
+            log.warning("clock_corrected", by_secs=round(off.total_seconds(), 3))
+            if self.reaper is not None:
+                self.reaper.settle_again(clocks.REREAD_SECS)
 
     def new_id(self) -> UUID:
         """A fresh time-ordered id."""
@@ -113,14 +124,12 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     url = settings.database_url.get_secret_value()
     pooled = is_pooled(url, settings.direct_url)
     pool = make_pool(url, pooled=pooled, most=POOL_MOST)
+    if url != settings.direct_url:
+        # The direct way was tried when the schema was prepared; a fault on this one should be as clear.
+        await (await _first_connection(url)).close()
     await pool.open(wait=True, timeout=START_SECS)
     metrics = Metrics()
-
-    async def read_time() -> object:
-        async with pool.connection() as conn:
-            return await clocks.database_time(conn)
-
-    clock = DatabaseClock(read_time)  # type: ignore[arg-type]
+    clock = DatabaseClock()
     async with pool.connection() as conn:
         clock.first(await clocks.database_time(conn))
     bus = await _bus(settings, url, pooled=pooled)
@@ -188,16 +197,11 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
 def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     settings = parts.settings
 
-    async def reread() -> None:
-        off = await parts.clock.reread()
-        if abs(off.total_seconds()) > 1:
-            log.warning("clock_corrected", by_secs=round(off.total_seconds(), 3))
-
-    parts.services.append(_service(parts, "clock", reread, clocks.REREAD_SECS))
+    parts.services.append(_service(parts, "clock", parts.reread_clock, clocks.REREAD_SECS))
     if settings.mode is Mode.API:
         return
     stager = Stager(parts.pool, parts.clock, parts.bus.wake, parts.bus.runs_changed)
-    reaper = Reaper(
+    reaper = parts.reaper = Reaper(
         parts.pool,
         parts.writer,
         parts.clock,

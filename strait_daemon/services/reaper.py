@@ -28,6 +28,7 @@ from strait_daemon.writer import Move, TransitionWriter
 
 BATCH: Final = 500
 WORKERS_PER_TICK: Final = 20
+_SLOW_SECS: Final = 1.0
 REASON: Final = "the worker's heartbeat was lost"
 
 log = structlog.get_logger(__name__)
@@ -59,27 +60,39 @@ class Reaper:
         # A worker that is known to be dead, whatever its heartbeat says.
         self._predecessor = predecessor
 
-    async def tick(self) -> None:
-        """Reap once. After an error the database was away: live workers get time to report before the next reap."""
+    async def tick(self) -> float | None:
+        """Reap once; 0 when more runs have expired than fit into one pass.
+
+        After an error, or an answer so slow that heartbeats were held up as well, live workers get time to report
+        before the next reap.
+        """
         try:
-            await self._expire()
+            began = monotonic()
+            more = await self._expire()
+            slow = monotonic() - began > max(self._settle_secs / 2, _SLOW_SECS)
             if self._predecessor is not None:
                 await self._recover(self._predecessor, self._clock.now())
                 self._predecessor = None
-            if self._connected_since is None:
+            if self._connected_since is None or slow:
                 self._connected_since = monotonic()
             elif monotonic() - self._connected_since >= self._settle_secs:
                 await self._reap()
         except BaseException:
             self._connected_since = None
             raise
+        return 0.0 if more else None
 
-    async def _expire(self) -> None:
+    def settle_again(self, more_secs: float) -> None:
+        """Reap nobody before `more_secs` and the usual time to settle have passed."""
+        self._connected_since = monotonic() + more_secs
+
+    async def _expire(self) -> bool:
+        """End a batch of runs whose time is over; whether there may be more."""
         now = self._clock.now()
         async with self._pool.connection() as conn:
             expired = await runs.expired_ids(conn, BATCH, now)
             if not expired:
-                return
+                return False
             async with conn.transaction():
                 ended = await runs.end_active(
                     conn,
@@ -93,6 +106,8 @@ class Reaper:
         if ended:
             log.info("runs_expired", runs=len(ended))
             self._changed([run.id for run in ended])
+        # Without any progress the rows are somebody else's for now.
+        return len(expired) == BATCH and bool(ended)
 
     async def _reap(self) -> None:
         before = self._clock.now() - self._stale_after
@@ -103,20 +118,24 @@ class Reaper:
 
     async def _recover(self, worker: UUID, before: datetime) -> None:
         """Take everything from a dead worker, batch by batch, then forget it."""
-        held = done = 0
+        held = done = stuck = 0
         while True:
             async with self._pool.connection() as conn:
                 rows = await runs.held_by_worker(conn, worker, BATCH)
                 specs = await jobs.definitions(conn, {(row["job_id"], row["job_version"]) for row in rows})
             now = self._clock.now()
             moves = [lost_move(row, specs.get((row["job_id"], row["job_version"])), now) for row in rows]
-            recovered = sum(await asyncio.gather(*map(self._writer.write, moves)))
+            answers = await asyncio.gather(*map(self._writer.write, moves), return_exceptions=True)
+            recovered = sum(answer is True for answer in answers)
+            stuck += sum(isinstance(answer, Exception) for answer in answers)
             held, done = held + len(rows), done + recovered
             # A row that cannot be moved is left to the next pass; without any progress it ends this one.
             if len(rows) < BATCH or not recovered:
                 break
-        async with self._pool.connection() as conn:
-            await workers.remove_stale_worker(conn, worker, before)
+        if not stuck:
+            # What is still held would never be found again without its worker.
+            async with self._pool.connection() as conn:
+                await workers.remove_stale_worker(conn, worker, before)
         log.warning("worker_reaped", worker_id=str(worker), held=held, recovered=done)
         self._wake()
 

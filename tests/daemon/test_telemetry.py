@@ -67,7 +67,7 @@ def test_a_log_line_is_one_json_object_on_stderr(capsys: pytest.CaptureFixture[s
         log = structlog.get_logger("strait_daemon.test")
         log.debug("unheard")
         try:
-            raise ValueError(f"postgresql://me:{SECRET}@db/strait is wrong")  # noqa: TRY301 - to be logged
+            raise ValueError(f"postgresql://me:{SECRET}@db/strait is wrong")
         except ValueError:
             log.exception("it_failed", run_id="run_1", text="two\nlines")
     finally:
