@@ -40,6 +40,11 @@ def usage(error: Any) -> UsageError:
     return UsageError(message, hint=f"{context.command_path} --help" if context else None)
 
 
+def own_fault(fault: Exception) -> StraitError:
+    """What nobody foresaw, as an error that can be reported."""
+    return StraitError(f"a fault of strait's own: {fault!r}", hint="STRAIT_TRACEBACK=1 shows where; please report it")
+
+
 def show(error: StraitError, words: Sequence[str]) -> None:
     """Print an error: a JSON document on stdout when `-o json` is in force, else a panel on stderr."""
     if isinstance(error.__cause__, Shown):

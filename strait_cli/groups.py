@@ -30,8 +30,16 @@ class Verb(TyperCommand):
         return _help(self, ctx)
 
 
+class LocalVerb(Verb):
+    """A leaf that asks no server and shows no objects: it takes the global flags, but its help leaves them out."""
+
+    is_local = True
+
+
 class Verbs(TyperGroup):
     """A noun: verbs by name or short alias, help when none is given."""
+
+    is_local = True
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The verb of that name or alias, None when there is none."""
@@ -115,8 +123,11 @@ def _help(command: Any, ctx: Any) -> str:
     panels: dict[str, list[tuple[str, str]]] = {"Options": []}
     for one in options:
         panels.setdefault(getattr(one, "rich_help_panel", None) or "Options", []).append(_option_row(one))
+    local = getattr(command, "is_local", False)
     for title, rows in panels.items():
-        lines += _section(title, rows, width)
+        lines += _section(title, [] if local and title != "Options" else rows, width)
+    if local:
+        lines += ["Flags that every command takes: strait --help", ""]
     if command.epilog:
         lines += ["Examples:", *(f"  {line}" for line in command.epilog.splitlines()), ""]
     return "\n".join(lines).rstrip("\n")

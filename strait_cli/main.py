@@ -49,9 +49,11 @@ def _answer(words: list[str]) -> int:
         case ["--version"]:
             sys.stdout.write(f"strait {__version__}\n")
             return 0
-        case [] | ["--help"] | ["-h"]:
+        case [] | ["--help"] | ["-h"] | ["help"]:
             sys.stdout.write(tree.root_help())
             return 0
+        case ["help", *rest]:
+            return run([*rest, "--help"])
     return run(_with_serve(words))
 
 
@@ -89,6 +91,13 @@ def run(words: list[str]) -> int:
     except KeyboardInterrupt:
         errors.say_interrupted()
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as fault:
+        if os.environ.get("STRAIT_TRACEBACK"):
+            raise
+        errors.show(errors.own_fault(fault), words)
+        return 1
     return 0
 
 

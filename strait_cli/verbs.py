@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from strait_cli.groups import Nouns, Verb, Verbs
+from strait_cli.groups import LocalVerb, Nouns, Verb, Verbs
 from strait_cli.session import Session
 
 CONNECTION: Final = "Connection and talk"
@@ -51,7 +51,14 @@ GLOBALS: Final[Mapping[str, Any]] = {
     ),
     "fields": _flag(str, "--fields", help="Only these fields: a,b.c", panel=OUTPUT, metavar="A,B"),
     "jq": _flag(str, "--jq", help="Filter the JSON.", panel=OUTPUT, metavar="EXPR"),
-    "template": _flag(str, "--template", help="A line per object: '{{id}}'", panel=OUTPUT, metavar="TEXT"),
+    "template": _flag(
+        str,
+        "--template",
+        help="A line per object: '{{id}} {{created_at | relative}}'. "
+        "Filters: json, upper, lower, relative, iso, local, utc.",
+        panel=OUTPUT,
+        metavar="TEXT",
+    ),
     "sort": _flag(str, "--sort", help="Order by a field; -FIELD descending.", panel=OUTPUT, metavar="FIELD"),
     "no_headers": Annotated[
         bool,
@@ -131,11 +138,13 @@ def verb(
     examples: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
     lenient: bool = False,
+    local: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add a function to a group as the verb `name`.
 
     `extra` are further optional flags (name → annotation) that reach the function as the one dict `given`, without
-    those that were not typed. `lenient` verbs run even when the active context does not exist.
+    those that were not typed. `lenient` verbs run even when the active context does not exist, `local` ones leave the
+    global flags out of their help.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -155,7 +164,7 @@ def verb(
         callback.__doc__ = function.__doc__
         app.command(
             name,
-            cls=Verb,
+            cls=LocalVerb if local else Verb,
             epilog="\n".join(examples),
             context_settings={"help_option_names": ["-h", "--help"]},
         )(_with_signature(callback, [*own, *more]))

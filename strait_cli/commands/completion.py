@@ -18,13 +18,21 @@ Shell = Annotated[str | None, typer.Argument(metavar="SHELL", help="bash, zsh or
 app = noun("Completion for bash, zsh and fish: commands, flags, slugs, run ids, contexts.")
 
 
-@verb(app, "show", lenient=True, examples=("strait completion show zsh", 'eval "$(strait completion show bash)"'))
+@verb(
+    app,
+    "show",
+    lenient=True,
+    local=True,
+    examples=("strait completion show zsh", 'eval "$(strait completion show bash)"'),
+)
 def show(session: Session, shell: Shell = None) -> None:
     """Print the script for a shell."""
     session.out.text(SCRIPTS[_known(shell)][0])
 
 
-@verb(app, "install", lenient=True, examples=("strait completion install", "strait completion install fish"))
+@verb(
+    app, "install", lenient=True, local=True, examples=("strait completion install", "strait completion install fish")
+)
 def install(session: Session, shell: Shell = None) -> None:
     """Write the script where the shell looks for it; start-up files are left alone."""
     name = _known(shell)

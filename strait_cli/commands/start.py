@@ -74,7 +74,7 @@ dev = noun(
 )
 
 
-@verb(dev, "reset", examples=("strait dev reset", "strait dev reset --yes"))
+@verb(dev, "reset", local=True, examples=("strait dev reset", "strait dev reset --yes"))
 def reset(
     session: Session,
     *,
@@ -92,6 +92,7 @@ serve = leaf()
 @verb(
     serve,
     "serve",
+    local=True,
     examples=(
         "strait serve",
         "strait serve --mode worker",

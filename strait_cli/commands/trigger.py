@@ -113,6 +113,8 @@ def trigger_bulk(
             message = f"{len(runs)} of {len(bodies)} runs were triggered, then: {error.message}"
             raise PartialError(message, hint=f"the rest begins with item {at}") from error
         runs += answer["data"]
+        if len(bodies) > _MOST:
+            session.out.note(f"{len(runs)} of {len(bodies)}")
     session.out.items(runs, RUN)
     session.out.note(f"triggered {len(runs)} runs")
 

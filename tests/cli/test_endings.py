@@ -134,6 +134,29 @@ def test_an_error_beside_an_expression_is_no_data(alone: Shell):
     assert answer.err
 
 
+def test_help_by_name(alone: Shell):
+    """`strait help jobs create` is `strait jobs create --help`."""
+    assert alone.ok("help").out == alone.ok("--help").out
+    assert alone.ok("help", "jobs", "create").out == alone.ok("jobs", "create", "--help").out
+    assert alone.run("help", "jbos", code=2).err.endswith("did you mean `strait jobs`?\n")
+
+
+def test_an_unforeseen_fault_is_an_error_too(alone: Shell):
+    """Exit 1 and a sentence, in the format asked for; the traceback for those who want it."""
+    alone.config.parent.mkdir(parents=True)
+    alone.config.parent.joinpath("config.toml").mkdir()
+    (alone.home / ".local").write_text("a file where a folder should be")
+    assert alone.run("config", "get", "server", code=3).err
+    broken = {"PYTHONPATH": str(alone.home), "STRAIT_FORMAT": "json"}
+    (alone.home / "httpx.py").write_text("raise RuntimeError('broken on purpose')")
+    alone.config.rmdir()
+    answer = alone.run("jobs", "list", env=broken, code=1, fresh=True)
+    assert "broken on purpose" in answer.json["error"]["message"]
+    assert answer.err == ""
+    shown = alone.run("jobs", "list", env={**broken, "STRAIT_TRACEBACK": "1"}, code=1, fresh=True)
+    assert "Traceback" in shown.err
+
+
 def test_a_broken_configuration_is_reported_once(alone: Shell):
     """Exit 3 with file and fix; the commands that repair it still work."""
     alone.config.parent.mkdir(parents=True)

@@ -1,0 +1,45 @@
+"""A watch outlives the daemon it watches through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from strait_daemon.embedded import PostgresServer
+from tests.cli.runner import Shell
+from tests.support.daemon import SECRET, free_port, running_daemon
+from tests.support.endpoint import Endpoint
+from tests.support.postgres import create_database, drop_database, unique_name
+
+
+def test_a_watch_survives_a_killed_daemon(postgres_server: PostgresServer, endpoint: Endpoint, tmp_path: Path):
+    """Killed in mid-attempt, started again: the watch goes on, shows no state twice, and ends with the run."""
+    name, port = unique_name(), free_port()
+    url = create_database(postgres_server, name)
+    shell = Shell(tmp_path, {"STRAIT_SERVER": f"http://127.0.0.1:{port}", "INTERNAL_SECRET": SECRET})
+    with running_daemon(url, port=port) as daemon:
+        daemon.make_job(endpoint.url("/hold"))
+        run = daemon.trigger()["id"]
+        watching = shell.start("runs", "watch", run, "-o", "jsonl")
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        daemon.wait_for(run, "executing")
+        lines = [json.loads(watching.stdout.readline())]
+        daemon.kill()
+    # It has noticed, and says so; another one begins while nobody is there at all.
+    assert "trying again" in watching.stderr.readline()
+    late = shell.start("runs", "watch", run, "-o", "json")
+    assert late.stderr is not None
+    assert "trying again" in late.stderr.readline()
+    endpoint.release()
+    with running_daemon(url, port=port):
+        out, _ = watching.communicate(timeout=40)
+        ended, _ = late.communicate(timeout=40)
+    lines += [json.loads(line) for line in out.splitlines()]
+    assert (watching.returncode, late.returncode) == (0, 0)
+    seqs = [one["run"]["seq"] for one in lines if one["event"] == "snapshot"]
+    seqs += [one["seq"] for one in lines if one["event"] == "status"]
+    assert seqs == sorted(set(seqs))
+    assert lines[-1]["run"]["status"] == json.loads(ended)["status"] == "completed"
+    assert lines[-1]["run"]["attempt"] == 2
+    drop_database(postgres_server, name)
