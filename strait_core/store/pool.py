@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final, LiteralString, cast
 
 import psycopg
@@ -94,9 +95,27 @@ async def connect(url: str, *, pooled: bool = False, timeout: float = CONNECT_SE
     return conn
 
 
+class _LivePool(AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]):
+    """A pool that hands out no connection that the server has closed meanwhile.
+
+    The pool's own check pauses a second and more after each dead connection, so a pool full of them (the server was
+    restarted) would recover slowly. Here they are put back at once, closed, which makes the pool replace them.
+    """
+
+    async def getconn(self, timeout: float | None = None) -> Conn:
+        """A connection within `timeout` seconds, None = the pool's own bound."""
+        deadline = monotonic() + (self.timeout if timeout is None else timeout)
+        while True:
+            conn = await super().getconn(max(deadline - monotonic(), 0.001))
+            if not hung_up(conn):
+                return conn
+            await conn.close()
+            await self.putconn(conn)
+
+
 def make_pool(url: str, *, pooled: bool, most: int) -> Pool:
     """A closed pool of at most `most` connections; `await pool.open()` starts it."""
-    return AsyncConnectionPool(
+    return _LivePool(
         url,
         connection_class=AsyncConnection[tuple[Any, ...]],
         kwargs=_options(pooled=pooled),
@@ -106,7 +125,7 @@ def make_pool(url: str, *, pooled: bool, most: int) -> Pool:
         timeout=CONNECT_SECS,
         max_lifetime=3_600,
         reconnect_timeout=RECONNECT_SECS,
-        check=AsyncConnectionPool.check_connection if pooled else _check,
+        check=AsyncConnectionPool.check_connection if pooled else None,
     )
 
 
@@ -115,13 +134,6 @@ def hung_up(conn: Conn) -> bool:
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
     return bool(poll.poll(0))
-
-
-async def _check(conn: Conn) -> None:
-    if hung_up(conn):
-        # The pool replaces closed connections only; any other it would hand out again, for ever.
-        await conn.close()
-        raise psycopg.OperationalError("the server has closed the connection")
 
 
 def endpoint_of(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import pytest
@@ -101,3 +102,19 @@ async def test_a_pool_gives_connections_that_commit_by_themselves(own_url: str):
         assert await (await one.execute("SELECT id FROM strait.seen")).fetchall() == [(1,)]
     async with asyncio.timeout(10):
         await many.close()
+
+
+async def test_a_pool_full_of_dead_connections_recovers_at_once(own_url: str):
+    """After a server restart no user gets a dead connection, and none waits out a pause for each."""
+    many = pool.make_pool(own_url, pooled=False, most=4)
+    async with many, AsyncExitStack() as stack:
+        conns = [await stack.enter_async_context(many.connection()) for _ in range(4)]
+        pids = [conn.info.backend_pid for conn in conns]
+        await stack.aclose()
+        async with await pool.connect(own_url) as other:
+            await other.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s) AS pid", (pids,))
+        async with asyncio.timeout(3):
+            for _ in range(4):
+                conn = await stack.enter_async_context(many.connection())
+                await conn.execute("SELECT 1")
+                assert conn.info.backend_pid not in pids
