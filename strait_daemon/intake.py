@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from strait_core.errors import UnavailableError
@@ -17,6 +18,7 @@ from strait_daemon.line import Line
 
 # An insert that takes longer than this has met a database in trouble; the caller is told to come back.
 INSERT_SECS: Final = 15.0
+CLOSE_SECS: Final = 5.0
 
 
 class Intake:
@@ -36,25 +38,28 @@ class Intake:
 
     async def add_all(self, runs: Sequence[NewRun]) -> bool:
         """Store all of these runs or none."""
-        async with self._bulk_turn:
-            try:
-                async with asyncio.timeout(INSERT_SECS):
-                    stored = await self._insert_all(runs)
-            except (Broken, TimeoutError) as error:
-                await self._bulk_line.drop()
-                raise _unavailable(error) from error
+        # Waiting for a turn counts: behind a slow database the last in a long row would wait for ever.
+        try:
+            async with asyncio.timeout(INSERT_SECS), self._bulk_turn:
+                stored = await self._insert_all(runs)
+        except (Broken, TimeoutError) as error:
+            raise _unavailable(error) from error
         if stored:
             self._wake(runs)
         return stored
 
     async def _insert_all(self, runs: Sequence[NewRun]) -> bool:
-        conn = await self._bulk_line.conn()
         stored = 0
-        async with conn.transaction() as transaction:
-            for at in range(0, len(runs), MOST_ITEMS):
-                stored += len(await queue.insert_runs(conn, runs[at : at + MOST_ITEMS], self._clock.now()))
-            if stored < len(runs):
-                raise Rollback(transaction)
+        try:
+            conn = await self._bulk_line.conn()
+            async with conn.transaction() as transaction:
+                for at in range(0, len(runs), MOST_ITEMS):
+                    stored += len(await queue.insert_runs(conn, runs[at : at + MOST_ITEMS], self._clock.now()))
+                if stored < len(runs):
+                    raise Rollback(transaction)
+        except (Broken, asyncio.CancelledError):
+            await self._bulk_line.drop()
+            raise
         return stored == len(runs)
 
     async def _insert(self, runs: list[NewRun]) -> list[bool | Exception]:
@@ -83,8 +88,11 @@ class Intake:
             return set(await queue.insert_runs(conn, runs, self._clock.now()))
 
     async def close(self) -> None:
-        """Answer what is waiting, then close the connections."""
-        await self._gatherer.settle()
+        """Answer what is waiting, for five seconds at the most, then close the connections."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECS):
+                await self._gatherer.settle()
+        await self._gatherer.abandon()
         await self._line.drop()
         await self._bulk_line.drop()
 

@@ -47,6 +47,7 @@ from strait_daemon.writer import TransitionWriter
 # How long a starting daemon tries to reach its database.
 START_SECS: Final = 10.0
 POOL_MOST: Final = 10
+LAST_WRITES_SECS: Final = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -247,14 +248,15 @@ async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
     if parts.worker is not None:
         await parts.worker.drain(parts.settings.drain_timeout, at_once)
     await asyncio.gather(*(s.stop() for s in parts.services if s.name in keep))
-    with suppress(TimeoutError, Exception):
-        async with asyncio.timeout(5):
+    # Each step has its own bound: a database that is away must not keep the process.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WRITES_SECS):
             await parts.writer.settle()
-            await parts.intake.close()
-            if parts.worker is not None:
-                await parts.worker.leave()
     await parts.writer.close()
+    await parts.intake.close()
+    if parts.worker is not None:
+        await parts.worker.leave()
     if parts.client is not None:
         await parts.client.close()
     await parts.bus.stop()
-    await parts.pool.close(timeout=5)
+    await parts.pool.close(timeout=LAST_WRITES_SECS)

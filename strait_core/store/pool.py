@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -23,6 +25,7 @@ Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 OLDEST_POSTGRES: Final = 140_000
 CONNECT_SECS: Final = 10.0
+_CANCEL_SECS: Final = 1.0
 # The pool's own attempts double their pauses up to this; past it, whoever asks for a connection starts a fresh attempt.
 # So this is also how long a database that is back may go unnoticed.
 RECONNECT_SECS: Final = 3.0
@@ -40,6 +43,16 @@ class _UtcLoader(Loader):
 
 
 psycopg.adapters.register_loader("timestamptz", _UtcLoader)
+
+
+class _Connection(AsyncConnection[tuple[Any, ...]]):
+    """A connection on which a statement can be given up within a second, also when the server does not answer."""
+
+    async def _try_cancel(self, *, timeout: float = 5.0) -> None:
+        """Ask the server to stop the statement, then hang up: psycopg would wait for its answer."""
+        await super()._try_cancel(timeout=min(timeout, _CANCEL_SECS))
+        with suppress(OSError), socket.socket(fileno=os.dup(self.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
 
 
 def query(statement: bytes) -> LiteralString:
@@ -82,7 +95,7 @@ def is_pooled(url: str, direct_url: str) -> bool:
 async def connect(url: str, *, pooled: bool = False, timeout: float = CONNECT_SECS) -> Conn:
     """One connection; UnavailableError names host and port, never the password."""
     try:
-        conn = await AsyncConnection.connect(url, connect_timeout=max(2, int(timeout)), **_options(pooled=pooled))
+        conn = await _Connection.connect(url, connect_timeout=max(2, int(timeout)), **_options(pooled=pooled))
     except (psycopg.Error, OSError) as error:
         raise unreachable(url, error) from error
     if conn.info.server_version < OLDEST_POSTGRES:
@@ -117,7 +130,7 @@ def make_pool(url: str, *, pooled: bool, most: int) -> Pool:
     """A closed pool of at most `most` connections; `await pool.open()` starts it."""
     return _LivePool(
         url,
-        connection_class=AsyncConnection[tuple[Any, ...]],
+        connection_class=_Connection,
         kwargs=_options(pooled=pooled),
         min_size=1,
         max_size=most,

@@ -18,6 +18,7 @@ from strait_daemon.worker.marks import Marks
 from strait_daemon.writer import TransitionWriter
 
 CLAIM_SECS: Final = 30.0
+_CLOSE_SECS: Final = 5.0
 # At most so many entries of gated jobs leave lane 0 at once, and claims are recovered in such batches.
 BATCH: Final = 5_000
 
@@ -62,7 +63,7 @@ class Claimer:
         """Claim no more: give back what was claimed unheard, and close the connection."""
         try:
             if self._doubtful:
-                async with asyncio.timeout(CLAIM_SECS):
+                async with asyncio.timeout(_CLOSE_SECS):
                     await self._give_back(known)
         finally:
             await self._line.drop()

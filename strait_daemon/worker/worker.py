@@ -333,7 +333,9 @@ class Worker:
         """Take this worker off the list, unless something is still held: then the reaper has to see it die."""
         try:
             if not self._live:
-                async with self._pool.connection() as conn:
-                    await workers.remove_worker(conn, self._policy.id)
+                async with asyncio.timeout(_LAST_WRITES_SECS):
+                    await workers.remove_worker(await self._heart.conn(), self._policy.id)
+        except Exception as error:  # noqa: BLE001 - the reaper takes it off
+            log.warning("worker_not_removed", error=f"{type(error).__name__}: {error}")
         finally:
             await self._heart.drop()

@@ -105,7 +105,8 @@ async def test_a_wake_storm_is_one_tick_at_a_time() -> None:
 
 async def test_a_failing_tick_backs_off_whatever_wakes_it() -> None:
     """Failures are counted and tried again after a growing pause, which a storm of wakes does not cut short."""
-    ticks, failures = Ticks(_fail), []
+    ticks = Ticks(_fail)
+    failures: list[str] = []
     service = Service("test", ticks, 0.01, failed=failures.append)
     service.start()
     until = time.monotonic() + 1
