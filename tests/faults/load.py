@@ -25,7 +25,7 @@ class Load:
     def __str__(self) -> str:
         return f"{len(self.accepted)} accepted, {dict(self.refused)} refused, {self.lost} unanswered"
 
-    def wait_for(self, more: int, seconds: float = 30) -> None:
+    def wait_for(self, more: int, seconds: float = 15) -> None:
         """Wait until so many more runs have been accepted."""
         goal = len(self.accepted) + more
         eventually(lambda: len(self.accepted) >= goal, seconds, lambda: f"{goal} wanted; {self}")

@@ -91,7 +91,7 @@ def test_postgres_killed_and_started_again(own_server: list[PostgresServer], end
                 eventually(lambda: not own_server[-1].running, 10)
                 fallen.stop()
                 own_server.append(started(fallen.data_dir, fallen.port))
-            load.wait_for(50, 60)
+            load.wait_for(50)
         expect_nothing_lost(database, load, endpoint)
         assert daemon.stop() == 0
 
