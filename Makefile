@@ -56,6 +56,14 @@ format: setup ## rewrite the sources in the one format, with the safe fixes
 bench: setup ## the measurements, each beside its ceiling in the same run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: setup ## PgQueuer, graphile-worker, Procrastinate and Celery beside Strait, each in its own environment
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+.PHONY: profile
+profile: setup ## where the time of a run goes, in the daemon and in PostgreSQL
+	@$(BIN)/python -m benchmarks.profile $(ARGS)
+
 .PHONY: docs
 docs: setup ## regenerate the generated pages under docs/ and completions/
 	@$(BIN)/python -m tools.docs

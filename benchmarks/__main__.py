@@ -15,10 +15,15 @@ from benchmarks.scenarios import all_scenarios
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", metavar="A,B", help="these scenarios, the long ones too")
+    parser.add_argument("--only", metavar="A,B", help="these scenarios")
     parser.add_argument("--rounds", type=int, help="rounds of each scenario; the median counts (default 3)")
-    parser.add_argument("--quick", action="store_true", help="one small round: whether it works, not how fast it is")
+    parser.add_argument(
+        "--quick", action="store_true", help="one small round of the short ones: whether it works, not how fast"
+    )
     parser.add_argument("--name", help="keep the results as results/NAME.json (default: latest)", default="latest")
+    parser.add_argument(
+        "--size", type=int, default=1, help="multiply what ages or fills a database (20: a million runs)"
+    )
     parser.add_argument("--calm", action="store_true", help="repeat rounds that other programs disturbed")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     return parser.parse_args(words)
@@ -27,7 +32,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def chosen(words: argparse.Namespace) -> list[Scenario]:
     scenarios = all_scenarios()
     if not words.only:
-        return [scenario for scenario in scenarios if not scenario.long]
+        return [scenario for scenario in scenarios if not (words.quick and scenario.long)]
     known = by_name(scenarios)
     names = words.only.split(",")
     if unknown := [name for name in names if name not in known]:
@@ -49,7 +54,7 @@ def run(scenarios: Sequence[Scenario], scale: Scale, name: str) -> bool:
             foreign = max(scale.foreign[-scale.rounds :], default=0.0)
             print(f"({monotonic() - began:.0f} s; other programs used up to {foreign:.2f} cores)", flush=True)
     path = report.write(name, described, found, rounds=scale.rounds, quick=scale.quick, foreign=scale.foreign)
-    print(f"\nresults: {path.relative_to(ROOT)}")
+    print(f"\nresults: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
     return all(figure.met is not False for figures in found.values() for figure in figures)
 
 
@@ -57,9 +62,9 @@ def main() -> None:
     words = parse(sys.argv[1:])
     if words.list:
         for scenario in all_scenarios():
-            print(f"{scenario.name:12}{scenario.about}{' (only when named)' if scenario.long else ''}")
+            print(f"{scenario.name:12}{scenario.about}{' (with --quick only when named)' if scenario.long else ''}")
         return
-    scale = Scale(rounds=words.rounds or (1 if words.quick else 3), quick=words.quick, calm=words.calm)
+    scale = Scale(rounds=words.rounds or (1 if words.quick else 3), quick=words.quick, calm=words.calm, size=words.size)
     run(chosen(words), scale, words.name)
 
 

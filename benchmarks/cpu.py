@@ -47,23 +47,23 @@ def _run_ns(pid: int) -> int:
     return sum(int(words[0]) for words in _of_threads(pid, "schedstat"))
 
 
-def spent(pid: int) -> float:
-    """CPU seconds that a process tree has used so far, its ended and awaited children included."""
+def spent(pid: int, *, alone: bool = False) -> float:
+    """CPU seconds that a process tree (or the process alone) has used so far; of the tree, its ended children too."""
     total = 0.0
-    for member in tree(pid):
+    for member in [pid] if alone else tree(pid):
         stat = _stat(member)
         if stat is None:
             continue
         run = _run_ns(member)
         own = run / 1e9 if run else (int(stat[11]) + int(stat[12])) * _TICK
-        total += own + (int(stat[13]) + int(stat[14])) * _TICK
+        total += own + (0.0 if alone else (int(stat[13]) + int(stat[14])) * _TICK)
     return total
 
 
-def resident(pid: int) -> int:
-    """Resident memory of a process tree, in bytes."""
+def resident(pid: int, *, alone: bool = False) -> int:
+    """Resident memory of a process tree (or of the process alone), in bytes."""
     total = 0
-    for member in tree(pid):
+    for member in [pid] if alone else tree(pid):
         try:
             fields = Path(f"/proc/{member}/statm").read_text().split()
         except OSError:

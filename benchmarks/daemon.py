@@ -47,7 +47,7 @@ def main() -> int:
     words = parser.parse_args()
     if words.null:
         client = NullClient(words.null)
-        vars(wiring)["EgressClient"] = lambda: client
+        vars(wiring)["EgressClient"] = lambda *_: client
     if words.stacks:
         sampler.start(words.stacks)
     return serve.serve()

@@ -16,6 +16,8 @@ from benchmarks.bed import Bed, Daemon, wait_until
 # The first runs warm up connections, statements and caches; the bare loop leaves out as much.
 WARM_SHARE = 20
 DRAIN_SECS = 300.0
+# The discard port: a URL that is valid and never called.
+NOWHERE = "http://127.0.0.1:9/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +43,26 @@ def through_endpoint(bed: Bed, count: int, *, slots: int, processes: int = 1) ->
 
 def through_nobody(bed: Bed, count: int, *, slots: int) -> Drained:
     """Queued runs through a dispatcher that answers at once."""
-    counter = bed.folder / "calls"
-    counter.write_bytes(bytes(8))
     with bed.database() as url:
-        seed.queued(url, "http://127.0.0.1:9/", count)
-        with bed.daemon(url, mode="worker", changed=["--null", str(counter)], WORKER_POOL_SIZE=str(slots)) as daemon:
-            drained = watch(bed, url, daemon, count, lambda: number(counter))
+        seed.queued(url, NOWHERE, count)
+        drained = null_drain(bed, url, count, slots=slots)
         invariants.check(url, finished=count)
         return drained
+
+
+def null_drain(bed: Bed, url: str, count: int, *, slots: int, more: bool = False) -> Drained:
+    """Drain `count` of the runs that are queued in this database; `more` says that others stay queued."""
+    counter = bed.folder / "calls"
+    counter.write_bytes(bytes(8))
+    with bed.daemon(url, mode="worker", changed=["--null", str(counter)], WORKER_POOL_SIZE=str(slots)) as daemon:
+        return watch(bed, url, daemon, count, lambda: number(counter), more=more)
 
 
 def number(counter: Path) -> int:
     return int.from_bytes(counter.read_bytes(), "little")
 
 
-def watch(bed: Bed, url: str, daemon: Daemon, count: int, arrived: Callable[[], int]) -> Drained:
+def watch(bed: Bed, url: str, daemon: Daemon, count: int, arrived: Callable[[], int], *, more: bool = False) -> Drained:
     """From the end of the warm-up to the last commit."""
 
     def warm() -> bool:
@@ -67,10 +74,12 @@ def watch(bed: Bed, url: str, daemon: Daemon, count: int, arrived: Callable[[], 
     began, spent, database = monotonic(), cpu.spent(daemon.pid), bed.postgres_cpu()
     before = arrived()
     wait_until(lambda: arrived() >= count, DRAIN_SECS, f"{count} runs to arrive", every=0.02)
-    with closing(psycopg.connect(url, autocommit=True)) as conn:
-        wait_until(lambda: _empty(conn), 30, "the last commit")
+    last = arrived() if more else count
+    if not more:
+        with closing(psycopg.connect(url, autocommit=True)) as conn:
+            wait_until(lambda: _empty(conn), 30, "the last commit")
     secs = monotonic() - began
-    runs = count - before
+    runs = max(1, last - before)
     return Drained(
         rate=runs / secs,
         daemon_us=(cpu.spent(daemon.pid) - spent) / runs * 1e6,

@@ -84,6 +84,8 @@ class Scale:
     rounds: int
     quick: bool
     calm: bool = False
+    # What grows a database before it is measured is multiplied by this.
+    size: int = 1
     foreign: list[float] = field(default_factory=list)
 
     def of(self, full: int, quick: int) -> int:
@@ -97,7 +99,7 @@ class Scenario:
     name: str
     about: str
     measure: Callable[[Bed, Scale], Sequence[Figure]]
-    # Left out of a plain `make bench`: asked for by name.
+    # Left out of a plain `--quick`.
     long: bool = False
 
 

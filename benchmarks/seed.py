@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from time import monotonic
+from uuid import UUID, uuid4
 
 import msgspec
+import psycopg
 
 from strait_core import ids, trigger
 from strait_core.job import JobSpec
@@ -16,6 +19,7 @@ from strait_core.store import jobs, queue
 from strait_core.store.pool import Conn, connect
 from strait_core.wire import TriggerRequest
 from strait_daemon.clock import database_time
+from strait_daemon.worker.marks import Marks
 
 BATCH = 500
 
@@ -72,3 +76,83 @@ def queued(url: str, endpoint: str, count: int, **fields: object) -> SeededJob:
         return job
 
     return asyncio.run(fill())
+
+
+def more_queued(url: str, job: SeededJob, count: int) -> None:
+    """Further runs of a job."""
+
+    async def fill() -> None:
+        conn = await connect(url)
+        try:
+            await queue_runs(conn, job, count)
+        finally:
+            await conn.close()
+
+    asyncio.run(fill())
+
+
+# One run that exists is copied under new ids; columns that a migration adds are copied too.
+_QUEUED = """
+WITH model AS (SELECT * FROM strait.runs WHERE status = 'queued' LIMIT 1), made AS (
+    INSERT INTO strait.runs
+    SELECT (jsonb_populate_record(NULL::strait.runs, to_jsonb(m) || jsonb_build_object(
+        'id', uuidv7(), 'ready_seq', nextval('strait.ready_seqs')))).*
+    FROM model m, generate_series(1, {count})
+    RETURNING *
+), ready AS (
+    INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
+    SELECT 0, priority, ready_seq, id, job_id, ready_at FROM made
+)
+INSERT INTO strait.stats_deltas (at, moves)
+SELECT max(ready_at), jsonb_build_array(jsonb_build_array(min(project_id), min(job_id::text), '', 'queued', count(*)))
+FROM made"""
+_ENDED = """
+WITH model AS (SELECT * FROM strait.run_history LIMIT 1),
+tried AS (SELECT a.* FROM strait.attempts a JOIN model m ON m.id = a.run_id LIMIT 1),
+made AS (
+    INSERT INTO strait.run_history
+    SELECT (jsonb_populate_record(NULL::strait.run_history, to_jsonb(m) || jsonb_build_object('id', uuidv7()))).*
+    FROM model m, generate_series(1, {count})
+    RETURNING id, project_id, job_id, finished_at
+), attempts AS (
+    INSERT INTO strait.attempts
+    SELECT (jsonb_populate_record(NULL::strait.attempts, to_jsonb(t) || jsonb_build_object('run_id', made.id))).*
+    FROM tried t, made
+)
+INSERT INTO strait.stats_deltas (at, moves)
+SELECT max(finished_at), jsonb_build_array(
+    jsonb_build_array(min(project_id), min(job_id::text), '', 'queued', count(*)),
+    jsonb_build_array(min(project_id), min(job_id::text), 'queued', 'completed', count(*)))
+FROM made"""
+
+
+def copies(url: str, count: int, *, ended: bool) -> None:
+    """Many more runs like one that is there: queued, or ended."""
+    statement = (_ENDED if ended else _QUEUED).format(count=count)
+    with psycopg.connect(url) as conn:
+        conn.execute(statement)
+
+
+def single_claims(urls: Sequence[str], slices: int, secs: float) -> list[float]:
+    """Claims of one run a second in each database, as a worker with one free slot makes them.
+
+    The databases take turns, `slices` times for `secs` each, so that whatever else the machine does hits all alike.
+    """
+
+    async def claim() -> list[float]:
+        conns = [await connect(url) for url in urls]
+        marks, done, spent = [Marks() for _ in urls], [0] * len(urls), [0.0] * len(urls)
+        now = await database_time(conns[0])
+        for at in list(range(len(urls))) * slices:
+            began = monotonic()
+            while (took := monotonic() - began) < secs:
+                marks[at].full_range_due()
+                claim = await queue.claim(conns[at], uuid4(), 1, marks[at].lows(), (), now)
+                marks[at].claimed(claim.runs)
+                done[at] += len(claim.runs)
+            spent[at] += took
+        for conn in conns:
+            await conn.close()
+        return [count / secs for count, secs in zip(done, spent, strict=True)]
+
+    return asyncio.run(claim())

@@ -157,7 +157,7 @@ def main() -> None:
         words.name, described, found, rounds=scale.rounds, quick=scale.quick, foreign=scale.foreign, absent=run.absent,
         peers={peer.name: {"installed": peer.requirements, "note": peer.note} for peer in peers},
     )  # fmt: skip
-    print(f"\nresults: {path.relative_to(ROOT)}")
+    print(f"\nresults: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
 if __name__ == "__main__":

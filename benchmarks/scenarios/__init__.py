@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.measure import Scenario
-from benchmarks.scenarios import bulk, drain, latency, noop, trigger
+from benchmarks.scenarios import bulk, cli, cold_start, drain, flat, in_flight, latency, noop, processes, trigger
 
 
 def all_scenarios() -> Sequence[Scenario]:
-    return [drain.SCENARIO, noop.SCENARIO, trigger.SCENARIO, bulk.SCENARIO, latency.SCENARIO]
+    return [
+        drain.SCENARIO,
+        processes.SCENARIO,
+        noop.SCENARIO,
+        trigger.SCENARIO,
+        bulk.SCENARIO,
+        latency.SCENARIO,
+        flat.SCENARIO,
+        in_flight.SCENARIO,
+        cold_start.SCENARIO,
+        cli.SCENARIO,
+    ]

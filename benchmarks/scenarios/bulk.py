@@ -36,4 +36,4 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
     return [rate]
 
 
-SCENARIO = Scenario("bulk", f"bulk triggers of {ITEMS} items over {CONNECTIONS} connections", measure)
+SCENARIO = Scenario("bulk", f"bulk triggers of {ITEMS} items over {CONNECTIONS} connections", measure, long=True)

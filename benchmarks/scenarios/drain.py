@@ -11,6 +11,14 @@ from benchmarks.measure import Figure, Scale, Scenario, at_most, ratio_at_least,
 IN_FLIGHT = 64
 
 
+def bare(bed: Bed, count: int) -> dict[str, float]:
+    """Rate and CPU of the ceiling."""
+    said: dict[str, float] = bed.say(
+        ["benchmarks.ceilings.bare_client", bed.endpoint.url(), str(IN_FLIGHT), str(count)]
+    )
+    return said
+
+
 def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
     count = scale.of(20_000, 4_000)
     rate = Figure("drain", "runs/s", ceiling="bare aiohttp loop", target=ratio_at_least(0.55))
@@ -18,10 +26,10 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
     database = Figure("PostgreSQL CPU per run", "µs", target=at_most(45))
     figures = [rate, daemon, database]
     for _ in noise.rounds(scale, figures):
-        bare = bed.say(["benchmarks.ceilings.bare_client", bed.endpoint.url(), str(IN_FLIGHT), str(count)])
+        ceiling = bare(bed, count)
         drained = drains.through_endpoint(bed, count, slots=IN_FLIGHT)
-        rate.add(drained.rate, bare["rate"])
-        daemon.add(drained.daemon_us, bare["cpu_us"])
+        rate.add(drained.rate, ceiling["rate"])
+        daemon.add(drained.daemon_us, ceiling["cpu_us"])
         database.add(drained.postgres_us)
     return figures
 

@@ -1,0 +1,1 @@
+"""The measuring programs work; how fast anything is, is not tested."""
