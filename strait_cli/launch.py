@@ -5,8 +5,10 @@ Nothing secret is put on the new command line; URLs with passwords and keys trav
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,3 +43,27 @@ def dev_secret_file(environ: Mapping[str, str] = os.environ) -> Path:
     for name in DEV_FILES:
         files.create_private(dev_folder(environ) / name, secrets.token_urlsafe(32) + "\n")
     return dev_folder(environ) / DEV_FILES[0]
+
+
+def dev_is_running(db: str | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a living `dev` uses that data folder (None = the default one), by the note that it leaves there."""
+    folder = Path(db) if db else files.data_folder(environ) / "postgres"
+    try:
+        pid = json.loads((folder / "dev.json").read_text(encoding="utf-8"))["pid"]
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

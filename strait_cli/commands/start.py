@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Final
 
 import typer
@@ -38,15 +39,23 @@ def _dev(
 ) -> None:
     if sum(map(bool, (database, db, ephemeral))) > 1:
         raise UsageError("--database, --db and --ephemeral exclude each other")
-    words = ["dev"]
+    port = port or _exported_port()
+    words = ["dev", "--port", str(port)]
     words += ["--ephemeral"] if ephemeral else []
     words += ["--db", db] if db else []
-    words += ["--port", str(port)] if port else []
     words += ["--no-sample"] if no_sample else []
     # An exported DATABASE_URL is somebody's real one and is ignored by `dev`; this variable is for `dev` alone.
     environ = {} if database is None else {"STRAIT_DEV_DATABASE": read_secret(database, flag="--database")}
-    _write_local_context(session, port or _PORT)
+    # A dev that is about to be refused must not take the context away from the one that runs.
+    if launch.is_free(port) and (database or ephemeral or not launch.dev_is_running(db)):
+        _write_local_context(session, port)
     launch.daemon(words, environ)
+
+
+def _exported_port() -> int:
+    """The port that `serve` would take from the environment, so that both mean the same."""
+    text = os.environ.get("STRAIT_PORT") or os.environ.get("PORT") or ""
+    return int(text) if text.isdecimal() else _PORT
 
 
 def _write_local_context(session: Session, port: int) -> None:

@@ -51,7 +51,7 @@ def test_the_announcement(running):
 
 
 def test_a_second_dev_is_told_of_the_first(running):
-    """The same data twice: exit 3, naming pid and address of the one that runs, which goes on unharmed."""
+    """The same data twice: exit 3, naming pid and address of the one that runs, which goes on and is still found."""
     stage, dev = running
     refused = stage.strait("dev", "--port", str(free_port()))
     assert refused.returncode == 3
@@ -59,6 +59,8 @@ def test_a_second_dev_is_told_of_the_first(running):
     assert dev.url in refused.stderr
     assert "--db DIR" in refused.stderr
     assert stage.strait("dev", "reset", "--yes").returncode == 3
+    assert stage.strait("dev", "--db", str(stage.home / "other"), "--port", str(dev.port)).returncode == 3
+    assert stage.strait("jobs", "list").returncode == 0
     assert dev.call("GET", "/health")["status"] == "ok"
 
 
