@@ -40,9 +40,10 @@ def _dev(
     if sum(map(bool, (database, db, ephemeral))) > 1:
         raise UsageError("--database, --db and --ephemeral exclude each other")
     port = port or _exported_port()
-    words = ["dev", "--port", str(port)]
+    words = ["dev"]
     words += ["--ephemeral"] if ephemeral else []
     words += ["--db", db] if db else []
+    words += ["--port", str(port)]
     words += ["--no-sample"] if no_sample else []
     # An exported DATABASE_URL is somebody's real one and is ignored by `dev`; this variable is for `dev` alone.
     environ = {} if database is None else {"STRAIT_DEV_DATABASE": read_secret(database, flag="--database")}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 from pathlib import Path
 
 import pytest
 
 from tests.cli.runner import Shell
+from tests.support.daemon import free_port
 
 # What stands in for the daemon's package in these tests: it says how it was called, and who it is.
 RECORDER = """
@@ -46,14 +48,14 @@ def recording(alone: Shell) -> Shell:
             ["migrate", "up", "--output", "json"],
             {"DATABASE_URL": URL},
         ),
-        (("dev",), ["dev"], {}),
+        (("dev",), ["dev", "--port", "8080"], {}),
         (
             ("dev", "--port", "9090", "--ephemeral", "--no-sample"),
             ["dev", "--ephemeral", "--port", "9090", "--no-sample"],
             {},
         ),
-        (("dev", "--db", "here"), ["dev", "--db", "here"], {}),
-        (("dev", "--database", URL), ["dev"], {"STRAIT_DEV_DATABASE": URL}),
+        (("dev", "--db", "here"), ["dev", "--db", "here", "--port", "8080"], {}),
+        (("dev", "--database", URL), ["dev", "--port", "8080"], {"STRAIT_DEV_DATABASE": URL}),
         (("dev", "reset", "--yes"), ["dev-reset"], {}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -81,23 +83,32 @@ def test_the_process_stays_the_same(recording: Shell):
 def test_dev_writes_the_context_local(recording: Shell):
     """Server and key for the next shell; secrets private, made once, and chosen unless another context is."""
     del recording.settings["STRAIT_SERVER"]
-    recording.ok("dev", "--port", "9191", fresh=True)
+    first, second = str(free_port()), str(free_port())
+    recording.ok("dev", "--port", first, fresh=True)
     folder = recording.home / ".local/share/strait/dev"
     secrets = {path.name: path.read_text() for path in folder.iterdir()}
     assert set(secrets) == {"internal_secret", "jwt_signing_key"}
     assert all(len(text.strip()) >= 32 for text in secrets.values())
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.iterdir())
-    assert recording.ok("config", "get", "server").out == "http://127.0.0.1:9191\n"
+    assert recording.ok("config", "get", "server").out == f"http://127.0.0.1:{first}\n"
     assert recording.ok("config", "get", "api_key", "--reveal").out == secrets["internal_secret"]
+    recording.settings["PORT"] = second
     recording.ok("dev", fresh=True)
     assert {path.name: path.read_text() for path in folder.iterdir()} == secrets
-    assert recording.ok("config", "get", "server").out == "http://127.0.0.1:8080\n"
+    assert recording.ok("config", "get", "server").out == f"http://127.0.0.1:{second}\n"
+
+
+def test_a_dev_that_will_be_refused_writes_nothing(recording: Shell):
+    """Its port is taken: the context of the one that runs stays as it is."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        recording.ok("dev", "--port", str(taken.getsockname()[1]), fresh=True)
+    assert recording.ok("context", "list", "-o", "name").out == ""
 
 
 def test_dev_leaves_a_chosen_context_chosen(recording: Shell):
     """Whoever works with production is not moved without a word."""
     recording.ok("context", "create", "prod", "--server", "https://strait.example.com")
-    answer = recording.ok("dev", fresh=True)
+    answer = recording.ok("dev", "--port", str(free_port()), fresh=True)
     assert "strait context use local" in answer.err
     assert recording.ok("context", "show", "-o", "name").out == "prod\n"
 
@@ -107,6 +118,6 @@ def test_dev_takes_secrets_that_are_there(recording: Shell):
     path = recording.home / ".local/share/strait/dev/internal_secret"
     path.parent.mkdir(parents=True)
     path.write_text("made by the daemon, a little earlier\n")
-    recording.ok("dev", fresh=True)
+    recording.ok("dev", "--port", str(free_port()), fresh=True)
     assert path.read_text() == "made by the daemon, a little earlier\n"
     assert Path(path.parent, "jwt_signing_key").exists()
