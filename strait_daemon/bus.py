@@ -24,6 +24,7 @@ FORGET_SECS: Final = 16.0
 # A message must fit into a NOTIFY (8,000 bytes); an id takes 25 of them, and there are two lists.
 IDS_PER_MESSAGE: Final = 140
 SEND_SECS: Final = 5.0
+LISTEN_PAUSE_SECS: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -183,6 +184,14 @@ class Bus:
             )
 
     async def _listen(self) -> None:
+        while True:
+            try:
+                await self._listen_once()
+            except Exception as error:  # noqa: BLE001 - a process that hears nothing any more would not be noticed
+                log.warning("listening_failed", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(LISTEN_PAUSE_SECS)
+
+    async def _listen_once(self) -> None:
         async for text in self._transport.listen():
             if text is None:
                 self._look_everywhere()

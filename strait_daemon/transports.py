@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -18,8 +19,9 @@ from strait_daemon.line import Line
 CHANNEL: Final = "strait_signals"
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
-# Redis is asked for a sign of life this often; PostgreSQL's connection has TCP keep-alives.
+# The server is asked for a sign of life this often: a pooler or balancer in between keeps dead connections open.
 _QUIET_SECS: Final = 10.0
+_ANSWER_SECS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +50,11 @@ class PostgresTransport:
                 await signals.listen(conn, CHANNEL)
                 yield None
                 pause = _FIRST_PAUSE
-                async for text in signals.heard(conn):
-                    yield text
+                while True:
+                    async for text in signals.heard(conn, _QUIET_SECS):
+                        yield text
+                    async with asyncio.timeout(_ANSWER_SECS):
+                        await signals.alive(conn)
             except (Refused, UnavailableError, OSError) as error:
                 log.warning("signals_interrupted", transport="postgresql", error=type(error).__name__)
             await self._direct.drop()
@@ -82,9 +87,13 @@ class RedisTransport:
                     yield None
                     pause = _FIRST_PAUSE
                     while True:
+                        began = monotonic()
                         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=_QUIET_SECS)
                         if message is not None:
-                            yield message["data"].decode()
+                            yield message["data"].decode(errors="replace")
+                        elif monotonic() - began > _QUIET_SECS / 2:
+                            # Not even this process's own greetings came: the connection is dead.
+                            raise TimeoutError
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("signals_interrupted", transport="redis", error=type(error).__name__)
             await asyncio.sleep(pause)

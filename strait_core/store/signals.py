@@ -19,7 +19,12 @@ async def listen(conn: Conn, channel: str) -> None:
     await conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
 
 
-async def heard(conn: Conn) -> AsyncIterator[str]:
-    """Messages as they come; ends with an error when the connection is lost."""
-    async for notice in conn.notifies():
+async def heard(conn: Conn, within: float) -> AsyncIterator[str]:
+    """Messages as they come, for that many seconds; ends with an error when the connection is lost."""
+    async for notice in conn.notifies(timeout=within):
         yield notice.payload
+
+
+async def alive(conn: Conn) -> None:
+    """Raises when the server does not answer; messages that come meanwhile are kept for `heard`."""
+    await conn.execute("SELECT 1")

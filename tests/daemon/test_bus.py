@@ -1,0 +1,233 @@
+"""Live signals between processes, over PostgreSQL and over Valkey: fast when all is well, silent never for good."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from strait_core.store import pool
+from strait_daemon.bus import IDS_PER_MESSAGE, Bus
+from strait_daemon.embedded import ValkeyServer
+from strait_daemon.line import Line
+from strait_daemon.transports import CHANNEL, PostgresTransport, RedisTransport
+from tests.support.proxy import Proxy, proxying
+from tests.support.rig import eventually, proxied
+
+
+class Ear:
+    """A bus, and what it has heard."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.wakes = 0
+        self.taken: list[UUID] = []
+        bus.on_wake(self._woken)
+        bus.on_taken(self.taken.extend)
+        bus.start()
+
+    def _woken(self) -> None:
+        self.wakes += 1
+
+
+def postgres(url: str) -> Bus:
+    """A bus over LISTEN and NOTIFY."""
+    return Bus(PostgresTransport(Line(url, pooled=False), Line(url, pooled=False)))
+
+
+@pytest.fixture(params=["postgresql", "valkey"])
+def make(request: pytest.FixtureRequest) -> Callable[[], Bus]:
+    """Makes buses that hear each other."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("migrated")
+        return lambda: postgres(url)
+    server: ValkeyServer = request.getfixturevalue("valkey_server")
+    return lambda: Bus(RedisTransport(server.url))
+
+
+@pytest_asyncio.fixture
+async def ears(make: Callable[[], Bus]) -> AsyncIterator[list[Ear]]:
+    """Three processes that know of each other."""
+    async with hearing(make, make, make) as made:
+        yield made
+
+
+@asynccontextmanager
+async def hearing(*makers: Callable[[], Bus]) -> AsyncIterator[list[Ear]]:
+    """Buses that have found each other."""
+    ears = [Ear(make()) for make in makers]
+    try:
+        await eventually(lambda: all(len(ear.bus._peers) >= len(ears) - 1 for ear in ears), 10)
+        yield ears
+    finally:
+        for ear in ears:
+            await ear.bus.stop()
+
+
+async def test_a_wake_reaches_every_process(ears: list[Ear]) -> None:
+    """And its own at once, without the way around."""
+    before = [ear.wakes for ear in ears]
+    ears[0].bus.wake()
+    assert ears[0].wakes == before[0] + 1
+    await eventually(lambda: all(ear.wakes > was for ear, was in zip(ears, before, strict=True)), 5)
+
+
+async def test_a_cancel_reaches_the_worker_that_holds_the_run(ears: list[Ear]) -> None:
+    """Many more ids than fit into one message arrive whole, once, and in order."""
+    ids = [uuid4() for _ in range(3 * IDS_PER_MESSAGE + 1)]
+    ears[1].bus.runs_taken(ids)
+    assert ears[1].taken == ids
+    await eventually(lambda: len(ears[0].taken) >= len(ids) and len(ears[2].taken) >= len(ids), 5)
+    assert ears[0].taken == ears[2].taken == ids
+
+
+async def test_a_watcher_hears_of_its_run_from_any_process(ears: list[Ear]) -> None:
+    """Only the event of the run that moved is set; nothing is kept for it once nobody watches."""
+    mine, other = uuid4(), uuid4()
+    with ears[0].bus.watch(mine) as event, ears[0].bus.watch(mine) as twin, ears[0].bus.watch(other) as silent:
+        await eventually(lambda: any(watching for _, watching in ears[1].bus._peers.values()), 5)
+        for each in (event, twin, silent):
+            each.clear()
+        ears[1].bus.runs_changed([uuid4(), mine])
+        await asyncio.wait_for(asyncio.gather(event.wait(), twin.wait()), 5)
+        assert not silent.is_set()
+        event.clear()
+        ears[0].bus.runs_changed([mine])
+        assert event.is_set()
+    assert ears[0].bus._watchers == {}
+
+
+async def test_a_hundred_rounds_lose_nothing(ears: list[Ear]) -> None:
+    """In good weather every single signal arrives: a lost one would cost a poll each time."""
+    for _ in range(100):
+        run_id = uuid4()
+        speaker, *listeners = random.sample(ears, 3)
+        speaker.bus.runs_taken([run_id])
+        await eventually(lambda run_id=run_id, heard=listeners: all(run_id in ear.taken for ear in heard), 2)  # type: ignore[misc]
+
+
+JUNK: list[Any] = [
+    b"\xff\xfe\x00",
+    "no JSON",
+    "[]",
+    "null",
+    "{}",
+    '{"sender": 1}',
+    '{"sender": "x", "changed": ["!!!"], "taken": ["short"]}',
+    '{"sender": "x", "taken": ["' + "\u00e9" * 22 + '"]}',
+    '{"sender": "x", "hello": true, "unknown": {"a": [1]}}',
+]
+
+
+async def test_junk_on_the_channel_stops_nobody(ears: list[Ear], make: Callable[[], Bus], request: Any) -> None:
+    """Whatever anybody else publishes there, the next signal is heard."""
+    with ears[0].bus.watch(uuid4()):
+        if "valkey" in request.node.name:
+            redis = Redis.from_url(request.getfixturevalue("valkey_server").url)
+            for text in JUNK:
+                await redis.publish(CHANNEL, text)
+            await redis.aclose()
+        else:
+            conn = await pool.connect(request.getfixturevalue("migrated"))
+            for text in JUNK[1:]:
+                await conn.execute("SELECT pg_notify(%s, %s)", (CHANNEL, text))
+            await conn.close()
+        run_id = uuid4()
+        ears[1].bus.runs_taken([run_id])
+        await eventually(lambda: run_id in ears[0].taken and run_id in ears[2].taken, 5)
+
+
+@asynccontextmanager
+async def proxied_valkey(server: ValkeyServer) -> AsyncIterator[Proxy]:
+    """A proxy in front of the session's Valkey."""
+    head, _, rest = server.url.rpartition("127.0.0.1:")
+    port, _, database = rest.partition("/")
+    async with proxying("127.0.0.1", int(port), f"{head}127.0.0.1:{{port}}/{database}") as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "valkey"])
+@pytest.mark.parametrize("fault", ["cut", "refuse"])
+async def test_a_lost_connection_is_made_again(kind: str, fault: str, request: Any) -> None:
+    """After the fault everybody is told to look again, and signals flow in both directions."""
+    async with AsyncExitStack() as stack:
+        if kind == "postgresql":
+            url = request.getfixturevalue("migrated")
+            proxy = await stack.enter_async_context(proxied(url))
+            makers = [lambda: postgres(proxy.url), lambda: postgres(url)]
+        else:
+            server = request.getfixturevalue("valkey_server")
+            proxy = await stack.enter_async_context(proxied_valkey(server))
+            makers = [lambda: Bus(RedisTransport(proxy.url)), lambda: Bus(RedisTransport(server.url))]
+        far, near = await stack.enter_async_context(hearing(*makers))
+        wakes = far.wakes
+        with far.bus.watch(uuid4()) as event:
+            event.clear()
+            getattr(proxy, fault)()
+            near.bus.runs_taken([uuid4()])
+            proxy.refuse(False)
+            await asyncio.wait_for(event.wait(), 10)
+            assert far.wakes > wakes
+
+        def flows(speaker: Ear, listener: Ear) -> Callable[[], bool]:
+            def spoken() -> bool:
+                speaker.bus.runs_taken([UUID(int=7)])
+                return UUID(int=7) in listener.taken
+
+            return spoken
+
+        await eventually(flows(near, far), 10)
+        await eventually(flows(far, near), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["postgresql", "valkey"])
+async def test_a_frozen_listener_finds_out(kind: str, request: Any) -> None:
+    """Half-open: the connection that listens looks alive and says nothing. It is given up and made again."""
+    async with AsyncExitStack() as stack:
+        if kind == "postgresql":
+            url = request.getfixturevalue("migrated")
+            proxy = await stack.enter_async_context(proxied(url))
+            makers = [
+                lambda: Bus(PostgresTransport(Line(url, pooled=False), Line(proxy.url, pooled=False))),
+                lambda: postgres(url),
+            ]
+        else:
+            server = request.getfixturevalue("valkey_server")
+            proxy = await stack.enter_async_context(proxied_valkey(server))
+            makers = [lambda: Bus(RedisTransport(proxy.url)), lambda: Bus(RedisTransport(server.url))]
+        far, near = await stack.enter_async_context(hearing(*makers))
+        seen = proxy.connections
+        proxy.freeze()
+        await eventually(lambda: proxy.connections > seen, 30, "nobody noticed")
+        proxy.thaw()
+        run_id = uuid4()
+
+        def heard() -> bool:
+            near.bus.runs_taken([run_id])
+            return run_id in far.taken
+
+        await eventually(heard, 20)
+        assert far.taken
+
+
+async def test_a_dead_transport_holds_up_nobody(migrated: str) -> None:
+    """Signals into the void return at once and pile up nowhere; stopping takes no longer than a moment."""
+    async with proxied(migrated) as proxy, hearing(lambda: postgres(proxy.url), lambda: postgres(migrated)) as ears:
+        proxy.freeze()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(1_000):
+            ears[0].bus.wake()
+            ears[0].bus.runs_changed([uuid4() for _ in range(10)])
+        assert loop.time() - began < 1
+        began = loop.time()
+        await ears[0].bus.stop()
+        assert loop.time() - began < 5
