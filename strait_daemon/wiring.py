@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
@@ -33,7 +34,7 @@ from strait_daemon.services.reaper import Reaper
 from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
 from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import Service
-from strait_daemon.services.stager import LONGEST_SECS, Stager
+from strait_daemon.services.stager import LONGEST_SECS, Stager, due_before
 from strait_daemon.settings import Mode, Settings, Supervised
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
@@ -48,6 +49,9 @@ from strait_daemon.writer import TransitionWriter
 START_SECS: Final = 10.0
 POOL_MOST: Final = 10
 LAST_WRITES_SECS: Final = 3.0
+# A tick that takes longer hangs; these read a whole table (a dead worker's runs, a partition that goes).
+TICK_SECS: Final = 30.0
+LONG_TICK_SECS: Final = 120.0
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +80,12 @@ class Parts:
             log.warning("clock_corrected", by_secs=round(off.total_seconds(), 3))
             if self.reaper is not None:
                 self.reaper.settle_again(clocks.REREAD_SECS)
+
+    def wake_service(self, name: str) -> None:
+        """Let the service of that name tick now, if this process has it."""
+        for service in self.services:
+            if service.name == name:
+                service.wake()
 
     def new_id(self) -> UUID:
         """A fresh time-ordered id."""
@@ -139,6 +149,8 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
         metrics.triggered.inc(len(new))
         if any_ready(new):
             bus.wake()
+        if due_before(new, clock.now() + timedelta(seconds=LONGEST_SECS)):
+            parts.wake_service("stager")
 
     intake = Intake(Line(url, pooled=pooled), Line(url, pooled=pooled), clock, stored)
     writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed)
@@ -218,18 +230,18 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     accountant = Accountant(parts.pool, parts.clock, parts.metrics)
     parts.services += [
         _service(parts, "stager", stager.tick, LONGEST_SECS),
-        _service(parts, "reaper", reaper.tick, settings.reaper_interval),
-        _service(parts, "retention", retention.tick, RETENTION_SECS),
+        _service(parts, "reaper", reaper.tick, settings.reaper_interval, LONG_TICK_SECS),
+        _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
         _service(parts, "accountant", accountant.tick, 1.0),
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
     ]
 
 
-def _service(parts: Parts, name: str, tick: object, interval: float) -> Service:
+def _service(parts: Parts, name: str, tick: object, interval: float, timeout: float = TICK_SECS) -> Service:
     def failed(service: str) -> None:
         parts.metrics.service_errors.labels(service).inc()
 
-    return Service(name, tick, interval, failed=failed)  # type: ignore[arg-type]
+    return Service(name, tick, interval, timeout=timeout, failed=failed)  # type: ignore[arg-type]
 
 
 def start(parts: Parts) -> None:

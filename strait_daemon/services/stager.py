@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from strait_core.run import Status
 from strait_core.store import queue
 from strait_core.store.pool import Pool
+from strait_core.trigger import NewRun
 from strait_daemon.clock import Clock
 
 BATCH: Final = 1_000
 # The longest sleep: what another process delays meanwhile is seen after this.
 LONGEST_SECS: Final = 1.0
+CONTENDED_SECS: Final = 0.02
 
 
 class Stager:
@@ -39,4 +42,11 @@ class Stager:
             return 0.0
         if upcoming is None:
             return LONGEST_SECS
-        return min(max((upcoming - self._clock.now()) / timedelta(seconds=1), 0.001), LONGEST_SECS)
+        wait = (upcoming - self._clock.now()) / timedelta(seconds=1)
+        # What is due and was not taken is in another transaction's hands: no reason to ask all the time.
+        return min(max(wait, 0.001), LONGEST_SECS) if wait > 0 else CONTENDED_SECS
+
+
+def due_before(runs: Sequence[NewRun], at: datetime) -> bool:
+    """Whether any of these runs waits for a time before `at`, which a sleeping stager would miss."""
+    return any(run.status is Status.DELAYED and run.scheduled_at is not None and run.scheduled_at < at for run in runs)
