@@ -107,15 +107,17 @@ class Claimed(NamedTuple):
     error: str | None
     queue_wait_ms: float
     payload: str
-    ready_seq: int | None
+    ready_seq: int
+    lane: int
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one claim took, and how many entries it met and sent to their own lanes."""
+    """What one claim took, how many entries it met and sent to their own lanes, and whether those lanes hold any."""
 
     runs: list[Claimed]
     moved: int
+    gated: bool
 
 
 def _batch(items: Sequence[Any]) -> Jsonb:
@@ -175,12 +177,13 @@ async def claim(
     cursor = conn.cursor(binary=True)
     await cursor.execute(query(_SQL["claim_lanes" if lanes else "claim"]), values)
     rows = await cursor.fetchall()
-    # Before the run's columns stands the count of moved entries, after them the place by which they are ordered.
-    return Claim([Claimed(*row[1:-1]) for row in rows if row[1] is not None], rows[0][0])
+    # Before a run's columns stand the claim's own two.
+    moved, gated = rows[0][:2]
+    return Claim([Claimed(*row[2:]) for row in rows if row[2] is not None], moved, gated or moved > 0)
 
 
 async def open_lanes(conn: Conn) -> list[int]:
-    """The lanes besides lane 0 from which runs may be claimed now."""
+    """The lanes besides lane 0 from which runs may be claimed now, the one with the best entry first."""
     cursor = await conn.execute(query(_SQL["open_lanes"]))
     return [row[0] for row in await cursor.fetchall()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from strait_core.store.queue import Claim, Release
 from strait_daemon.clock import Clock
 from strait_daemon.line import Line
 from strait_daemon.worker.catalog import Catalog
+from strait_daemon.worker.lanes import Lanes
 from strait_daemon.worker.marks import Marks
 from strait_daemon.writer import TransitionWriter
 
@@ -35,7 +37,7 @@ class Claimer:
         self._writer = writer
         self._clock = clock
         self._marks = Marks()
-        self._lanes: list[int] = []
+        self._lanes = Lanes()
         # Whether a claim may have committed whose answer was lost.
         self._doubtful = False
         # Whether the last claim met entries of gated jobs in lane 0: there may be more.
@@ -70,18 +72,25 @@ class Claimer:
 
     async def _claim(self, most: int) -> Claim:
         conn = await self._line.conn()
-        if self._marks.full_range_due():
-            self._lanes = await queue.open_lanes(conn)
+        self._marks.begin()
+        if self._lanes.look_due():
+            await self._lanes.look(partial(queue.open_lanes, conn))
         if self._met_gated:
             await queue.move_gated(conn, BATCH)
             self._met_gated = False
         self._doubtful = True
-        claim = await queue.claim(conn, self._worker_id, most, self._marks.lows(), self._lanes, self._clock.now())
+        lanes = self._lanes.best(most)
+        claim = await queue.claim(conn, self._worker_id, most, self._marks.lows(), lanes, self._clock.now())
         await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
         self._doubtful = False
         self._marks.claimed(claim.runs)
         self._met_gated = claim.moved > 0
+        self._lanes.seen(lanes, {run.lane for run in claim.runs}, gated=claim.gated)
         return claim
+
+    def again(self, claim: Claim, most: int) -> bool:
+        """Whether another claim right after this one may find more."""
+        return claim.moved > 0 or len(claim.runs) == most or self._lanes.best(1) != [] or self._lanes.look_due()
 
     async def _give_back(self, known: Collection[UUID]) -> None:
         conn = await self._line.conn()

@@ -26,13 +26,12 @@ class Marks:
         self._full_at = float("-inf")
         self._full = True
 
-    def full_range_due(self) -> bool:
-        """Whether the next claim looks at the whole order; true once a second."""
+    def begin(self) -> None:
+        """A claim begins; once a second it looks at the whole order."""
         now = monotonic()
         self._full = now - self._full_at >= FULL_RANGE_SECS
         if self._full:
             self._full_at = now
-        return self._full
 
     def lows(self) -> Sequence[int]:
         """The marks for the next claim, one for each of PRIORITIES; all 0 for a full range."""
@@ -45,10 +44,10 @@ class Marks:
         return [self._lows[priority] for priority in PRIORITIES]
 
     def claimed(self, runs: Sequence[Claimed]) -> None:
-        """Take note of what a claim took; entries of other lanes carry no ready_seq."""
+        """Take note of what a claim took from lane 0."""
         heads: dict[int, int] = {}
         for run in runs:
-            if run.ready_seq is not None:
+            if run.lane == 0:
                 heads[run.priority] = max(heads.get(run.priority, 0), run.ready_seq)
         if heads:
             self._recent.append((monotonic(), heads))

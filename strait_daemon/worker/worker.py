@@ -135,7 +135,7 @@ class Worker:
             return False
         claim = await self._claimer.claim(room, self._live)
         self._open(claim.runs)
-        return bool(claim.moved) or len(claim.runs) == room
+        return self._claimer.again(claim, room)
 
     def _open(self, claimed: Sequence[Claimed]) -> None:
         """Write the starts of what was claimed; each attempt is open once its start has committed."""

@@ -181,12 +181,15 @@ class Scene:
         }
 
     async def blocked(self, conn: Conn) -> None:
-        """Wait until the statement that runs on `conn` waits for a lock of another transaction."""
-        async with asyncio.timeout(20):
+        """Wait until the statement that runs on `conn` waits for a lock of another transaction.
+
+        Looks on a connection of its own: one whose statement is given up is closed.
+        """
+        async with asyncio.timeout(20), await pool.connect(self.url) as looking:
             while not await self.rows(
                 "SELECT pid FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'",
                 conn.info.backend_pid,
-                conn=await self.watcher(),
+                conn=looking,
             ):
                 await asyncio.sleep(0.005)
 

@@ -122,7 +122,7 @@ async def test_a_claim_tells_all_that_dispatch_needs(scene: Scene):
     assert (first.timeout_secs, first.retry_strategy, first.job_version) == (9, "fixed", 1)
     assert (first.payload, first.queue_wait_ms, first.error) == ("[1]", 0.0, None)
     assert first.lease != second.lease
-    assert first.ready_seq is not None
+    assert (first.lane, first.ready_seq < second.ready_seq) == (0, True)
     assert second.ready_seq is not None
     assert first.ready_seq < second.ready_seq
 

@@ -20,7 +20,7 @@ AFTER = timedelta(minutes=5)
 
 def told(run_id: UUID, lease: int = 0, attempt: int = 0) -> Claimed:
     """A claim that somebody believes to hold, made up from what is known of a run."""
-    return Claimed(run_id, run_id, "p", lease, attempt, 0, 3, 0, 300, 1, None, None, None, "{}", None)  # type: ignore[arg-type]
+    return Claimed(run_id, run_id, "p", lease, attempt, 0, 3, 0, 300, 1, None, None, 0.0, "{}", 0, 0)
 
 
 async def put_delayed(scene: Scene) -> Claimed:

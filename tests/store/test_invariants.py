@@ -170,7 +170,7 @@ async def test_a_gate_that_is_closed_for_no_reason_is_reported(own_scene: Scene)
     """Claim and explain read one view: what is closed there has to say why."""
     await told(own_scene)
     await own_scene.rows(
-        "CREATE OR REPLACE VIEW strait.job_gates AS SELECT id AS job_id, project_id, lane, false AS is_open,"
+        "CREATE OR REPLACE VIEW strait.job_gates AS SELECT id AS job_id, project_id, lane, own_lane, false AS is_open,"
         " NULL::text AS reason FROM strait.jobs"
     )
     (violation,) = await own_scene.broken()

@@ -71,7 +71,7 @@ async def replay(scene: Scene, conn: Conn, held: Claimed) -> bool:
 
 async def queued(scene: Scene) -> Claimed:
     (run_id,) = await scene.add(await scene.job())
-    return Claimed(run_id, run_id, "p", 0, 0, 0, 3, 0, 300, 1, None, None, 0.0, "{}", None)
+    return Claimed(run_id, run_id, "p", 0, 0, 0, 3, 0, 300, 1, None, None, 0.0, "{}", 0, 0)
 
 
 async def dequeued(scene: Scene) -> Claimed:
@@ -91,7 +91,7 @@ async def due(scene: Scene) -> Claimed:
 
 
 async def queued_like(run_id: UUID, scene: Scene) -> Claimed:
-    return Claimed(run_id, run_id, "p", 0, 0, 0, 3, 0, 300, 1, None, None, 0.0, "{}", None)
+    return Claimed(run_id, run_id, "p", 0, 0, 0, 3, 0, 300, 1, None, None, 0.0, "{}", 0, 0)
 
 
 async def retrying(scene: Scene) -> Claimed:

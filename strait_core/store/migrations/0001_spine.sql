@@ -219,7 +219,8 @@ CREATE TABLE strait.stats_rates (
 -- What keeps a job's runs from starting. Claim and explain read the same rows. A job is deleted only when none of its
 -- runs is active, so a run of a deleted job was accepted just before: nobody could open its gate again, so it is open.
 CREATE VIEW strait.job_gates AS
-SELECT j.id AS job_id, j.project_id, j.lane, j.deleted_at IS NOT NULL OR (j.enabled AND NOT j.paused) AS is_open,
+SELECT j.id AS job_id, j.project_id, j.lane, j.own_lane,
+       j.deleted_at IS NOT NULL OR (j.enabled AND NOT j.paused) AS is_open,
        CASE WHEN j.deleted_at IS NOT NULL THEN NULL
             WHEN NOT j.enabled THEN 'disabled'
             WHEN j.paused THEN 'paused' END AS reason

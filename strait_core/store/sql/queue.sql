@@ -42,6 +42,7 @@ SELECT CASE WHEN count(*) < (SELECT count(*) FROM items) THEN coalesce(array_agg
 -- name: claim
 -- Walks lane 0 by priority and age from the low-water marks, takes at most `slots` entries, and sends entries of jobs
 -- that have a lane of their own there. The first row always comes; its run columns are null when nothing was claimed.
+-- `moved` counts what went to other lanes, `gated` tells whether any of those held entries before.
 WITH picked AS MATERIALIZED (
     SELECT e.* FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
     CROSS JOIN LATERAL (
@@ -69,38 +70,55 @@ WITH picked AS MATERIALIZED (
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload, t.ready_seq,
-        t.ready_seq AS place
+        0::bigint AS lane
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
     FROM (SELECT project_id, job_id, count(*) AS n FROM claimed GROUP BY 1, 2) g
     HAVING count(*) > 0
 )
-SELECT m.moved, c.* FROM (SELECT count(*) AS moved FROM moved) m LEFT JOIN claimed c ON true
-ORDER BY c.priority DESC, c.place
+SELECT m.*, c.* FROM (
+    SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated FROM moved
+) m LEFT JOIN claimed c ON true
+ORDER BY c.priority DESC, c.ready_seq
 
 -- name: open_lanes
--- The lanes other than 0 whose job may run now and that hold entries.
-SELECT g.lane FROM strait.job_gates g
-WHERE g.lane > 0 AND g.is_open AND EXISTS (SELECT FROM strait.ready e WHERE e.lane = g.lane)
+-- The lanes other than 0 that hold entries and whose job may run now, the one with the best entry first. Hops through
+-- the ready order from lane to lane: one look at the index for each lane, however many entries it holds.
+WITH RECURSIVE hop AS (
+    (SELECT e.lane, e.priority, e.ready_seq FROM strait.ready e WHERE e.lane > 0
+        ORDER BY e.lane, e.priority DESC, e.ready_seq LIMIT 1)
+    UNION ALL
+    SELECT n.lane, n.priority, n.ready_seq FROM hop h CROSS JOIN LATERAL (
+        SELECT e.lane, e.priority, e.ready_seq FROM strait.ready e WHERE e.lane > h.lane
+        ORDER BY e.lane, e.priority DESC, e.ready_seq LIMIT 1) n
+)
+SELECT h.lane FROM hop h JOIN strait.job_gates g ON g.own_lane = h.lane
+WHERE g.is_open ORDER BY h.priority DESC, h.ready_seq
 
 -- name: claim_lanes
--- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age.
-WITH heads AS MATERIALIZED (
-    SELECT 0::bigint AS lane, m.priority, m.mark
-    FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
-    UNION ALL
-    SELECT g.lane, p.priority, 0 FROM strait.job_gates g, unnest(%(priorities)b::smallint[]) AS p(priority)
-    WHERE g.lane = ANY(%(lanes)b::bigint[]) AND g.is_open
+-- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age. A lane
+-- gives at most its share twice over (and 8 at least), so that no more entries are locked than the claim can use.
+WITH gates AS MATERIALIZED (
+    SELECT g.own_lane AS lane, greatest(8, 2 * %(slots)s / cardinality(%(lanes)b::bigint[])) AS share
+    FROM strait.job_gates g WHERE g.own_lane = ANY(%(lanes)b::bigint[]) AND g.is_open
 ), picked AS MATERIALIZED (
-    SELECT e.* FROM heads h
-    CROSS JOIN LATERAL (
-        SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at
-        FROM strait.ready r
-        WHERE r.lane = h.lane AND r.priority = h.priority AND r.ready_seq >= h.mark
-        ORDER BY r.ready_seq LIMIT %(slots)s FOR UPDATE SKIP LOCKED
-    ) e
-    ORDER BY e.priority DESC, e.ready_seq LIMIT %(slots)s
+    SELECT * FROM (
+        SELECT e.* FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
+        CROSS JOIN LATERAL (
+            SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at
+            FROM strait.ready r
+            WHERE r.lane = 0 AND r.priority = m.priority AND r.ready_seq >= m.mark
+            ORDER BY r.ready_seq LIMIT %(slots)s FOR UPDATE SKIP LOCKED
+        ) e
+        UNION ALL
+        SELECT e.* FROM gates g CROSS JOIN LATERAL (
+            SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at
+            FROM strait.ready r WHERE r.lane = g.lane
+            ORDER BY r.priority DESC, r.ready_seq LIMIT least(g.share, %(slots)s) FOR UPDATE SKIP LOCKED
+        ) e
+    ) entries
+    ORDER BY priority DESC, ready_seq LIMIT %(slots)s
 ), sorted AS MATERIALIZED (
     SELECT p.*, j.lane, j.latest, j.version FROM picked p JOIN strait.jobs j ON j.id = p.job_id
     WHERE j.id = ANY(ARRAY(SELECT job_id FROM picked))
@@ -120,15 +138,17 @@ WITH heads AS MATERIALIZED (
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload,
-        CASE WHEN t.lane = 0 THEN t.ready_seq END AS ready_seq, t.ready_seq AS place
+        t.ready_seq, t.lane
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
     FROM (SELECT project_id, job_id, count(*) AS n FROM claimed GROUP BY 1, 2) g
     HAVING count(*) > 0
 )
-SELECT m.moved, c.* FROM (SELECT count(*) AS moved FROM moved) m LEFT JOIN claimed c ON true
-ORDER BY c.priority DESC, c.place
+SELECT m.*, c.* FROM (
+    SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated FROM moved
+) m LEFT JOIN claimed c ON true
+ORDER BY c.priority DESC, c.ready_seq
 
 -- name: move_gated
 -- Sends the next entries of lane 0 whose jobs have a lane of their own there, so that no claim meets them again.
