@@ -1,0 +1,125 @@
+"""What comes in while a flush is under way goes out with the next one; nobody waits for a timer, or for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from strait_daemon.gather import MOST_BYTES, MOST_ITEMS, Gatherer
+
+
+class Sink:
+    """Takes batches of numbers; answers each with its double, or fails as a test says."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go = asyncio.Event()
+        self.go.set()
+        self.error: BaseException | None = None
+        self.at_once = 0
+
+    async def flush(self, items: list[int]) -> Sequence[int | Exception]:
+        self.at_once += 1
+        assert self.at_once == 1, "two flushes at once"
+        try:
+            self.batches.append(items)
+            await self.go.wait()
+            if self.error is not None:
+                raise self.error
+            return [ValueError(item) if item < 0 else item * 2 for item in items]
+        finally:
+            self.at_once -= 1
+
+
+def gatherer(sink: Sink, weight: int = 1) -> Gatherer[int, int]:
+    """A gatherer whose items all weigh the same."""
+    return Gatherer(sink.flush, lambda _item: weight)
+
+
+async def test_the_first_goes_at_once_and_the_rest_together() -> None:
+    """No timer: one alone is flushed alone; what gathers behind it is one batch, in order."""
+    sink = Sink()
+    sink.go.clear()
+    gathering = gatherer(sink)
+    first = gathering.add(1)
+    while not sink.batches:
+        await asyncio.sleep(0)
+    rest = [gathering.add(n) for n in range(2, 50)]
+    sink.go.set()
+    assert await asyncio.gather(first, *rest) == [n * 2 for n in range(1, 50)]
+    assert sink.batches == [[1], list(range(2, 50))]
+
+
+@pytest.mark.parametrize(
+    ("count", "weight", "most"),
+    [(3 * MOST_ITEMS + 1, 1, MOST_ITEMS), (50, MOST_BYTES // 10, 10), (5, MOST_BYTES * 2, 1)],
+    ids=["items", "bytes", "each too heavy"],
+)
+async def test_batches_are_bounded(count: int, weight: int, most: int) -> None:
+    """In items and in bytes; an item that is too heavy by itself travels alone."""
+    sink = Sink()
+    gathering = gatherer(sink, weight)
+    assert await asyncio.gather(*map(gathering.add, range(count))) == [n * 2 for n in range(count)]
+    assert max(map(len, sink.batches)) == most
+    assert sum(map(len, sink.batches)) == count
+
+
+async def test_each_hears_its_own_answer() -> None:
+    """An exception in place of an answer is one item's; what the flush raises is everybody's; the next batch is new."""
+    sink = Sink()
+    gathering = gatherer(sink)
+    answers = await asyncio.gather(*map(gathering.add, [1, -2, 3]), return_exceptions=True)
+    assert [repr(answer) for answer in answers] == ["2", "ValueError(-2)", "6"]
+    sink.error = OSError("away")
+    answers = await asyncio.gather(*map(gathering.add, [1, 2]), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [OSError, OSError]
+    sink.error = None
+    assert await gathering.add(4) == 8
+
+
+async def test_a_waiter_that_goes_away_takes_nobody_along() -> None:
+    """Its item is flushed all the same, and the others hear their answers."""
+    sink = Sink()
+    sink.go.clear()
+    gathering = gatherer(sink)
+    waiting = [asyncio.ensure_future(gathering.add(n)) for n in range(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    sink.go.set()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert (answers[0], answers[2]) == (0, 4)
+    assert [n for batch in sink.batches for n in batch] == [0, 1, 2]
+
+
+async def test_a_poster_that_fails_takes_nobody_along() -> None:
+    """A callback that raises is logged; the others of its batch, and the next batch, are answered."""
+    sink = Sink()
+    gathering = gatherer(sink)
+    heard: list[object] = []
+
+    def broken(_answers: object) -> None:
+        raise RuntimeError("as the test wants")
+
+    gathering.post((1,), broken)
+    gathering.post((2, 3), heard.append)
+    assert await gathering.add(4) == 8
+    assert heard == [[4, 6]]
+
+
+async def test_settle_waits_for_all_and_abandon_for_nothing() -> None:
+    """After settle everything has been answered; after abandon every waiter is cancelled and nothing runs on."""
+    sink = Sink()
+    gathering = gatherer(sink)
+    await gathering.settle()
+    waiting = [gathering.add(n) for n in range(MOST_ITEMS * 2)]
+    await gathering.settle()
+    assert all(future.done() for future in waiting)
+    sink.go.clear()
+    waiting = [gathering.add(n) for n in range(MOST_ITEMS * 2)]
+    await asyncio.sleep(0)
+    await gathering.abandon()
+    assert all(future.cancelled() for future in waiting)
+    sink.go.set()
+    assert await gathering.add(1) == 2
