@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import strait_core
+from strait_core.address import Openings
 from strait_daemon.settings import Mode, Settings
 from strait_daemon.telemetry import masked
 
@@ -20,11 +21,18 @@ def banner(settings: Settings) -> str:
         ("worker slots", None if settings.mode is Mode.API else str(settings.worker_pool_size)),
         ("heartbeat", f"every {settings.heartbeat_interval:g} s, stale after {settings.stale_threshold:g} s"),
         ("retention", f"{_days(settings.retention_short_days)} / {_days(settings.retention_long_days)}"),
+        ("endpoints", _endpoints(settings.allow_private_endpoints)),
         ("secrets", "INTERNAL_SECRET ****  JWT_SIGNING_KEY ****"),
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {value}" for name, value in rows if value is not None]
     return "\n".join([f"Strait {strait_core.__version__}", *lines])
+
+
+def _endpoints(openings: Openings) -> str:
+    if openings.private:
+        return "public and private addresses"
+    return " and ".join(["public addresses", *([", ".join(map(str, openings.networks))] if openings.networks else [])])
 
 
 def _days(days: int) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, TextIO
 from pydantic import SecretStr
 
 from strait_core import __version__
+from strait_core.address import LOOPBACK_ONLY
 from strait_core.errors import ConfigError
 from strait_daemon import devdata, embedded, front, sample, serve
 from strait_daemon import settings as configuration
@@ -31,7 +32,15 @@ from strait_daemon.telemetry import configure_logging, masked
 OVERRIDE: Final = "STRAIT_DEV_DATABASE"
 _NO_URL_YET: Final = "postgresql://"
 # Settings of some other deployment, which are not read here.
-_FOREIGN: Final = ("DATABASE_URL", "DATABASE_DIRECT_URL", "REDIS_URL", "INTERNAL_SECRET", "JWT_SIGNING_KEY", "MODE")
+_FOREIGN: Final = (
+    "DATABASE_URL",
+    "DATABASE_DIRECT_URL",
+    "REDIS_URL",
+    "INTERNAL_SECRET",
+    "JWT_SIGNING_KEY",
+    "MODE",
+    "ALLOW_PRIVATE_ENDPOINTS",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +194,8 @@ def _forget_foreign_settings() -> list[str]:
 def _overrides(options: DevOptions, database_url: str | None) -> dict[str, Any]:
     given: dict[str, Any] = {
         "mode": "all",
+        # What runs on this machine may be called, the network that it happens to be in may not.
+        "allow_private_endpoints": LOOPBACK_ONLY,
         "database_url": database_url or _NO_URL_YET,
         "internal_secret": devdata.secret("internal_secret"),
         "jwt_signing_key": devdata.secret("jwt_signing_key"),

@@ -14,9 +14,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from strait_core.address import CLOSED, Openings, read_openings
 from strait_core.errors import ConfigError
 
 MIN_SECRET: Final = 32
@@ -72,6 +73,10 @@ def _named(name: str, **bounds: Any) -> Any:
     return Field(validation_alias=AliasChoices(f"STRAIT_{name}", name), **bounds)
 
 
+def _openings(value: Any) -> Openings:
+    return value if isinstance(value, Openings) else read_openings(str(value))
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 
 
@@ -106,6 +111,9 @@ class Settings(BaseSettings):
     drain_timeout: Seconds = _named("DRAIN_TIMEOUT", default=30.0, ge=0, le=3_600)
     retention_short_days: int = _named("RETENTION_SHORT_DAYS", default=30, ge=0, le=36_500)
     retention_long_days: int = _named("RETENTION_LONG_DAYS", default=90, ge=0, le=36_500)
+    allow_private_endpoints: Annotated[Openings, NoDecode, PlainValidator(_openings), PlainSerializer(str)] = _named(
+        "ALLOW_PRIVATE_ENDPOINTS", default=CLOSED
+    )
     metrics_public: bool = _named("METRICS_PUBLIC", default=False)
 
     @property

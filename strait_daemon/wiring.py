@@ -25,6 +25,7 @@ from strait_daemon import clock as clocks
 from strait_daemon.bus import Bus
 from strait_daemon.clock import DatabaseClock
 from strait_daemon.egress.client import EgressClient
+from strait_daemon.egress.guard import Guard
 from strait_daemon.intake import Intake, any_ready
 from strait_daemon.line import Line
 from strait_daemon.services.accountant import Accountant
@@ -67,6 +68,7 @@ class Parts:
     intake: Intake
     writer: TransitionWriter
     metrics: Metrics
+    guard: Guard
     client: EgressClient | None = None
     worker: Worker | None = None
     reaper: Reaper | None = None
@@ -154,7 +156,8 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
 
     intake = Intake(Line(url, pooled=pooled), Line(url, pooled=pooled), clock, stored)
     writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed)
-    parts = Parts(settings, pool, clock, bus, intake, writer, metrics)
+    guard = Guard(settings.allow_private_endpoints)
+    parts = Parts(settings, pool, clock, bus, intake, writer, metrics, guard)
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
         _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))
@@ -176,7 +179,7 @@ async def _bus(settings: Settings, url: str, *, pooled: bool) -> Bus:
 
 def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
     settings = parts.settings
-    parts.client = EgressClient()
+    parts.client = EgressClient(parts.guard)
     policy = WorkerPolicy(
         id=worker_id,
         mode=settings.mode.value,
@@ -185,7 +188,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         heartbeat_secs=settings.heartbeat_interval,
         stale_secs=settings.stale_threshold,
     )
-    catalog = Catalog(f"strait/{strait_core.__version__}")
+    catalog = Catalog(f"strait/{strait_core.__version__}", parts.guard)
     tokens = TokenMaker(settings.jwt_signing_key.get_secret_value())
     worker = Worker(
         policy,

@@ -13,6 +13,7 @@ from strait_core.store.pool import Pool
 from strait_core.wire import ComponentHealth
 from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
+from strait_daemon.egress.guard import Guard
 from strait_daemon.intake import Intake
 
 
@@ -28,6 +29,7 @@ class Deps:
     clock: Clock
     intake: Intake
     bus: Bus
+    guard: Guard
     new_id: Callable[[], UUID]
     secret: str
     stale_after: timedelta

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from msgspec import UNSET
 
 from strait_core import wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
-from strait_core.job import JobSpec, evolve, faults_of, settled
+from strait_core.job import JobSpec, check_url, evolve, faults_of, settled
 from strait_core.store import jobs
 from strait_core.store.faults import Taken
 from strait_core.store.jobs import JobFilter, StoredJob
@@ -23,21 +24,31 @@ from strait_daemon.api.operation import Call, Reply, reply
 REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
 # Stands in for a required field that is missing, so that the others can be judged.
 _FILLING: Final = {"name": "x", "slug": "x", "endpoint_url": "https://example.com", "project_id": "x"}
+# Fields that name something the daemon calls.
+URLS: Final = ("endpoint_url",)
 MAX_REASON: Final = 1_000
 
 
 async def create_job(api: Api, call: Call) -> Reply:
     """POST /v1/jobs."""
     body: wire.JobCreate = call.body
-    spec = _spec_of(body, call.project)
+    refusals = await _refusals(api, _given(body))
+    spec = _spec_of(body, call.project, refusals)
     enabled = body.enabled is UNSET or body.enabled
     return await _store(api, spec, enabled=enabled)
 
 
-def _spec_of(body: wire.JobCreate, project: str | None) -> JobSpec:
+async def _refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
+    """The given URLs that may not be called; looked at before any transaction, because names are resolved."""
+    urls = [(name, given[name]) for name in URLS if given.get(name) and not check_url(name, given[name])]
+    found = await asyncio.gather(*(api.deps.guard.refusal(url) for _, url in urls))
+    return [Fault(f"/{name}", refusal) for (name, _), refusal in zip(urls, found, strict=True) if refusal]
+
+
+def _spec_of(body: wire.JobCreate, project: str | None, refusals: Sequence[Fault]) -> JobSpec:
     """The definition that a body makes; ValidationError lists every missing and every wrong field."""
     given = _given(body)
-    faults = []
+    faults = list(refusals)
     if project is not None and given.setdefault("project_id", project) != project:
         faults.append(Fault("/project_id", "differs from the project that the query or the header names"))
     missing = [name for name in REQUIRED if name not in given]
@@ -146,9 +157,10 @@ async def patch_job(api: Api, call: Call) -> Reply:
     """PATCH /v1/jobs/{job}."""
     body: wire.JobPatch = call.body
     deps = api.deps
+    refusals = await _refusals(api, _given(body))
     async with _changing(api, call) as (conn, job):
         spec = evolve(job.spec, _given(body))
-        faults = faults_of(spec)
+        faults = [*faults_of(spec), *refusals]
         if faults:
             raise ValidationError(faults)
         enabled = job.enabled if body.enabled is UNSET else body.enabled
@@ -205,7 +217,7 @@ async def clone_job(api: Api, call: Call) -> Reply:
         job = await find_job(conn, call.path["job"], call.project)
     changes = {"slug": body.slug} if body.name is UNSET else {"slug": body.slug, "name": body.name}
     spec = evolve(job.spec, changes)
-    faults = faults_of(spec)
+    faults = [*faults_of(spec), *await _refusals(api, {name: getattr(spec, name) for name in URLS})]
     if faults:
         raise ValidationError(faults)
     return await _store(api, spec, enabled=job.enabled)

@@ -1,6 +1,7 @@
 """One POST to an endpoint: bounded in size and time, without redirects, proxies or cookies, with its timings.
 
-Knows nothing of runs. What came back, or what went wrong, is data: an `Answer` or an `EgressError`.
+Connects only to addresses that the guard has checked; a connection that is used again needs no second look. Knows
+nothing of runs. What came back, or what went wrong, is data: an `Answer` or an `EgressError`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
-from aiohttp.resolver import ThreadedResolver
+
+from strait_daemon.egress.guard import Guard, GuardedResolver, Refused
 
 if TYPE_CHECKING:
     from aiohttp.client import ClientTimeout
@@ -69,7 +71,7 @@ class Answer(NamedTuple):
 
 
 class EgressError(Exception):
-    """The request got no answer; `kind` is dns, tls, connection or protocol."""
+    """The request got no answer; `kind` is ssrf, dns, tls, connection or protocol."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -99,12 +101,14 @@ class _TimedConnector(aiohttp.TCPConnector):
 class EgressClient:
     """The daemon's HTTP client; one per process, opened inside its event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard) -> None:
         connector = _TimedConnector(
             limit=0,
             limit_per_host=0,
             keepalive_timeout=KEEP_ALIVE_SECS,
-            resolver=ThreadedResolver(),
+            resolver=GuardedResolver(guard),
+            socket_factory=guard.open_socket,
+            # Only addresses that were checked are kept, so this saves look-ups and opens nothing.
             ttl_dns_cache=5,
         )
         self._session = aiohttp.ClientSession(
@@ -159,7 +163,14 @@ async def _read(stream: aiohttp.StreamReader) -> tuple[bytes, bool]:
     return b"".join(parts)[:MAX_RESPONSE_BYTES], size > MAX_RESPONSE_BYTES
 
 
+def refused(refusal: Refused) -> EgressError:
+    """The error of a call that the guard does not allow."""
+    return EgressError("ssrf", refusal.reason)
+
+
 def _explained(error: Exception) -> EgressError:  # noqa: PLR0911 - one line for each kind
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Refused):
+        return refused(error.os_error)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return EgressError("dns", f"cannot resolve {error.host}")
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):

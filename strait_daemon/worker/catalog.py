@@ -13,6 +13,8 @@ from strait_core import ids
 from strait_core.job import JobSpec
 from strait_core.store import jobs
 from strait_core.store.pool import Conn
+from strait_daemon.egress.client import EgressError, refused
+from strait_daemon.egress.guard import Guard, Refused
 
 # More than any fleet has in use at once; the oldest half leaves when it is full.
 MOST_VERSIONS: Final = 20_000
@@ -20,10 +22,11 @@ MOST_VERSIONS: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One job version, ready to be called."""
+    """One job version, ready to be called; with a `refusal` it never is."""
 
     spec: JobSpec
     url: URL
+    refusal: EgressError | None
     headers: Mapping[str, str]
     never_retry: frozenset[int]
 
@@ -31,8 +34,9 @@ class Target:
 class Catalog:
     """Targets by (job, version)."""
 
-    def __init__(self, agent: str) -> None:
+    def __init__(self, agent: str, guard: Guard) -> None:
         self._agent = agent
+        self._guard = guard
         self._targets: dict[tuple[UUID, int], Target] = {}
 
     def get(self, job_id: UUID, version: int) -> Target | None:
@@ -58,4 +62,9 @@ class Catalog:
             **spec.headers,
             "X-Job-ID": ids.spell(ids.Prefix.JOB, job_id),
         }
-        return Target(spec, URL(spec.endpoint_url), headers, frozenset(spec.non_retryable_statuses))
+        url, refusal = URL(), None
+        try:
+            url = self._guard.prepared(spec.endpoint_url)
+        except Refused as error:
+            refusal = refused(error)
+        return Target(spec, url, refusal, headers, frozenset(spec.non_retryable_statuses))

@@ -61,6 +61,8 @@ class Executor:
             # No byte has left, so an attempt that was cut off need not count.
             attempt.stop = Stop.RELEASED if attempt.stop is Stop.CUT_OFF else attempt.stop
             return self._stopped(attempt, timing)
+        if attempt.target.refusal is not None:
+            return outcome.of_error(attempt.target.refusal)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(run.timeout_secs, _time_out, attempt, timing.began + run.timeout_secs)
         attempt.calling = True

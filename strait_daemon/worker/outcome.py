@@ -55,8 +55,12 @@ def of_answer(answer: Answer, never_retry: frozenset[int], now: Callable[[], dat
 
 
 def of_error(error: EgressError) -> Ending:
-    """The ending of an attempt that got no answer."""
-    return Ending(Outcome(OutcomeKind.ERROR), error_class=error.kind, error=clean(f"{error.kind} error: {error}"))
+    """The ending of an attempt that got no answer; an address that may not be called is not tried again."""
+    return Ending(
+        Outcome(OutcomeKind.ERROR, final=error.kind == "ssrf"),
+        error_class=error.kind,
+        error=clean(f"{error.kind} error: {error}"),
+    )
 
 
 def of_timeout(timeout_secs: int) -> Ending:

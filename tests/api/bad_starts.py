@@ -79,6 +79,11 @@ STARTS: Final = [
         {"STALE_THRESHOLD": "10", "HEARTBEAT_INTERVAL": "10"},
         ("STALE_THRESHOLD (10 s)", "three times HEARTBEAT_INTERVAL (10 s)"),
     ),
+    Start(
+        "networks that are none",
+        {"ALLOW_PRIVATE_ENDPOINTS": "10.0.0.1/8"},
+        ("ALLOW_PRIVATE_ENDPOINTS", "10.0.0.1/8", "true, false, or networks"),
+    ),
     Start("another kind of broker", {"REDIS_URL": "amqp://host"}, ("REDIS_URL", "redis://")),
     Start("migrations of nothing", {"DATABASE_URL": ""}, ("DATABASE_URL is not set",), ("migrate", "up")),
     Start("migrations of an old one", {"DATABASE_URL": url(OLD)}, ("version 13", "14 or newer"), ("migrate", "up")),

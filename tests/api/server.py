@@ -89,6 +89,7 @@ def settings_for(database_url: str) -> Settings:
         "HOST": "127.0.0.1",
         "PORT": "8080",
         "METRICS_PUBLIC": "false",
+        "ALLOW_PRIVATE_ENDPOINTS": "true",
     }
     return Settings(**{f"STRAIT_{name}": value for name, value in given.items()})
 
@@ -100,6 +101,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         clock=parts.clock,
         intake=parts.intake,
         bus=parts.bus,
+        guard=parts.guard,
         new_id=parts.new_id,
         secret=SECRET,
         stale_after=parts.settings.stale_after,

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from strait_core.address import read_openings
 from strait_core.errors import ConfigError
 from strait_daemon.settings import MIN_SECRET, PLACEHOLDERS, Mode, Settings, load
 
@@ -34,6 +35,7 @@ OTHER: Final[dict[str, tuple[str, Any]]] = {
     "RETENTION_SHORT_DAYS": ("0", 0),
     "RETENTION_LONG_DAYS": ("7", 7),
     "METRICS_PUBLIC": ("true", True),
+    "ALLOW_PRIVATE_ENDPOINTS": ("10.20.0.0/16, fd12::/16", read_openings("10.20.0.0/16,fd12::/16")),
 }
 
 

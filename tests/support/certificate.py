@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def self_signed(folder: Path, address: str) -> Path:
-    """A file with a fresh key and a certificate for that address, signed with the same key."""
+    """A file with a fresh key and a certificate for that address or name, signed with the same key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
     now = datetime.now(UTC)
@@ -24,7 +24,7 @@ def self_signed(folder: Path, address: str) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_name_of(address)]), critical=False)
         .sign(key, hashes.SHA256())
     )
     path = folder / "certificate.pem"
@@ -33,3 +33,10 @@ def self_signed(folder: Path, address: str) -> Path:
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return path
+
+
+def _name_of(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)

@@ -28,6 +28,8 @@ FAST: Final[Mapping[str, str]] = {
     "STALE_THRESHOLD": "2",
     "REAPER_INTERVAL": "0.2",
     "DRAIN_TIMEOUT": "10",
+    # The tests' endpoints listen on loopback.
+    "ALLOW_PRIVATE_ENDPOINTS": "true",
 }
 
 

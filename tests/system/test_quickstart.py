@@ -72,6 +72,7 @@ def shell(endpoint: Endpoint, valkey_server: ValkeyServer) -> Iterator[Shell]:
             "REDIS_URL": valkey_server.url,
             "INTERNAL_SECRET": SECRET,
             "JWT_SIGNING_KEY": SECRET[::-1],
+            "ALLOW_PRIVATE_ENDPOINTS": "true",
             "STRAIT_SERVER": f"http://127.0.0.1:{port}",
         }
         env = environment(folder, exported)

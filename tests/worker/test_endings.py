@@ -14,6 +14,7 @@ import pytest
 
 from strait_core.run import Status
 from tests.support.endpoint import Endpoint
+from tests.support.nameserver import serving_names
 from tests.support.rig import Rig
 from tests.support.scripted import Visit, answer, answering, scripted
 
@@ -247,9 +248,11 @@ async def test_connection_refused(rig: Rig, host: str) -> None:
 
 async def test_a_name_nobody_knows(rig: Rig) -> None:
     """A DNS failure is an error of its own class, which names the host."""
-    run, _ = await once(rig, "http://nobody.invalid/")
+    async with serving_names() as names:
+        rig.parts.guard._lookup = names.lookup
+        run, _ = await once(rig, "http://nobody.example/")
     assert (run["status"], run["error_class"]) == (Status.DEAD_LETTER, "dns")
-    assert "nobody.invalid" in run["error"]
+    assert "nobody.example" in run["error"]
 
 
 async def test_tls_that_cannot_be_trusted(rig: Rig, tls_server: ssl.SSLContext) -> None:
