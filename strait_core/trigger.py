@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import UNSET, Struct, UnsetType
 
 from strait_core.errors import Fault
+from strait_core.idempotency import Once
 from strait_core.job import BOUNDS, YEAR_SECS, Bounds, JobSpec, check_metadata, check_tags
 from strait_core.retry import RetryStrategy
 from strait_core.run import Status
@@ -52,6 +53,9 @@ class NewRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout_secs: int
     retry_strategy: RetryStrategy | None = None
     batch_id: UUID | None = None
+    idempotency_key: str | None = None
+    # What the request said, canonically: the same key with another hash is another request.
+    body_hash: str | None = None
 
 
 def faults_of(request: TriggerRequest, now: datetime) -> list[Fault]:
@@ -93,6 +97,7 @@ def new_run(
     now: datetime,
     triggered_by: str = "manual",
     batch_id: UUID | None = None,
+    once: Once | None = None,
 ) -> NewRun:
     """The run that a valid request makes; the body has passed `faults_of`."""
     scheduled_at = request.scheduled_at.astimezone(UTC) if request.scheduled_at else None
@@ -117,6 +122,8 @@ def new_run(
         timeout_secs=_given(request.timeout_secs, spec.timeout_secs),
         retry_strategy=request.retry_strategy or None,
         batch_id=batch_id,
+        idempotency_key=once.key if once else None,
+        body_hash=once.body_hash if once else None,
     )
 
 

@@ -32,6 +32,7 @@ class JobPatch(Request):
     tags: dict[str, str] | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     headers: dict[str, str] | UnsetType | None = UNSET
+    signing_secret: str | UnsetType | None = UNSET
     timeout_secs: int | UnsetType | None = UNSET
     max_attempts: int | UnsetType | None = UNSET
     retry_strategy: RetryStrategy | UnsetType | None = UNSET
@@ -64,7 +65,7 @@ class Pause(Request):
 
 
 class Job(Struct, kw_only=True):
-    """A job as the API shows it."""
+    """A job as the API shows it; of secrets it only says that there is one."""
 
     id: str
     project_id: str
@@ -78,6 +79,7 @@ class Job(Struct, kw_only=True):
     pause_reason: str | None
     endpoint_url: str
     headers: dict[str, str]
+    signing_secret: str | None
     timeout_secs: int
     max_attempts: int
     retry_strategy: RetryStrategy
@@ -117,10 +119,16 @@ class TriggerRequest(Request):
     retry_strategy: RetryStrategy | UnsetType | None = UNSET
 
 
+class BulkItem(TriggerRequest):
+    """One run of a bulk trigger: a trigger's body, and its own key in place of the header's."""
+
+    idempotency_key: str | UnsetType | None = UNSET
+
+
 class BulkTriggerRequest(Request):
     """POST /v1/jobs/{job}/trigger/bulk: all items or none."""
 
-    items: list[TriggerRequest]
+    items: list[BulkItem]
 
 
 class Run(Struct, kw_only=True):
@@ -152,13 +160,14 @@ class Run(Struct, kw_only=True):
     priority: int
     job_version: int
     batch_id: str | None
+    idempotency_key: str | None
     timeout_secs: int
 
 
 class Batch(Struct, kw_only=True):
-    """What a bulk trigger made."""
+    """What a bulk trigger made; `batch_id` is null when it made nothing and its keys lead to runs of several."""
 
-    batch_id: str
+    batch_id: str | None
     data: list[Run]
 
 

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
+from uuid import UUID
 
 from strait_core.errors import UnavailableError
 from strait_core.run import Status
 from strait_core.store import queue
-from strait_core.store.faults import Broken, Clash, Refused, Rollback
+from strait_core.store.faults import Broken, Clash, Refused
 from strait_core.trigger import NewRun
+from strait_daemon.bulk import BulkKey, store_bulk
 from strait_daemon.clock import Clock
-from strait_daemon.gather import MOST_ITEMS, Gatherer
+from strait_daemon.gather import Gatherer
 from strait_daemon.line import Line
 
 # An insert that takes longer than this has met a database in trouble; the caller is told to come back.
@@ -36,31 +38,29 @@ class Intake:
         """Store one run, together with whatever else arrives meanwhile."""
         return await self._gatherer.add(run)
 
-    async def add_all(self, runs: Sequence[NewRun]) -> bool:
-        """Store all of these runs or none."""
+    async def add_all(self, runs: Sequence[NewRun], key: BulkKey | None = None) -> list[UUID] | None:
+        """Store all of these runs or none; what comes back is that of `store_bulk`."""
         # Waiting for a turn counts: behind a slow database the last in a long row would wait for ever.
         try:
             async with asyncio.timeout(INSERT_SECS), self._bulk_turn:
-                stored = await self._insert_all(runs)
+                stored = await self._insert_all(runs, key)
         except (Broken, TimeoutError) as error:
             raise _unavailable(error) from error
-        if stored:
-            self._wake(runs)
+        if stored is not None:
+            own = set(stored)
+            self._wake([run for run in runs if run.id in own])
         return stored
 
-    async def _insert_all(self, runs: Sequence[NewRun]) -> bool:
-        stored = 0
+    async def _insert_all(self, runs: Sequence[NewRun], key: BulkKey | None) -> list[UUID] | None:
         try:
             conn = await self._bulk_line.conn()
-            async with conn.transaction() as transaction:
-                for at in range(0, len(runs), MOST_ITEMS):
-                    stored += len(await queue.insert_runs(conn, runs[at : at + MOST_ITEMS], self._clock.now()))
-                if stored < len(runs):
-                    raise Rollback(transaction)
+            try:
+                return await store_bulk(conn, runs, key, self._clock.now())
+            except Clash:
+                return await store_bulk(conn, runs, key, self._clock.now())
         except (Broken, asyncio.CancelledError):
             await self._bulk_line.drop()
             raise
-        return stored == len(runs)
 
     async def _insert(self, runs: list[NewRun]) -> list[bool | Exception]:
         try:

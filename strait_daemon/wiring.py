@@ -31,6 +31,8 @@ from strait_daemon.line import Line
 from strait_daemon.services.accountant import Accountant
 from strait_daemon.services.hygiene import INTERVAL_SECS as HYGIENE_SECS
 from strait_daemon.services.hygiene import Hygiene
+from strait_daemon.services.keykeeper import INTERVAL_SECS as KEYKEEPER_SECS
+from strait_daemon.services.keykeeper import KeyKeeper
 from strait_daemon.services.reaper import Reaper
 from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
 from strait_daemon.services.retention import Retention
@@ -40,6 +42,7 @@ from strait_daemon.settings import Mode, Settings, Supervised
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
 from strait_daemon.transports import PostgresTransport, RedisTransport
+from strait_daemon.vault import Vault
 from strait_daemon.worker.catalog import Catalog
 from strait_daemon.worker.claimer import Claimer
 from strait_daemon.worker.executor import Executor
@@ -69,6 +72,7 @@ class Parts:
     writer: TransitionWriter
     metrics: Metrics
     guard: Guard
+    vault: Vault
     client: EgressClient | None = None
     worker: Worker | None = None
     reaper: Reaper | None = None
@@ -157,7 +161,8 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     intake = Intake(Line(url, pooled=pooled), Line(url, pooled=pooled), clock, stored)
     writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed)
     guard = Guard(settings.allow_private_endpoints)
-    parts = Parts(settings, pool, clock, bus, intake, writer, metrics, guard)
+    vault = Vault(settings.sealing_keys)
+    parts = Parts(settings, pool, clock, bus, intake, writer, metrics, guard, vault)
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
         _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))
@@ -188,7 +193,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         heartbeat_secs=settings.heartbeat_interval,
         stale_secs=settings.stale_threshold,
     )
-    catalog = Catalog(f"strait/{strait_core.__version__}", parts.guard)
+    catalog = Catalog(f"strait/{strait_core.__version__}", parts.guard, parts.vault)
     tokens = TokenMaker(settings.jwt_signing_key.get_secret_value())
     worker = Worker(
         policy,
@@ -237,6 +242,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
         _service(parts, "accountant", accountant.tick, 1.0),
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
+        _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
     ]
 
 

@@ -47,8 +47,11 @@ _LIGHT: Final = [
     "tags",
     "metadata",
     "result_truncated",
+    "idempotency_key",
 ]
 
+# Ids per statement.
+_PAGE: Final = 500
 Row = dict[str, Any]
 # Two processes may read the clock a little apart, so a run can seem to end before it was made.
 _CLOCK_SLACK: Final = timedelta(days=1)
@@ -135,6 +138,15 @@ async def list_runs(
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(statement, {**values, "limit": limit})
         return await cursor.fetchall()
+
+
+async def runs_by_id(conn: Conn, run_ids: Sequence[UUID]) -> list[Row]:
+    """These runs, wherever they stand, as a list shows them."""
+    found: list[Row] = []
+    for at in range(0, len(run_ids), _PAGE):
+        part = list(run_ids[at : at + _PAGE])
+        found += await _all(conn, "runs_by_id", {"ids": part, "made_at": made_at(min(part, key=ids.time_of))})
+    return found
 
 
 _CONDITIONS: Final = {

@@ -14,10 +14,12 @@ from strait_core.errors import ConflictError, Fault, NotFoundError, Precondition
 from strait_core.job import JobSpec, check_url, evolve, faults_of, settled
 from strait_core.store import jobs
 from strait_core.store.faults import Taken
+from strait_core.store.idempotency import Scope
 from strait_core.store.jobs import JobFilter, StoredJob
 from strait_core.store.pool import Conn
-from strait_daemon.api import query, shape
+from strait_daemon.api import query, secrets, shape
 from strait_daemon.api.context import Api
+from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Call, Reply, reply
 
@@ -32,10 +34,10 @@ MAX_REASON: Final = 1_000
 async def create_job(api: Api, call: Call) -> Reply:
     """POST /v1/jobs."""
     body: wire.JobCreate = call.body
-    refusals = await _refusals(api, _given(body))
-    spec = _spec_of(body, call.project, refusals)
+    refused = [*await _refusals(api, _given(body)), *secrets.faults_of(_given(body))]
+    spec = _spec_of(api, body, call.project, refused)
     enabled = body.enabled is UNSET or body.enabled
-    return await _store(api, spec, enabled=enabled)
+    return await _store(api, call, Scope(spec.project_id, "createJob"), spec, enabled=enabled)
 
 
 async def _refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
@@ -45,10 +47,10 @@ async def _refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
     return [Fault(f"/{name}", refusal) for (name, _), refusal in zip(urls, found, strict=True) if refusal]
 
 
-def _spec_of(body: wire.JobCreate, project: str | None, refusals: Sequence[Fault]) -> JobSpec:
+def _spec_of(api: Api, body: wire.JobCreate, project: str | None, refused: Sequence[Fault]) -> JobSpec:
     """The definition that a body makes; ValidationError lists every missing and every wrong field."""
     given = _given(body)
-    faults = list(refusals)
+    faults = list(refused)
     if project is not None and given.setdefault("project_id", project) != project:
         faults.append(Fault("/project_id", "differs from the project that the query or the header names"))
     missing = [name for name in REQUIRED if name not in given]
@@ -58,7 +60,7 @@ def _spec_of(body: wire.JobCreate, project: str | None, refusals: Sequence[Fault
     faults += [fault for fault in faults_of(spec) if fault.pointer.lstrip("/") not in missing]
     if faults:
         raise ValidationError(faults)
-    return spec
+    return evolve(spec, {name: value for name, value in secrets.sealed(api.deps.vault, given).items() if name in secrets.FIELDS})
 
 
 def _given(body: wire.JobPatch) -> dict[str, Any]:
@@ -70,14 +72,18 @@ def _given(body: wire.JobPatch) -> dict[str, Any]:
     }
 
 
-async def _store(api: Api, spec: JobSpec, *, enabled: bool) -> Reply:
+async def _store(api: Api, call: Call, scope: Scope, spec: JobSpec, *, enabled: bool) -> Reply:
     deps = api.deps
-    async with api.connection() as conn, conn.transaction():
+
+    async def work(conn: Conn) -> Reply:
         job = await jobs.insert_job(conn, deps.new_id(), deps.new_id(), spec, deps.clock.now(), enabled=enabled)
-    if job is None:
-        raise _taken(spec)
+        if job is None:
+            raise _taken(spec)
+        return _answer(job, 201)
+
+    answer = await answered_once(api, call, scope, work)
     api.jobs.forget()
-    return _answer(job, 201)
+    return answer
 
 
 def _taken(spec: JobSpec) -> ConflictError:
@@ -157,10 +163,11 @@ async def patch_job(api: Api, call: Call) -> Reply:
     """PATCH /v1/jobs/{job}."""
     body: wire.JobPatch = call.body
     deps = api.deps
-    refusals = await _refusals(api, _given(body))
+    given = _given(body)
+    refused = [*await _refusals(api, given), *secrets.faults_of(given)]
     async with _changing(api, call) as (conn, job):
-        spec = evolve(job.spec, _given(body))
-        faults = [*faults_of(spec), *refusals]
+        spec = evolve(job.spec, secrets.sealed(deps.vault, given, job.spec))
+        faults = [*faults_of(spec), *refused]
         if faults:
             raise ValidationError(faults)
         enabled = job.enabled if body.enabled is UNSET else body.enabled
@@ -220,4 +227,4 @@ async def clone_job(api: Api, call: Call) -> Reply:
     faults = [*faults_of(spec), *await _refusals(api, {name: getattr(spec, name) for name in URLS})]
     if faults:
         raise ValidationError(faults)
-    return await _store(api, spec, enabled=job.enabled)
+    return await _store(api, call, Scope(spec.project_id, f"cloneJob:{job.id}"), spec, enabled=job.enabled)

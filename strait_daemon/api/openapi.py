@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -40,6 +40,19 @@ _REQUEST_ID: Final = {
     "schema": {"type": "string"},
 }
 _RETRY_AFTER: Final = {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}
+_REPLAYED: Final[dict[str, Any]] = {
+    "description": "`true`: the key was used before, and nothing was done again.",
+    "schema": {"type": "string"},
+}
+_MORE_HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
+    200: {"Idempotency-Replayed": _REPLAYED},
+    503: {"Retry-After": _RETRY_AFTER},
+}
+_ABOUT_KEY: Final = (
+    "A key of your own, up to 256 characters (X-Idempotency-Key says the same): a repetition with the same key and body"
+    " does nothing again and is told what the first was told; another body is refused. It holds for 24 hours, for a"
+    " trigger until 24 hours after its run has ended."
+)
 _ABOUT_INTERNAL: Final = "The server failed; its log has the reason under the request id."
 _ABOUT_ERRORS: Final[dict[type[StraitError], str]] = {
     AuthError: "No credential, or a wrong one.",
@@ -134,6 +147,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         yield _header("X-Project-Id", "The project; the parameter `project_id` says the same.")
     if operation.if_match:
         yield _header("If-Match", "Do it only while the job's ETag is this one.")
+    if operation.once:
+        yield _header("Idempotency-Key", _ABOUT_KEY)
     if operation.media == "text/event-stream":
         yield _header("Last-Event-ID", "Go on from behind this seq.")
     yield _header("X-Request-Id", "An id of your own for this request: up to 128 printable characters.")
@@ -144,10 +159,12 @@ def _header(name: str, about: str) -> dict[str, Any]:
 
 
 def _responses(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
-    headers = {"X-Request-Id": _REQUEST_ID}
+    headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
     if operation.etag:
         headers["ETag"] = {"description": "This version of the object.", "schema": {"type": "string"}}
     answer: dict[str, Any] = {"description": HTTPStatus(operation.status).phrase, "headers": headers}
+    if operation.once and not operation.also:
+        headers["Idempotency-Replayed"] = {**_REPLAYED, "required": False}
     if operation.returns is not None:
         schema = refs[repr(operation.returns)] if _is_structured(operation.returns) else {"type": "string"}
         answer["content"] = {operation.media: {"schema": schema}}
@@ -160,7 +177,7 @@ def _responses(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
             content |= responses[str(status)]["content"]
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,
-            "headers": {"X-Request-Id": _REQUEST_ID, "Retry-After": _RETRY_AFTER},
+            "headers": {"X-Request-Id": _REQUEST_ID, **_MORE_HEADERS[status]},
             "content": content,
         }
     return responses

@@ -87,7 +87,8 @@ class Operation:
 
     `returns` is the type of the answer's body (None: it has none), `also` maps further status codes to theirs, `raises`
     names the errors besides those that follow from the rest: 401 where `secured`, 422 from the query, 408, 413 and 415
-    from a body, 500 and 503 always. An operation that is not `listed` stays out of the OpenAPI document.
+    from a body, 500 and 503 always. `once`: it honours Idempotency-Key. An operation that is not `listed` stays out of
+    the OpenAPI document.
     """
 
     method: str
@@ -105,6 +106,7 @@ class Operation:
     body: Body | None = None
     etag: bool = False
     if_match: bool = False
+    once: bool = False
     secured: bool = True
     listed: bool = True
 

@@ -10,7 +10,7 @@ from strait_core.errors import (
     NotFoundError,
     PreconditionError,
 )
-from strait_daemon.api import docs, jobs, ops, runs, stats, stream, trigger
+from strait_daemon.api import bulk, docs, jobs, ops, runs, stats, stream, trigger
 from strait_daemon.api.body import BULK_BYTES, TRIGGER_BYTES, Body, Nothing
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.query import (
@@ -58,17 +58,21 @@ TRIGGERS: Final = (
         status=201,
         returns=wire.Run,
         body=Body(wire.TriggerRequest, most=TRIGGER_BYTES, raw="payload"),
+        also={200: wire.Run},
+        once=True,
         raises=_UNCLEAR,
     ),
     _of_job(
         "POST",
         "/trigger/bulk",
-        handle=trigger.trigger_bulk,
+        handle=bulk.trigger_bulk,
         name="triggerJobInBulk",
         summary="Start up to 1,000 runs, all or none; payloads are left out of the answer.",
         status=201,
         returns=wire.Batch,
         body=Body(wire.BulkTriggerRequest, most=BULK_BYTES, raw="payload", items="items", required=True),
+        also={200: wire.Batch},
+        once=True,
         raises=_UNCLEAR,
     ),
 )
@@ -87,6 +91,7 @@ JOBS: Final = (
         query=(PROJECT,),
         raises=(ConflictError,),
         etag=True,
+        once=True,
     ),
     Operation(
         method="GET",
@@ -173,6 +178,7 @@ JOBS: Final = (
         body=Body(wire.JobClone, required=True),
         raises=_UNCLEAR,
         etag=True,
+        once=True,
     ),
     _of_job(
         "GET",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from strait_core.idempotency import MAX_KEY
 from strait_core.job import (
     BOUNDS,
     LENGTHS,
@@ -14,6 +15,7 @@ from strait_core.job import (
     MAX_TAGS,
     MAX_URL,
 )
+from strait_core.signing import MAX_RAW, MIN_RAW
 from strait_core.trigger import MAX_BULK_ITEMS
 
 _SLUG: Final = {"minLength": 1, "maxLength": LENGTHS["slug"], "pattern": "^[a-z0-9][a-z0-9_-]*$"}
@@ -25,25 +27,28 @@ _DEFINITION: Final[Mapping[str, Mapping[str, Any]]] = {
     "description": {"maxLength": LENGTHS["description"]},
     "endpoint_url": {"minLength": 1, "maxLength": MAX_URL, "format": "uri"},
     "project_id": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    "signing_secret": {"minLength": MIN_RAW, "maxLength": MAX_RAW, "writeOnly": True},
     "tags": {"maxProperties": MAX_TAGS},
     "headers": {"maxProperties": MAX_HEADERS},
     "default_run_metadata": {"maxProperties": MAX_METADATA},
     "retry_delays_secs": {"maxItems": MAX_RETRY_DELAYS, "items": {"type": "integer", "minimum": 1, "maximum": 3_600}},
     "non_retryable_statuses": {"items": {"type": "integer", "minimum": 300, "maximum": 599}},
 }
+_TRIGGER: Final[Mapping[str, Mapping[str, Any]]] = {
+    "priority": _DEFINITION["priority"],
+    "ttl_secs": _DEFINITION["run_ttl_secs"],
+    "max_attempts": _DEFINITION["max_attempts"],
+    "timeout_secs": _DEFINITION["timeout_secs"],
+    "tags": _DEFINITION["tags"],
+    "metadata": _DEFINITION["default_run_metadata"],
+}
 _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "JobCreate": _DEFINITION,
     "JobPatch": _DEFINITION,
     "JobClone": {"name": _NAME, "slug": _SLUG},
     "Pause": {"reason": {"maxLength": 1_000}},
-    "TriggerRequest": {
-        "priority": _DEFINITION["priority"],
-        "ttl_secs": _DEFINITION["run_ttl_secs"],
-        "max_attempts": _DEFINITION["max_attempts"],
-        "timeout_secs": _DEFINITION["timeout_secs"],
-        "tags": _DEFINITION["tags"],
-        "metadata": _DEFINITION["default_run_metadata"],
-    },
+    "TriggerRequest": _TRIGGER,
+    "BulkItem": {**_TRIGGER, "idempotency_key": {"minLength": 1, "maxLength": MAX_KEY}},
     "BulkTriggerRequest": {"items": {"minItems": 1, "maxItems": MAX_BULK_ITEMS}},
 }
 _REQUIRED: Final = {"JobCreate": ["name", "slug", "endpoint_url"]}

@@ -18,6 +18,7 @@ from strait_core.store.jobs import StoredJob, StoredVersion
 from strait_core.store.stats import Flow
 from strait_core.store.workers import WorkerRow
 from strait_core.trigger import NewRun
+from strait_daemon.api import secrets
 
 # A job has many runs, and so has a batch: their ids need not be spelled anew for each.
 _job_id: Final = lru_cache(4_096)(partial(spell, Prefix.JOB))
@@ -40,6 +41,7 @@ def job(stored: StoredJob) -> wire.Job:
         pause_reason=stored.pause_reason,
         endpoint_url=spec.endpoint_url,
         headers=dict(spec.headers),
+        signing_secret=secrets.masked(spec.signing_secret),
         timeout_secs=spec.timeout_secs,
         max_attempts=spec.max_attempts,
         retry_strategy=spec.retry_strategy,
@@ -68,7 +70,7 @@ def version(stored: StoredVersion) -> wire.JobVersion:
         version=stored.version,
         version_id=spell(Prefix.VERSION, stored.version_id),
         created_at=stored.created_at,
-        definition=Raw(stored.definition.encode()),
+        definition=Raw(secrets.masked_definition(stored.definition)),
     )
 
 
@@ -101,6 +103,7 @@ def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
         priority=run.priority,
         job_version=run.job_version,
         batch_id=None if run.batch_id is None else _batch_id(run.batch_id),
+        idempotency_key=run.idempotency_key,
         timeout_secs=run.timeout_secs,
     )
 
@@ -135,6 +138,7 @@ def run(row: Mapping[str, Any]) -> wire.Run:
         priority=row["priority"],
         job_version=row["job_version"],
         batch_id=None if batch_id is None else _batch_id(batch_id),
+        idempotency_key=row["idempotency_key"],
         timeout_secs=row["timeout_secs"],
     )
 

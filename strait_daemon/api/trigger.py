@@ -1,18 +1,21 @@
-"""The hot route: from a trigger body to a stored run, and the same for many at once."""
+"""The hot route: from a trigger body to a stored run."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 
-from strait_core import ids, wire
-from strait_core.errors import ConflictError, Fault, UnavailableError, ValidationError
+from strait_core import wire
+from strait_core.errors import ConflictError, UnavailableError, ValidationError
+from strait_core.idempotency import Once
+from strait_core.store import idempotency as keys
+from strait_core.store import runs
+from strait_core.store.idempotency import trigger_scope
 from strait_core.store.jobs import StoredJob
-from strait_core.trigger import MAX_BULK_ITEMS, faults_of, new_run
+from strait_core.trigger import faults_of, new_run
 from strait_daemon.api import shape
 from strait_daemon.api.context import Api
+from strait_daemon.api.idempotency import REPLAYED, check_same, once_of_trigger
 from strait_daemon.api.operation import Call, Reply, reply
-from strait_daemon.api.strict import MOST_FAULTS
 
 # The job is looked at again when it changed between the look and the insert; more often than this is no accident.
 TRIES: Final = 3
@@ -22,60 +25,35 @@ async def trigger(api: Api, call: Call) -> Reply:
     """POST /v1/jobs/{job}/trigger."""
     body: wire.TriggerRequest = call.body
     deps = api.deps
+    once = await once_of_trigger(call)
     for _ in range(TRIES):
-        job = await _runnable(api, call)
+        job = await runnable(api, call)
         now = deps.clock.now()
         faults = faults_of(body, now)
         if faults:
             raise ValidationError(faults)
-        run = new_run(body, job.spec, run_id=deps.new_id(), job_id=job.id, job_version=job.version, now=now)
+        run = new_run(body, job.spec, run_id=deps.new_id(), job_id=job.id, job_version=job.version, now=now, once=once)
         if await deps.intake.add(run):
             return reply(shape.new_run(run, job.spec.slug, whole=True), 201)
+        if once is not None and (first := await _first_run(api, job, once)) is not None:
+            return first
         api.jobs.forget()
-    raise _restless(call)
+    raise restless(call)
 
 
-async def trigger_bulk(api: Api, call: Call) -> Reply:
-    """POST /v1/jobs/{job}/trigger/bulk: all items or none."""
-    body: wire.BulkTriggerRequest = call.body
-    deps = api.deps
-    for _ in range(TRIES):
-        job = await _runnable(api, call)
-        now = deps.clock.now()
-        _check_items(body, now)
-        batch_id = deps.new_id()
-        runs = [
-            new_run(
-                item,
-                job.spec,
-                run_id=deps.new_id(),
-                job_id=job.id,
-                job_version=job.version,
-                now=now,
-                batch_id=batch_id,
-            )
-            for item in body.items
-        ]
-        if await deps.intake.add_all(runs):
-            data = [shape.new_run(run, job.spec.slug, whole=False) for run in runs]
-            return reply(wire.Batch(batch_id=ids.spell(ids.Prefix.BATCH, batch_id), data=data), 201)
-        api.jobs.forget()
-    raise _restless(call)
+async def _first_run(api: Api, job: StoredJob, once: Once) -> Reply | None:
+    """The run that this key made before, as it is now; None when the key is free, or has just become so."""
+    async with api.connection() as conn:
+        scope = trigger_scope(job.spec.project_id, job.id)
+        kept = (await keys.find(conn, scope, [once.key], api.deps.clock.now())).get(once.key)
+        if kept is None:
+            return None
+        check_same(kept, once)
+        row = await runs.get_run(conn, kept.run_ids[0])
+    return None if row is None else reply(shape.run(row), 200, REPLAYED)
 
 
-def _check_items(body: wire.BulkTriggerRequest, now: datetime) -> None:
-    if not 1 <= len(body.items) <= MAX_BULK_ITEMS:
-        raise ValidationError([Fault("/items", f"must have from 1 to {MAX_BULK_ITEMS} entries")])
-    faults: list[Fault] = []
-    for index, item in enumerate(body.items):
-        faults += [Fault(f"/items/{index}{fault.pointer}", fault.message) for fault in faults_of(item, now)]
-        if len(faults) >= MOST_FAULTS:
-            break
-    if faults:
-        raise ValidationError(faults)
-
-
-async def _runnable(api: Api, call: Call) -> StoredJob:
+async def runnable(api: Api, call: Call) -> StoredJob:
     """The job that the path names, if it takes runs."""
     job = await api.jobs.find(call.path["job"], call.project)
     if not job.enabled:
@@ -90,7 +68,8 @@ async def _runnable(api: Api, call: Call) -> StoredJob:
     return job
 
 
-def _restless(call: Call) -> UnavailableError:
+def restless(call: Call) -> UnavailableError:
+    """The error for a job, or a key, that changed at every try."""
     return UnavailableError(
         f"job {call.path['job']!r} keeps changing; nothing was stored", hint="try again in a moment", retry_after=1
     )

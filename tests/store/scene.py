@@ -30,7 +30,9 @@ NOW: Final = datetime(2030, 1, 16, 12, tzinfo=UTC)
 NO_MARKS: Final = [0] * len(queue.PRIORITIES)
 WORKER: Final = UUID(int=1)
 SPEC: Final = JobSpec(project_id="p", slug="a", name="A", endpoint_url="http://example.com/")
-TABLES: Final = ("jobs", "runs", "ready", "due", "run_history", "attempts", "run_events", "stats_deltas")
+TABLES: Final = (
+    "jobs", "runs", "ready", "due", "run_history", "attempts", "run_events", "stats_deltas", "idempotency_keys",
+)  # fmt: skip
 
 
 @dataclass

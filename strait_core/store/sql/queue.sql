@@ -12,18 +12,28 @@ WITH items AS MATERIALIZED (
         id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
         timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
         scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
-        metadata jsonb, payload text)
+        metadata jsonb, payload text, idempotency_key text, body_hash text)
+), takers AS MATERIALIZED (
+    SELECT j.id, j.version, j.lane FROM strait.jobs j
+    WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM items)) AND j.enabled AND NOT j.paused AND j.deleted_at IS NULL
+), keyed AS (
+    -- In the order of the keys, so that two batches with the same ones do not wait for each other.
+    INSERT INTO strait.idempotency_keys (project_id, route, key, body_hash, run_ids, look_at)
+    SELECT i.project_id, 'trigger:' || i.job_id, i.idempotency_key, i.body_hash, ARRAY[i.id],
+        %(now)s::timestamptz + interval '24 hours'
+    FROM items i JOIN takers j ON j.id = i.job_id AND j.version = i.job_version
+    WHERE i.idempotency_key IS NOT NULL ORDER BY 1, 2, 3
+    ON CONFLICT DO NOTHING RETURNING run_ids[1] AS id
 ), batch AS MATERIALIZED (
-    SELECT b.*, j.lane FROM items b JOIN strait.jobs j ON j.id = b.job_id AND j.version = b.job_version
-        AND j.enabled AND NOT j.paused AND j.deleted_at IS NULL
-    WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM items))
+    SELECT b.*, j.lane FROM items b JOIN takers j ON j.id = b.job_id AND j.version = b.job_version
+    WHERE b.idempotency_key IS NULL OR b.id IN (SELECT id FROM keyed)
 ), stored AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
         timeout_secs, job_version, retry_strategy, ready_seq, ready_at, created_at, scheduled_at, expires_at, batch_id,
-        triggered_by, tags, metadata, payload)
+        triggered_by, tags, metadata, payload, idempotency_key)
     SELECT id, job_id, project_id, status, 1, 0, 0, max_attempts, priority, timeout_secs, job_version, retry_strategy,
         ready_seq, CASE WHEN status = 'queued' THEN %(now)s::timestamptz END, created_at, scheduled_at, expires_at,
-        batch_id, triggered_by, tags, metadata, payload
+        batch_id, triggered_by, tags, metadata, payload, idempotency_key
     FROM batch
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
@@ -196,10 +206,11 @@ WITH batch AS (
 ), kept AS (
     INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
-        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep)
+        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep,
+        idempotency_key)
     SELECT id, job_id, project_id, to_status, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
         job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at, expires_at, batch_id,
-        triggered_by, to_error_class, to_error, tags, metadata, payload, result, result_truncated, keep
+        triggered_by, to_error_class, to_error, tags, metadata, payload, result, result_truncated, keep, idempotency_key
     FROM ended
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,

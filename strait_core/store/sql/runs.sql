@@ -10,6 +10,19 @@ WHERE r.id = %(id)s
 SELECT h.*, j.slug AS job_slug FROM strait.run_history h JOIN strait.jobs j ON j.id = h.job_id
 WHERE h.id = %(id)s AND h.finished_at >= %(made_at)s
 
+-- name: runs_by_id
+SELECT r.*, j.slug AS job_slug, w.heartbeat_at FROM (
+    SELECT id, job_id, project_id, status, seq, attempt, max_attempts, priority, timeout_secs, job_version, started_at,
+        NULL::timestamptz AS finished_at, next_retry_at, created_at, scheduled_at, expires_at, batch_id, triggered_by,
+        error_class, error, tags, metadata, false AS result_truncated, idempotency_key, worker_id AS held_by
+    FROM strait.runs WHERE id = ANY(%(ids)s)
+    UNION ALL
+    SELECT id, job_id, project_id, status, seq, attempt, max_attempts, priority, timeout_secs, job_version, started_at,
+        finished_at, NULL, created_at, scheduled_at, expires_at, batch_id, triggered_by, error_class, error, tags,
+        metadata, result_truncated, idempotency_key, NULL
+    FROM strait.run_history WHERE id = ANY(%(ids)s) AND finished_at >= %(made_at)s
+) r JOIN strait.jobs j ON j.id = r.job_id LEFT JOIN strait.workers w ON w.id = r.held_by
+
 -- name: match_runs
 -- Ids in a range (a shortened id), wherever the runs stand.
 SELECT id FROM strait.all_runs WHERE id BETWEEN %(low)s AND %(high)s ORDER BY id DESC LIMIT %(limit)s
@@ -35,11 +48,12 @@ WITH ended AS (
 ), kept AS (
     INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
-        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep)
+        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep,
+        idempotency_key)
     SELECT id, job_id, project_id, %(to)s, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
         job_version, retry_strategy, started_at, %(now)s, created_at, scheduled_at, expires_at, batch_id,
         triggered_by, coalesce(%(error_class)s::text, error_class), coalesce(%(error)s::text, error), tags, metadata,
-        payload, NULL, false, %(keep)s
+        payload, NULL, false, %(keep)s, idempotency_key
     FROM ended
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
@@ -91,11 +105,11 @@ WITH last_replay AS (
 ), stored AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
         timeout_secs, job_version, retry_strategy, ready_seq, ready_at, started_at, created_at, scheduled_at,
-        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload)
+        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, idempotency_key)
     SELECT id, job_id, project_id, 'queued', seq + 1, attempt, attempt, max_attempts, priority, timeout_secs,
         CASE WHEN latest THEN version ELSE job_version END, retry_strategy, ready_seq, %(now)s, started_at, created_at,
         scheduled_at, %(now)s + (expires_at - greatest(created_at, scheduled_at, replayed_at)), batch_id, triggered_by,
-        error_class, error, tags, metadata, payload
+        error_class, error, tags, metadata, payload, idempotency_key
     FROM back LEFT JOIN last_replay ON true
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
