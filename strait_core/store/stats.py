@@ -57,6 +57,11 @@ async def depth(conn: Conn, project: str | None) -> dict[str, int]:
     return {status: int(n) for status, n in await _rows(conn, "depth", project=project)}
 
 
+async def retrying(conn: Conn, project: str | None) -> int:
+    """Queued runs that await a retry."""
+    return max(0, int((await _rows(conn, "retrying", project=project))[0][0]))
+
+
 async def flow(conn: Conn, project: str | None, now: datetime) -> Flow:
     """What came in and went out lately."""
     minute, quarter = now - timedelta(minutes=1), now - timedelta(minutes=15)

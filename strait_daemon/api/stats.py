@@ -18,12 +18,14 @@ TOP_JOBS: Final = 10
 
 
 async def get_stats(api: Api, call: Call) -> Reply:
-    """GET /v1/stats. The figures are folded once a second; runs that await a retry count as ready."""
+    """GET /v1/stats. The figures are folded once a second; what awaits a retry is held by `retry`."""
     now, project = api.deps.clock.now(), call.project
     async with api.connection() as conn:
         depth = await stats.depth(conn, project)
         flow = await stats.flow(conn, project, now)
         held = await stats.held(conn, project)
+        if awaiting := await stats.retrying(conn, project):
+            held["retry"] = awaiting
         top = await stats.top_jobs(conn, project, TOP_JOBS)
         oldest = await stats.oldest_ready(conn)
         fleet = await stats.fleet(conn, now - api.deps.stale_after)

@@ -71,7 +71,17 @@ def read(text: str) -> Written:
         where = locked[1]
     delta = re.search(r"jsonb_build_array\(project_id, job_id, ([^,]+), ([^,]+), n\)", text)
     assert delta is not None, "no delta found"
-    return Written(guard(where), target(text, change[0]), (literal(delta[1]), literal(delta[2])))
+    return Written(guard(where), target(text, change[0]), (counted(text, delta[1]), counted(text, delta[2])))
+
+
+def counted(text: str, word: str) -> str:
+    """The state under which a move is counted; the counts keep queued runs that await a retry apart."""
+    cases = re.search(r"CASE WHEN [^']*? THEN '(\w+)' ELSE '(\w+)' END AS counted_as", text)
+    if word.strip() != "counted_as" or cases is None:
+        return literal(word)
+    assert "retrying" in cases.groups()
+    (state,) = set(cases.groups()) - {"retrying"}
+    return state
 
 
 def guard(where: str) -> set[str] | str:

@@ -93,7 +93,8 @@ SELECT id FROM strait.run_history WHERE greatest(created_at, started_at, finishe
 -- name: depth_differs
 -- The folded counts and the deltas that wait to be folded come to what there is.
 SELECT format('project %%s, %%s: counts %%s, there are %%s', project_id, status, sum(folded), sum(real)) AS subject FROM (
-    SELECT project_id, status, 0 AS folded, count(*) AS real FROM strait.runs GROUP BY 1, 2
+    SELECT project_id, CASE WHEN status = 'queued' AND next_retry_at IS NOT NULL THEN 'retrying' ELSE status END AS status,
+        0 AS folded, count(*) AS real FROM strait.runs GROUP BY 1, 2
     UNION ALL SELECT project_id, status, 0, count(*) FROM strait.run_history GROUP BY 1, 2
     UNION ALL SELECT project_id, status, runs, 0 FROM strait.stats_depth
     UNION ALL SELECT m ->> 0, m ->> 3, (m ->> 4)::bigint, 0 FROM strait.stats_deltas, jsonb_array_elements(moves) m
@@ -111,7 +112,7 @@ WITH shifts AS (
     FROM strait.stats_deltas, jsonb_array_elements(moves) m
 ), sides AS (
     SELECT job_id, queued, executing FROM strait.stats_jobs
-    UNION ALL SELECT job_id, CASE WHEN status IN ('queued', 'delayed') THEN n ELSE 0 END,
+    UNION ALL SELECT job_id, CASE WHEN status IN ('queued', 'retrying', 'delayed') THEN n ELSE 0 END,
         CASE WHEN status IN ('dequeued', 'executing') THEN n ELSE 0 END FROM shifts
     UNION ALL SELECT job_id, -count(*) FILTER (WHERE status IN ('queued', 'delayed')),
         -count(*) FILTER (WHERE status IN ('dequeued', 'executing')) FROM strait.runs GROUP BY job_id

@@ -265,8 +265,9 @@ WITH batch AS (
     FROM requeued
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', 'queued', n))
-    FROM (SELECT project_id, job_id, count(*) AS n FROM requeued GROUP BY 1, 2) g
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', counted_as, n))
+    FROM (SELECT project_id, job_id, CASE WHEN due_at IS NULL THEN 'queued' ELSE 'retrying' END AS counted_as,
+        count(*) AS n FROM requeued GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM requeued
@@ -318,8 +319,9 @@ WITH picked AS MATERIALIZED (
     FROM promoted q JOIN strait.jobs j ON j.id = q.job_id
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'delayed', 'queued', n))
-    FROM (SELECT project_id, job_id, count(*) AS n FROM promoted WHERE moves GROUP BY 1, 2) g
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, counted_as, 'queued', n))
+    FROM (SELECT project_id, job_id, CASE WHEN moves THEN 'delayed' ELSE 'retrying' END AS counted_as,
+        count(*) AS n FROM promoted GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
 SELECT (SELECT count(*) FROM gone), r.id FROM (SELECT 1) one LEFT JOIN promoted r ON true

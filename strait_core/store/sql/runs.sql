@@ -66,8 +66,9 @@ WITH ended AS (
     SELECT id, seq + 1, %(event)s, %(to)s, attempt, %(now)s, %(reason)s, %(keep)s FROM ended
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, status, %(to)s::text, n))
-    FROM (SELECT project_id, job_id, status, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
+    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, counted_as, %(to)s::text, n))
+    FROM (SELECT project_id, job_id, CASE WHEN status = 'queued' AND next_retry_at IS NOT NULL THEN 'retrying'
+        ELSE status END AS counted_as, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
 SELECT id, job_id, priority, ready_seq, status, worker_id FROM ended

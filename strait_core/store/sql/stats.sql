@@ -18,10 +18,10 @@ WITH gone AS (
     ON CONFLICT (project_id, status) DO UPDATE SET runs = d.runs + excluded.runs
 ), jobs AS (
     INSERT INTO strait.stats_jobs AS s (job_id, project_id, queued, executing)
-    SELECT job_id, project_id, coalesce(sum(n) FILTER (WHERE status IN ('queued', 'delayed')), 0),
+    SELECT job_id, project_id, coalesce(sum(n) FILTER (WHERE status IN ('queued', 'retrying', 'delayed')), 0),
         coalesce(sum(n) FILTER (WHERE status IN ('dequeued', 'executing')), 0)
     FROM shifts GROUP BY 1, 2
-    HAVING coalesce(sum(n) FILTER (WHERE status IN ('queued', 'delayed')), 0) <> 0
+    HAVING coalesce(sum(n) FILTER (WHERE status IN ('queued', 'retrying', 'delayed')), 0) <> 0
         OR coalesce(sum(n) FILTER (WHERE status IN ('dequeued', 'executing')), 0) <> 0
     ORDER BY 1
     ON CONFLICT (job_id) DO UPDATE SET queued = s.queued + excluded.queued, executing = s.executing + excluded.executing
@@ -44,8 +44,13 @@ DELETE FROM strait.stats_rates WHERE bucket < %(before)s
 DELETE FROM strait.stats_jobs WHERE queued = 0 AND executing = 0
 
 -- name: depth
-SELECT status, sum(runs)::bigint FROM strait.stats_depth
-WHERE %(project)s::text IS NULL OR project_id = %(project)s GROUP BY status
+-- A run that awaits a retry is queued; the counts keep it apart.
+SELECT CASE status WHEN 'retrying' THEN 'queued' ELSE status END, sum(runs)::bigint FROM strait.stats_depth
+WHERE %(project)s::text IS NULL OR project_id = %(project)s GROUP BY 1
+
+-- name: retrying
+SELECT coalesce(sum(runs), 0)::bigint FROM strait.stats_depth
+WHERE status = 'retrying' AND (%(project)s::text IS NULL OR project_id = %(project)s)
 
 -- name: rates
 -- Runs created and finished since each of two instants; a bucket is ten seconds wide.
