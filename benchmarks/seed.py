@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
+from typing import Self
 from uuid import UUID, uuid4
 
 import msgspec
@@ -16,12 +18,13 @@ import psycopg
 from strait_core import ids, trigger
 from strait_core.job import JobSpec
 from strait_core.store import jobs, queue
-from strait_core.store.pool import Conn, connect
+from strait_core.store.pool import Conn, connect, fix_plans
 from strait_core.wire import TriggerRequest
 from strait_daemon.clock import database_time
-from strait_daemon.worker.marks import Marks
 
 BATCH = 500
+# As a worker does: rows commit late, so the mark stays behind what was claimed.
+TRAIL_SECS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +143,40 @@ def single_claims(urls: Sequence[str], slices: int, secs: float) -> list[float]:
     """
 
     async def claim() -> list[float]:
-        conns = [await connect(url) for url in urls]
-        marks, done, spent = [Marks() for _ in urls], [0] * len(urls), [0.0] * len(urls)
-        now = await database_time(conns[0])
+        claimers = [await Claimer.open(url) for url in urls]
+        done, spent = [0] * len(urls), [0.0] * len(urls)
         for at in list(range(len(urls))) * slices:
             began = monotonic()
             while (took := monotonic() - began) < secs:
-                marks[at].full_range_due()
-                claim = await queue.claim(conns[at], uuid4(), 1, marks[at].lows(), (), now)
-                marks[at].claimed(claim.runs)
-                done[at] += len(claim.runs)
+                done[at] += await claimers[at].claim()
             spent[at] += took
-        for conn in conns:
-            await conn.close()
+        for each in claimers:
+            await each.conn.close()
         return [count / secs for count, secs in zip(done, spent, strict=True)]
 
     return asyncio.run(claim())
+
+
+@dataclass(slots=True)
+class Claimer:
+    """The least a worker does to claim: one connection with the worker's plans, one low-water mark that trails."""
+
+    conn: Conn
+    now: datetime
+    mark: int = 0
+    taken: deque[tuple[float, int]] = field(default_factory=deque)
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        conn = await connect(url)
+        await fix_plans(conn)
+        return cls(conn, await database_time(conn))
+
+    async def claim(self) -> int:
+        """Claim one run; how many were there to be had."""
+        while self.taken and self.taken[0][0] < monotonic() - TRAIL_SECS:
+            self.mark = self.taken.popleft()[1]
+        marks = [self.mark] * len(queue.PRIORITIES)
+        claim = await queue.claim(self.conn, uuid4(), 1, marks, (), self.now)
+        self.taken.extend((monotonic(), run.ready_seq or 0) for run in claim.runs)
+        return len(claim.runs)
