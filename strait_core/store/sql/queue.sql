@@ -161,13 +161,19 @@ SELECT m.*, c.* FROM (
 ORDER BY c.priority DESC, c.ready_seq
 
 -- name: move_gated
--- Sends the next entries of lane 0 whose jobs have a lane of their own there, so that no claim meets them again.
-WITH picked AS MATERIALIZED (
-    SELECT r.ctid AS at, j.lane FROM strait.ready r JOIN strait.jobs j ON j.id = r.job_id
-    WHERE r.lane = 0 AND j.lane <> 0
-    ORDER BY r.priority DESC, r.ready_seq LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED
+-- Sends the entries of jobs with a lane of their own there that stand among the next ones of lane 0, so that no claim
+-- meets them again. Looks at no more than `limit` entries, however long the lane is: deeper ones are met later.
+WITH near AS MATERIALIZED (
+    SELECT r.ctid AS at, r.job_id FROM strait.ready r WHERE r.lane = 0
+    ORDER BY r.priority DESC, r.ready_seq LIMIT %(limit)s
+), gated AS MATERIALIZED (
+    SELECT n.at, j.lane FROM near n JOIN strait.jobs j ON j.id = n.job_id WHERE j.lane <> 0
+), picked AS MATERIALIZED (
+    SELECT r.ctid AS at FROM strait.ready r
+    WHERE r.ctid = ANY(ARRAY(SELECT at FROM gated)) AND r.lane = 0 FOR UPDATE SKIP LOCKED
 ), moved AS (
-    UPDATE strait.ready r SET lane = p.lane FROM picked p WHERE r.ctid = p.at RETURNING 1
+    UPDATE strait.ready r SET lane = g.lane FROM gated g
+    WHERE r.ctid = ANY(ARRAY(SELECT at FROM picked)) AND r.ctid = g.at RETURNING 1
 )
 SELECT count(*) FROM moved
 
