@@ -70,3 +70,12 @@ def resident(pid: int, *, alone: bool = False) -> int:
             continue
         total += int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
     return total
+
+
+def kernel_share(pid: int) -> float:
+    """Of a process's CPU time, the share spent inside the kernel."""
+    stat = _stat(pid)
+    if stat is None:
+        return 0.0
+    user, system = int(stat[11]), int(stat[12])
+    return system / max(1, user + system)

@@ -22,11 +22,12 @@ NOWHERE = "http://127.0.0.1:9/"
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Runs a second, and CPU microseconds a run of the daemon's processes and of PostgreSQL."""
+    """Runs a second, CPU microseconds a run of the daemon and of PostgreSQL, the kernel's share of the daemon's."""
 
     rate: float
     daemon_us: float
     postgres_us: float
+    daemon_kernel: float
 
 
 def through_endpoint(bed: Bed, count: int, *, slots: int, processes: int = 1) -> Drained:
@@ -84,6 +85,7 @@ def watch(bed: Bed, url: str, daemon: Daemon, count: int, arrived: Callable[[], 
         rate=runs / secs,
         daemon_us=(cpu.spent(daemon.pid) - spent) / runs * 1e6,
         postgres_us=(bed.postgres_cpu() - database) / runs * 1e6,
+        daemon_kernel=cpu.kernel_share(daemon.pid),
     )
 
 

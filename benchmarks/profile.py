@@ -16,8 +16,8 @@ from typing import Any
 
 import psycopg
 
-from benchmarks import cpu, drains, seed
-from benchmarks.bed import Bed
+from benchmarks import drains, machine, report, seed
+from benchmarks.bed import ROOT, Bed
 from benchmarks.drains import Drained
 
 STATEMENTS = """
@@ -35,6 +35,14 @@ AREAS = (
     ("psycopg", r"psycopg"),
     ("event loop (uvloop, kernel)", r"^loop$"),
     ("standard library", r"asyncio/|uuid\.py|hmac|hashlib|python3"),
+)
+
+LABELS = (
+    ("claim", "FOR UPDATE SKIP LOCKED ) e"),
+    ("fold statistics", "DELETE FROM strait.stats_deltas"),
+    ("start", "UPDATE strait.runs r SET status = $"),
+    ("finish", "DELETE FROM strait.runs r USING batch"),
+    ("read of the statistics", "strait.stats_dep"),
 )
 
 
@@ -92,54 +100,69 @@ def by_function(stacks: Counter[str]) -> tuple[Counter[str], Counter[str]]:
     return own, whole
 
 
-def show(title: str, stacks: Counter[str], drained: Drained, statements: Sequence[tuple[Any, ...]], count: int):
-    total = sum(stacks.values()) or 1
-    micros = drained.daemon_us / total
-    print(f"\n== {title}: {drained.rate:,.0f} runs/s, daemon {drained.daemon_us:.0f} µs of CPU per run,", end=" ")
-    print(f"PostgreSQL {drained.postgres_us:.0f} µs, {total} samples")
-    print("\ndaemon, by whose code was running       µs/run")
-    for area, times in by_area(stacks).most_common():
-        print(f"  {area:36}{times * micros:8.1f}")
+def facts(stacks: Counter[str], drained: Drained, statements: Sequence[tuple[Any, ...]], count: int) -> dict[str, Any]:
+    """What is shown and kept: everything in microseconds per run."""
+    micros = drained.daemon_us / (sum(stacks.values()) or 1)
     own, whole = by_function(stacks)
+    return {
+        "rate": drained.rate,
+        "daemon_us": drained.daemon_us,
+        "daemon_kernel_us": drained.daemon_us * drained.daemon_kernel,
+        "postgres_us": drained.postgres_us,
+        "areas": {area: times * micros for area, times in by_area(stacks).most_common()},
+        "functions": {name: [times * micros, whole[name] * micros] for name, times in own.most_common(30)},
+        "callers": {name: times * micros for name, times in whole.most_common(45) if own[name] < times * 0.9},
+        "statements": [
+            {"statement": _label(query), "calls": calls, "us_per_run": ms * 1000 / count,
+             "us_per_call": ms * 1000 / calls, "wal_bytes_per_run": float(wal) / count}
+            for query, calls, _, ms, wal, _ in statements
+        ],
+    }  # fmt: skip
+
+
+def show(title: str, found: dict[str, Any]) -> None:
+    print(f"\n== {title}: {found['rate']:,.0f} runs/s, daemon {found['daemon_us']:.0f} µs of CPU per run", end=" ")
+    print(f"({found['daemon_kernel_us']:.0f} in the kernel), PostgreSQL {found['postgres_us']:.0f} µs")
+    print("\ndaemon, by whose code was running       µs/run")
+    for area, micros in found["areas"].items():
+        print(f"  {area:36}{micros:8.1f}")
     print("\ndaemon, by function                                     own   with callees   µs/run")
-    for name, times in own.most_common(32):
-        print(f"  {name:50}{times * micros:8.1f}{whole[name] * micros:12.1f}")
+    for name, (own, whole) in found["functions"].items():
+        print(f"  {name:50}{own:8.1f}{whole:12.1f}")
     print("\n  largest with callees")
-    for name, times in [pair for pair in whole.most_common(40) if own[pair[0]] < pair[1] * 0.9]:
-        print(f"  {name:50}{own[name] * micros:8.1f}{times * micros:12.1f}")
-    print("\nPostgreSQL, by statement                                  calls  rows/call   µs/run   µs/call  WAL B/run")
-    for query, calls, rows, ms, wal, _ in statements:
-        text = re.sub(r"--[^\n]*", "", str(query))
-        text = " ".join(text.split())
-        label = _label(text)
+    for name, whole in found["callers"].items():
+        print(f"  {name:58}{whole:12.1f}")
+    print("\nPostgreSQL, by statement (without the commit)             calls    µs/run   µs/call  WAL B/run")
+    for each in found["statements"]:
         print(
-            f"  {label:55}{calls:8}{rows / calls:10.1f}{ms * 1000 / count:10.2f}{ms * 1000 / calls:10.0f}"
-            f"{float(wal) / count:10.0f}"
+            f"  {each['statement']:55}{each['calls']:8}{each['us_per_run']:10.2f}{each['us_per_call']:10.0f}"
+            f"{each['wal_bytes_per_run']:10.0f}"
         )
 
 
-def _label(text: str) -> str:
-    for name, sign in (
-        ("claim", "FOR UPDATE SKIP LOCKED ) e LIMIT"),
-        ("start", "UPDATE strait.runs r SET status = $"),
-        ("finish", "DELETE FROM strait.runs r USING batch"),
-        ("fold statistics", "stats_deltas"),
-    ):
+def _label(query: str) -> str:
+    text = " ".join(re.sub(r"--[^\n]*", "", query).split())
+    for name, sign in LABELS:
         if sign in text:
             return name
     return text[:54]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
     parser.add_argument("--count", type=int, default=30_000)
     parser.add_argument("--only", choices=["drain", "noop"])
+    parser.add_argument("--name", default="latest-profile", help="keep the results as results/NAME.json")
     words = parser.parse_args()
+    found: dict[str, Any] = {}
     with Bed.made({"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_planning": "on"}) as bed:
+        described = machine.describe(bed.server)
         for title, null, slots in (("drain", False, 64), ("noop", True, 100)):
             if words.only in {None, title}:
-                show(title, *record(bed, null=null, count=words.count, slots=slots), words.count)
-        print(f"\nthis program itself: {cpu.spent(bed.endpoint.process.pid):.1f} s of CPU in the endpoint")
+                found[title] = facts(*record(bed, null=null, count=words.count, slots=slots), words.count)
+                show(title, found[title])
+    path = report.write(words.name, described, {}, profile=found)
+    print(f"\nresults: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks import page
 from strait_cli import tree
 from strait_cli.scripts import SCRIPTS
 from strait_core import __version__
@@ -74,7 +75,7 @@ def _reference() -> Iterator[str]:
         yield from ["```", command.help.rstrip(), "```", ""]
 
 
-GENERATORS: Final[tuple[Callable[[], Mapping[str, str]], ...]] = (states, openapi, reference, completions)
+GENERATORS: Final[tuple[Callable[[], Mapping[str, str]], ...]] = (states, openapi, reference, completions, page.pages)
 
 
 def pages() -> dict[str, str]:
