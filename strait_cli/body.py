@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from strait_cli.keys import read_secret
 from strait_core.errors import UsageError
 
 
@@ -33,6 +34,7 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
         bool | None, typer.Option("--enabled/--no-enabled", help="Whether it takes triggers.", show_default=False)
     ],
     "headers": _field(list[str], "--headers", "--header", text="A request header.", metavar="NAME=VALUE"),
+    "signing_secret": _field(str, "--signing-secret", text="Signs requests: @FILE, - or env:NAME.", metavar="SECRET"),
     "timeout_secs": _number("--timeout-secs", "Seconds one attempt may take, 1 to 86400 (300)."),
     "max_attempts": _number("--max-attempts", "Attempts before it is given up, 1 to 100 (3)."),
     "retry_strategy": _field(str, "--retry-strategy", text="exponential, linear, fixed or custom.", metavar="STRATEGY"),
@@ -58,6 +60,8 @@ TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
     "timeout_secs": _number("--timeout-secs", "Seconds per attempt instead of the job's."),
     "retry_strategy": _field(str, "--retry-strategy", text="Instead of the job's.", metavar="STRATEGY"),
 }
+# Never shown, so never part of what is edited.
+SECRETS: Final = frozenset({"signing_secret"})
 _PAIRS: Final = frozenset({"tags", "headers", "default_run_metadata", "metadata"})
 _LISTS: Final = frozenset({"retry_delays_secs", "non_retryable_statuses"})
 
@@ -70,6 +74,8 @@ def fields(given: Mapping[str, Any]) -> dict[str, Any]:
 def _value(name: str, value: Any) -> Any:
     if name in _PAIRS:
         return pairs(value, flag(name))
+    if name in SECRETS:
+        return read_secret(value, flag=flag(name))
     if name in _LISTS:
         return [_whole(part, flag(name)) for part in str(value).split(",") if part.strip()]
     return value

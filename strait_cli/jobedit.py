@@ -10,7 +10,7 @@ from strait_cli import body
 from strait_cli.ask import edited
 from strait_core.errors import UsageError
 
-_EDITABLE: Final = ("name", "slug", "endpoint_url", *body.JOB_FIELDS)
+_EDITABLE: Final = ("name", "slug", "endpoint_url", *(name for name in body.JOB_FIELDS if name not in body.SECRETS))
 _HEAD: Final = "# Job {slug} in project {project_id}. Change what you like; a line taken out is left as it is.\n"
 
 

@@ -83,6 +83,8 @@ class JobSpec:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    # As it is stored: sealed.
+    signing_secret: str | None = field(default=None, repr=False)
     timeout_secs: int = 300
     max_attempts: int = 3
     retry_strategy: RetryStrategy = RetryStrategy.EXPONENTIAL

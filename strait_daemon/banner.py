@@ -22,11 +22,16 @@ def banner(settings: Settings) -> str:
         ("heartbeat", f"every {settings.heartbeat_interval:g} s, stale after {settings.stale_threshold:g} s"),
         ("retention", f"{_days(settings.retention_short_days)} / {_days(settings.retention_long_days)}"),
         ("endpoints", _endpoints(settings.allow_private_endpoints)),
-        ("secrets", "INTERNAL_SECRET ****  JWT_SIGNING_KEY ****"),
+        ("secrets", _secrets(settings)),
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {value}" for name, value in rows if value is not None]
     return "\n".join([f"Strait {strait_core.__version__}", *lines])
+
+
+def _secrets(settings: Settings) -> str:
+    names = ["INTERNAL_SECRET", "JWT_SIGNING_KEY", *(["ENCRYPTION_KEY"] if settings.encryption_key else [])]
+    return "  ".join(f"{name} ****" for name in names)
 
 
 def _endpoints(openings: Openings) -> str:

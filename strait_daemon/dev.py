@@ -40,6 +40,7 @@ _FOREIGN: Final = (
     "JWT_SIGNING_KEY",
     "MODE",
     "ALLOW_PRIVATE_ENDPOINTS",
+    "ENCRYPTION_KEY",
 )
 
 
@@ -199,6 +200,7 @@ def _overrides(options: DevOptions, database_url: str | None) -> dict[str, Any]:
         "database_url": database_url or _NO_URL_YET,
         "internal_secret": devdata.secret("internal_secret"),
         "jwt_signing_key": devdata.secret("jwt_signing_key"),
+        "encryption_key": devdata.secret("encryption_key"),
     }
     return given if options.port is None else {**given, "port": options.port}
 

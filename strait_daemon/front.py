@@ -75,6 +75,7 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
         intake=parts.intake,
         bus=parts.bus,
         guard=parts.guard,
+        vault=parts.vault,
         new_id=parts.new_id,
         secret=settings.internal_secret.get_secret_value(),
         stale_after=settings.stale_after,

@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = _named("REDIS_URL", default=None)
     internal_secret: SecretStr = _named("INTERNAL_SECRET")
     jwt_signing_key: SecretStr = _named("JWT_SIGNING_KEY")
+    encryption_key: SecretStr | None = _named("ENCRYPTION_KEY", default=None)
     log_level: Annotated[LogLevel, BeforeValidator(_level)] = _named("LOG_LEVEL", default=LogLevel.INFO)
     log_format: LogFormat | None = _named("LOG_FORMAT", default=None)
     host: str = _named("HOST", default="127.0.0.1", min_length=1)
@@ -120,6 +121,15 @@ class Settings(BaseSettings):
     def direct_url(self) -> str:
         """Where LISTEN and migrations go: past any pooler."""
         return (self.database_direct_url or self.database_url).get_secret_value()
+
+    @property
+    def sealing_keys(self) -> list[str]:
+        """What the secrets of jobs are encrypted with, the present key first.
+
+        What was sealed before there was an ENCRYPTION_KEY stays readable.
+        """
+        listed = "" if self.encryption_key is None else self.encryption_key.get_secret_value()
+        return [*_listed(listed), self.jwt_signing_key.get_secret_value()]
 
     @property
     def stale_after(self) -> timedelta:
@@ -149,6 +159,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> tuple[Settings, list[str
         faults += [_explain(e["loc"], e["type"], e["msg"]) for e in error.errors()]
     warnings: list[str] = []
     faults += _secret_faults(warnings, overrides or {})
+    faults += _encryption_faults(warnings, overrides or {})
     faults += _url_faults(overrides or {})
     if settings is not None and settings.stale_threshold < 3 * settings.heartbeat_interval:
         faults.append(
@@ -199,6 +210,27 @@ def _secret_faults(warnings: list[str], overrides: Mapping[str, Any]) -> list[st
             said = f"{name} is the placeholder of the documentation; make one with: {NEW_SECRET}"
             (warnings if host in LOOPBACK else faults).append(said)
     return faults
+
+
+def _encryption_faults(warnings: list[str], overrides: Mapping[str, Any]) -> list[str]:
+    """Short keys among those of ENCRYPTION_KEY; a warning when there are none."""
+    value = str(overrides.get("encryption_key") or _environment("ENCRYPTION_KEY") or "")
+    keys = _listed(value)
+    if not keys:
+        warnings.append(
+            "ENCRYPTION_KEY is not set: the secrets of jobs are encrypted with a key derived from JWT_SIGNING_KEY, and"
+            f" unreadable once that changes; make one with: {NEW_SECRET}"
+        )
+    return [
+        f"key {at} of ENCRYPTION_KEY has {len(key)} characters and needs at least {MIN_SECRET};"
+        f" make one with: {NEW_SECRET}"
+        for at, key in enumerate(keys, 1)
+        if len(key) < MIN_SECRET
+    ]
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _environment(name: str) -> str | None:

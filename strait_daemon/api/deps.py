@@ -15,6 +15,7 @@ from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
 from strait_daemon.egress.guard import Guard
 from strait_daemon.intake import Intake
+from strait_daemon.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Deps:
     intake: Intake
     bus: Bus
     guard: Guard
+    vault: Vault
     new_id: Callable[[], UUID]
     secret: str
     stale_after: timedelta

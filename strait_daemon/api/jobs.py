@@ -34,8 +34,9 @@ MAX_REASON: Final = 1_000
 async def create_job(api: Api, call: Call) -> Reply:
     """POST /v1/jobs."""
     body: wire.JobCreate = call.body
-    refused = [*await _refusals(api, _given(body)), *secrets.faults_of(_given(body))]
-    spec = _spec_of(api, body, call.project, refused)
+    given = _given(body)
+    refused = [*await _refusals(api, given), *secrets.faults_of(given)]
+    spec = _spec_of(secrets.sealed(api.deps.vault, given), call.project, refused)
     enabled = body.enabled is UNSET or body.enabled
     return await _store(api, call, Scope(spec.project_id, "createJob"), spec, enabled=enabled)
 
@@ -47,9 +48,8 @@ async def _refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
     return [Fault(f"/{name}", refusal) for (name, _), refusal in zip(urls, found, strict=True) if refusal]
 
 
-def _spec_of(api: Api, body: wire.JobCreate, project: str | None, refused: Sequence[Fault]) -> JobSpec:
-    """The definition that a body makes; ValidationError lists every missing and every wrong field."""
-    given = _given(body)
+def _spec_of(given: dict[str, Any], project: str | None, refused: Sequence[Fault]) -> JobSpec:
+    """The definition that the given fields make; ValidationError lists every missing and every wrong one."""
     faults = list(refused)
     if project is not None and given.setdefault("project_id", project) != project:
         faults.append(Fault("/project_id", "differs from the project that the query or the header names"))
@@ -60,7 +60,7 @@ def _spec_of(api: Api, body: wire.JobCreate, project: str | None, refused: Seque
     faults += [fault for fault in faults_of(spec) if fault.pointer.lstrip("/") not in missing]
     if faults:
         raise ValidationError(faults)
-    return evolve(spec, {name: value for name, value in secrets.sealed(api.deps.vault, given).items() if name in secrets.FIELDS})
+    return spec
 
 
 def _given(body: wire.JobPatch) -> dict[str, Any]:

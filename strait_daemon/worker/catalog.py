@@ -11,10 +11,14 @@ from yarl import URL
 
 from strait_core import ids
 from strait_core.job import JobSpec
+from strait_core.signing import key_of
 from strait_core.store import jobs
 from strait_core.store.pool import Conn
-from strait_daemon.egress.client import EgressError, refused
+from strait_daemon.egress.client import refused
 from strait_daemon.egress.guard import Guard, Refused
+from strait_daemon.vault import Unreadable, Vault
+from strait_daemon.worker import outcome
+from strait_daemon.worker.outcome import Ending
 
 # More than any fleet has in use at once; the oldest half leaves when it is full.
 MOST_VERSIONS: Final = 20_000
@@ -22,21 +26,23 @@ MOST_VERSIONS: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One job version, ready to be called; with a `refusal` it never is."""
+    """One job version, ready to be called; with a `refusal` it never is, and every attempt ends like that."""
 
     spec: JobSpec
     url: URL
-    refusal: EgressError | None
+    refusal: Ending | None
     headers: Mapping[str, str]
     never_retry: frozenset[int]
+    signing_key: bytes | None
 
 
 class Catalog:
     """Targets by (job, version)."""
 
-    def __init__(self, agent: str, guard: Guard) -> None:
+    def __init__(self, agent: str, guard: Guard, vault: Vault) -> None:
         self._agent = agent
         self._guard = guard
+        self._vault = vault
         self._targets: dict[tuple[UUID, int], Target] = {}
 
     def get(self, job_id: UUID, version: int) -> Target | None:
@@ -62,9 +68,13 @@ class Catalog:
             **spec.headers,
             "X-Job-ID": ids.spell(ids.Prefix.JOB, job_id),
         }
-        url, refusal = URL(), None
+        url, key, refusal = URL(), None, None
         try:
             url = self._guard.prepared(spec.endpoint_url)
+            key = None if spec.signing_secret is None else key_of(self._vault.open(spec.signing_secret))
         except Refused as error:
-            refusal = refused(error)
-        return Target(spec, url, refusal, headers, frozenset(spec.non_retryable_statuses))
+            refusal = outcome.of_error(refused(error))
+        except Unreadable as error:
+            # Unsigned it must not leave.
+            refusal = outcome.of_fault(error)
+        return Target(spec, url, refusal, headers, frozenset(spec.non_retryable_statuses), key)

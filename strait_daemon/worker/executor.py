@@ -13,6 +13,7 @@ import structlog
 
 from strait_core.retry import RetryStrategy, boosted, retry_delay
 from strait_core.run import TRANSITIONS, Event, Status, decide
+from strait_core.signing import signed_headers
 from strait_core.store.history import LONG, SHORT, keep_of
 from strait_core.store.queue import Finish, Retry
 from strait_daemon.clock import Clock
@@ -62,12 +63,13 @@ class Executor:
             attempt.stop = Stop.RELEASED if attempt.stop is Stop.CUT_OFF else attempt.stop
             return self._stopped(attempt, timing)
         if attempt.target.refusal is not None:
-            return outcome.of_error(attempt.target.refusal)
+            return attempt.target.refusal
         loop = asyncio.get_running_loop()
         timer = loop.call_later(run.timeout_secs, _time_out, attempt, timing.began + run.timeout_secs)
         attempt.calling = True
+        body = run.payload.encode()
         try:
-            answer = await self.client.post(attempt.target.url, self._headers(attempt), run.payload.encode(), timing)
+            answer = await self.client.post(attempt.target.url, self._headers(attempt, body), body, timing)
             return outcome.of_answer(answer, attempt.target.never_retry, self.clock.now)
         except EgressError as error:
             return outcome.of_error(error)
@@ -92,7 +94,7 @@ class Executor:
             return outcome.of_loss("the worker lost the database")
         return None
 
-    def _headers(self, attempt: Attempt) -> dict[str, str]:
+    def _headers(self, attempt: Attempt, body: bytes) -> dict[str, str]:
         run = attempt.run
         run_id = attempt.run_id
         headers = dict(attempt.target.headers)
@@ -103,6 +105,10 @@ class Executor:
         headers["traceparent"] = f"00-{run.id.hex}-{random.getrandbits(64):016x}-01"
         if run.error and attempt.number > 1:
             headers["X-Previous-Error"] = _header_text(run.error)
+        if attempt.target.signing_key is not None:
+            # The run is the message: its attempts are deliveries of it, each signed at its own time.
+            timestamp = int(self.clock.now().timestamp())
+            headers.update(signed_headers(attempt.target.signing_key, run_id, timestamp, body))
         return headers
 
     def _closed(self, attempt: Attempt, ending: Ending, timing: Timing) -> Move:

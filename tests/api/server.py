@@ -102,6 +102,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         intake=parts.intake,
         bus=parts.bus,
         guard=parts.guard,
+        vault=parts.vault,
         new_id=parts.new_id,
         secret=SECRET,
         stale_after=parts.settings.stale_after,

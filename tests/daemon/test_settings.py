@@ -14,6 +14,7 @@ GOOD: Final = {
     "DATABASE_URL": "postgresql://me:hidden-password@db.example:5432/strait",
     "INTERNAL_SECRET": "i" * MIN_SECRET,
     "JWT_SIGNING_KEY": "j" * MIN_SECRET,
+    "ENCRYPTION_KEY": "e" * MIN_SECRET,
 }
 # A value for each setting that is not its default, as it stands in the environment, and what it means.
 OTHER: Final[dict[str, tuple[str, Any]]] = {
@@ -22,6 +23,7 @@ OTHER: Final[dict[str, tuple[str, Any]]] = {
     "REDIS_URL": ("redis://cache/1", "redis://cache/1"),
     "INTERNAL_SECRET": ("x" * 40, "x" * 40),
     "JWT_SIGNING_KEY": ("y" * 40, "y" * 40),
+    "ENCRYPTION_KEY": (f"{'n' * 40}, {'o' * 40}", f"{'n' * 40}, {'o' * 40}"),
     "LOG_LEVEL": ("WARN", "warning"),
     "LOG_FORMAT": ("json", "json"),
     "HOST": ("::1", "::1"),
@@ -198,3 +200,27 @@ def test_settings_show_no_secret() -> None:
     for shown in (repr(settings), str(settings), str(settings.model_dump())):
         assert "hidden-password" not in shown
         assert "i" * MIN_SECRET not in shown
+
+
+def test_the_first_encryption_key_seals_and_the_signing_key_comes_last(monkeypatch: pytest.MonkeyPatch):
+    """A comma list in its order, blanks aside; what was sealed before there was one stays readable."""
+    monkeypatch.setenv("ENCRYPTION_KEY", f" {'n' * 40} , {'o' * 40},")
+    assert load()[0].sealing_keys == ["n" * 40, "o" * 40, GOOD["JWT_SIGNING_KEY"]]
+
+
+@pytest.mark.parametrize("value", ["", " , "])
+def test_without_an_encryption_key_there_is_a_warning(monkeypatch: pytest.MonkeyPatch, value: str):
+    """The signing key stands in, and the warning says what hangs on it."""
+    monkeypatch.setenv("ENCRYPTION_KEY", value)
+    settings, (warning,) = load()
+    assert settings.sealing_keys == [GOOD["JWT_SIGNING_KEY"]]
+    assert "ENCRYPTION_KEY is not set" in warning
+    assert "openssl rand" in warning
+
+
+def test_a_short_encryption_key_is_a_fault(monkeypatch: pytest.MonkeyPatch):
+    """Counted, so that the one of several is found; not repeated."""
+    monkeypatch.setenv("ENCRYPTION_KEY", f"{'n' * 40},too-short")
+    said = faults()
+    assert "key 2 of ENCRYPTION_KEY has 9 characters" in said
+    assert "too-short" not in said

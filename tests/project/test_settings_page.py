@@ -11,7 +11,9 @@ from strait_daemon.settings import Settings
 from tests.project.tree import ROOT
 
 # Defaults that depend on something else, as the page words them.
-WORDED = {"DATABASE_DIRECT_URL": "DATABASE_URL", "REDIS_URL": "none", "LOG_FORMAT": "by terminal"}
+WORDED = {"DATABASE_DIRECT_URL": "DATABASE_URL", "REDIS_URL": "none", "LOG_FORMAT": "by terminal"} | {
+    "ENCRYPTION_KEY": "from `JWT_SIGNING_KEY"
+}
 
 
 def worded(value: object) -> str:

@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 ROOT: Final = Path(__file__).parents[2]
 SECRET: Final = "test-internal-secret-0123456789abcdef"
 SIGNING_KEY: Final = "test-jwt-signing-key-0123456789abcdef"
+ENCRYPTION_KEY: Final = "test-encryption-key-0123456789abcdef"
 # Recovery in seconds instead of a minute: see reaper.py and worker.py for what hangs on these.
 FAST: Final[Mapping[str, str]] = {
     "HEARTBEAT_INTERVAL": "0.5",
@@ -30,6 +31,7 @@ FAST: Final[Mapping[str, str]] = {
     "DRAIN_TIMEOUT": "10",
     # The tests' endpoints listen on loopback.
     "ALLOW_PRIVATE_ENDPOINTS": "true",
+    "ENCRYPTION_KEY": ENCRYPTION_KEY,
 }
 
 

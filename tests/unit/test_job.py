@@ -29,6 +29,7 @@ def test_the_defaults_are_those_of_the_product():
         "description": "",
         "tags": {},
         "headers": {},
+        "signing_secret": None,
         "timeout_secs": 300,
         "max_attempts": 3,
         "retry_strategy": RetryStrategy.EXPONENTIAL,
