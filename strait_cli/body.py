@@ -49,6 +49,11 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "run_ttl_secs": _number("--run-ttl-secs", "Seconds after which an unstarted run expires; 0 = never."),
     "default_run_metadata": _pairs("--default-run-metadata", text="Metadata every run begins with"),
     "version_policy": _field(str, "--version-policy", text="pin or latest.", metavar="POLICY"),
+    "dedup_window_secs": _number("--dedup-window-secs", "Seconds in which the same payload makes one run; 0 = off."),
+    "debounce_window_secs": _number("--debounce-window-secs", "Seconds without a trigger before it runs; 0 = off."),
+    "debounce_max_wait_secs": _number("--debounce-max-wait-secs", "Seconds a debounced run waits at most; 0 = no end."),
+    "batch_window_secs": _number("--batch-window-secs", "Seconds whose triggers make one run; 0 = off."),
+    "batch_max_size": _number("--batch-max-size", "Triggers in one batch at most, 1 to 1000 (100)."),
 }
 TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
     "tags": _pairs("--tags", "--tag", text="A tag of the run"),
@@ -59,6 +64,8 @@ TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
     "max_attempts": _number("--max-attempts", "Attempts instead of the job's."),
     "timeout_secs": _number("--timeout-secs", "Seconds per attempt instead of the job's."),
     "retry_strategy": _field(str, "--retry-strategy", text="Instead of the job's.", metavar="STRATEGY"),
+    "debounce_key": _field(str, "--debounce-key", text="Debounced with triggers of this key only.", metavar="KEY"),
+    "batch_key": _field(str, "--batch-key", text="Batched with triggers of this key only.", metavar="KEY"),
 }
 # Never shown, so never part of what is edited.
 SECRETS: Final = frozenset({"signing_secret"})

@@ -23,6 +23,9 @@ KEPT: Final = timedelta(hours=24)
 # Before the digits of a number, so that it is told from the string of the same digits; no sane text begins so.
 _NUMBER: Final = "\0number "
 
+# Fields of a trigger that are no part of what it says of the run.
+_APART: Final = ("payload", "idempotency_key", "dry_run")
+
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -73,7 +76,5 @@ def _members(pairs: list[tuple[str, Any]]) -> Any:
 def trigger_once(key: str, request: Any) -> Once:
     """The key of one trigger, for a body with or without a payload; a payload left out is the empty one."""
     payload = bytes(request.payload) if request.payload is not UNSET else b"{}"
-    rest = msgspec.structs.replace(request, payload=UNSET)
-    if hasattr(rest, "idempotency_key"):
-        rest = msgspec.structs.replace(rest, idempotency_key=UNSET)
-    return once(key, rest, (payload,))
+    apart = {name: UNSET for name in _APART if hasattr(request, name)}
+    return once(key, msgspec.structs.replace(request, **apart), (payload,))

@@ -95,6 +95,11 @@ class JobSpec:
     run_ttl_secs: int | None = None
     default_run_metadata: Mapping[str, str] = field(default_factory=dict)
     version_policy: VersionPolicy = VersionPolicy.PIN
+    dedup_window_secs: int | None = None
+    debounce_window_secs: int | None = None
+    debounce_max_wait_secs: int | None = None
+    batch_window_secs: int | None = None
+    batch_max_size: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,11 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "retry_priority_boost": Bounds(0, 10),
     "priority": Bounds(0, 10),
     "run_ttl_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
+    "dedup_window_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
+    "debounce_window_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
+    "debounce_max_wait_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
+    "batch_window_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
+    "batch_max_size": Bounds(1, 1_000),
 }
 LENGTHS: Final[Mapping[str, int]] = {"name": 255, "slug": 128, "description": 2_000}
 REQUIRED: Final = ("project_id", "slug", "name", "endpoint_url")
@@ -146,6 +156,7 @@ def faults_of(spec: JobSpec) -> list[Fault]:
         *_check_headers(spec.headers),
         *check_metadata("default_run_metadata", spec.default_run_metadata),
         *_check_retry_lists(spec),
+        *_check_windows(spec),
     ]
     for name in BOUNDS:
         faults += check_number(name, getattr(spec, name))
@@ -238,6 +249,19 @@ def _check_headers(headers: Mapping[str, str]) -> list[Fault]:
     if len({name.lower() for name in headers}) < len(headers):
         faults.append(Fault("/headers", "has the same name twice (names do not depend on case)"))
     return faults
+
+
+def _check_windows(spec: JobSpec) -> list[Fault]:
+    if spec.debounce_window_secs and spec.batch_window_secs:
+        return [Fault("/batch_window_secs", "does not go with debounce_window_secs: choose one of the two")]
+    most = spec.debounce_max_wait_secs
+    if most and not spec.debounce_window_secs:
+        return [Fault("/debounce_max_wait_secs", "works only with debounce_window_secs")]
+    if most and spec.debounce_window_secs and 0 < most < spec.debounce_window_secs:
+        return [Fault("/debounce_max_wait_secs", "must be at least debounce_window_secs")]
+    if spec.batch_max_size != DEFAULTS["batch_max_size"] and not spec.batch_window_secs:
+        return [Fault("/batch_max_size", "works only with batch_window_secs")]
+    return []
 
 
 def _check_retry_lists(spec: JobSpec) -> list[Fault]:

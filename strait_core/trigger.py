@@ -10,11 +10,11 @@ from uuid import UUID
 from msgspec import UNSET, Struct, UnsetType
 
 from strait_core.errors import Fault
-from strait_core.idempotency import Once
+from strait_core.idempotency import Once, check_key
 from strait_core.job import BOUNDS, YEAR_SECS, Bounds, JobSpec, check_metadata, check_tags
 from strait_core.retry import RetryStrategy
 from strait_core.run import Status
-from strait_core.wire import TriggerRequest
+from strait_core.wire import NewRunRequest, TriggerRequest
 
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 MAX_BULK_ITEMS: Final = 1_000
@@ -28,6 +28,10 @@ _BOUNDS: Final[Mapping[str, Bounds]] = {
     "max_attempts": BOUNDS["max_attempts"],
     "timeout_secs": BOUNDS["timeout_secs"],
 }
+
+
+# What a trigger says of its own run, which the items of a batch share.
+_OWN: Final = ("tags", "metadata", "priority", "ttl_secs", "max_attempts", "timeout_secs", "retry_strategy")
 
 
 class NewRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,11 +58,11 @@ class NewRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_strategy: RetryStrategy | None = None
     batch_id: UUID | None = None
     idempotency_key: str | None = None
-    # What the request said, canonically: the same key with another hash is another request.
+    # What the request said, canonically: the same key with another hash is another request. None: take no key.
     body_hash: str | None = None
 
 
-def faults_of(request: TriggerRequest, now: datetime) -> list[Fault]:
+def faults_of(request: NewRunRequest, now: datetime) -> list[Fault]:
     """Everything wrong with a trigger body, each fault with its JSON pointer."""
     faults: list[Fault] = []
     for name, bounds in _BOUNDS.items():
@@ -72,6 +76,23 @@ def faults_of(request: TriggerRequest, now: datetime) -> list[Fault]:
     if request.metadata:
         faults += check_metadata("metadata", request.metadata)
     return faults + _check_schedule(request.scheduled_at, now)
+
+
+def window_faults_of(request: TriggerRequest, spec: JobSpec) -> list[Fault]:
+    """What a trigger may not say to a job with the windows that this one has, or has not."""
+    faults: list[Fault] = []
+    for name, window in (("debounce_key", spec.debounce_window_secs), ("batch_key", spec.batch_window_secs)):
+        key = getattr(request, name)
+        if isinstance(key, str) and window is None:
+            faults.append(Fault(f"/{name}", f"works only when the job has {name.removesuffix('_key')}_window_secs"))
+        elif isinstance(key, str):
+            faults += check_key(f"/{name}", key)
+    if (spec.debounce_window_secs or spec.batch_window_secs) and request.scheduled_at:
+        faults.append(Fault("/scheduled_at", "is the window's to choose: the job debounces or batches its triggers"))
+    if spec.batch_window_secs:
+        said = [name for name in _OWN if getattr(request, name) is not UNSET and getattr(request, name) is not None]
+        faults += [Fault(f"/{name}", "cannot be said of one item of a batch; set it on the job") for name in said]
+    return faults
 
 
 def _check_schedule(at: datetime | UnsetType | None, now: datetime) -> list[Fault]:
@@ -88,7 +109,7 @@ def _check_schedule(at: datetime | UnsetType | None, now: datetime) -> list[Faul
 
 
 def new_run(
-    request: TriggerRequest,
+    request: NewRunRequest,
     spec: JobSpec,
     *,
     run_id: UUID,

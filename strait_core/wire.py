@@ -43,6 +43,11 @@ class JobPatch(Request):
     run_ttl_secs: int | UnsetType | None = UNSET
     default_run_metadata: dict[str, str] | UnsetType | None = UNSET
     version_policy: VersionPolicy | UnsetType | None = UNSET
+    dedup_window_secs: int | UnsetType | None = UNSET
+    debounce_window_secs: int | UnsetType | None = UNSET
+    debounce_max_wait_secs: int | UnsetType | None = UNSET
+    batch_window_secs: int | UnsetType | None = UNSET
+    batch_max_size: int | UnsetType | None = UNSET
 
 
 class JobCreate(JobPatch):
@@ -92,6 +97,11 @@ class Job(Struct, kw_only=True):
     version: int
     version_id: str
     version_policy: VersionPolicy
+    dedup_window_secs: int | None
+    debounce_window_secs: int | None
+    debounce_max_wait_secs: int | None
+    batch_window_secs: int | None
+    batch_max_size: int
     created_at: datetime
     updated_at: datetime
 
@@ -105,8 +115,8 @@ class JobVersion(Struct, kw_only=True):
     definition: Raw
 
 
-class TriggerRequest(Request):
-    """POST /v1/jobs/{job}/trigger; an empty body is `{}`."""
+class NewRunRequest(Request):
+    """What may be said of a run that is to be made."""
 
     payload: Raw | UnsetType = UNSET
     tags: dict[str, str] | UnsetType | None = UNSET
@@ -119,7 +129,15 @@ class TriggerRequest(Request):
     retry_strategy: RetryStrategy | UnsetType | None = UNSET
 
 
-class BulkItem(TriggerRequest):
+class TriggerRequest(NewRunRequest):
+    """POST /v1/jobs/{job}/trigger; an empty body is `{}`. With `dry_run` everything is checked and nothing stored."""
+
+    debounce_key: str | UnsetType | None = UNSET
+    batch_key: str | UnsetType | None = UNSET
+    dry_run: bool | UnsetType = UNSET
+
+
+class BulkItem(NewRunRequest):
     """One run of a bulk trigger: a trigger's body, and its own key in place of the header's."""
 
     idempotency_key: str | UnsetType | None = UNSET

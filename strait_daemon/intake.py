@@ -38,6 +38,10 @@ class Intake:
         """Store one run, together with whatever else arrives meanwhile."""
         return await self._gatherer.add(run)
 
+    def admitted(self, run: NewRun) -> None:
+        """A run was stored, or given another time, in a transaction of somebody else's."""
+        self._wake([run])
+
     async def add_all(self, runs: Sequence[NewRun], key: BulkKey | None = None) -> list[UUID] | None:
         """Store all of these runs or none; what comes back is that of `store_bulk`."""
         # Waiting for a turn counts: behind a slow database the last in a long row would wait for ever.

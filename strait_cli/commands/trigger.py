@@ -49,6 +49,7 @@ def trigger(
     *,
     edit: Annotated[bool, typer.Option("--edit", help="Write the payload in your editor.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Watch the run to its end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")] = False,
     given: dict[str, Any],
 ) -> None:
     """Start a run of a job.
@@ -58,9 +59,12 @@ def trigger(
     """
     if timeout is not None and not wait:
         raise UsageError("--timeout goes with --wait", hint="one attempt's limit is --timeout-secs")
+    if dry_run and wait:
+        raise UsageError("--wait does not go with --dry-run: there will be no run to wait for")
     text = body.payload_text(payload, sets or (), edit=edit)
     path = path_of("jobs", job_ref(session.api, job), "trigger")
-    run = session.api.post(path, _request(body.fields(given), text), key=idempotency_key)
+    fields = body.fields(given) | ({"dry_run": True} if dry_run else {})
+    run = session.api.post(path, _request(fields, text), key=idempotency_key)
     if wait:
         from strait_cli.watch import watch  # noqa: PLC0415 - only with --wait
 
@@ -68,7 +72,7 @@ def trigger(
         watch(session, run["id"], run=run, timeout=timeout)
         return
     session.out.item(run, RUN, row=True)
-    session.out.note(f"watch it: strait runs watch {run['id']}")
+    session.out.note("nothing was stored" if dry_run else f"watch it: strait runs watch {run['id']}")
 
 
 def _request(fields: dict[str, Any], payload: str | None) -> bytes:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from strait_core import ids, wire
-from strait_core.errors import Fault, ValidationError
+from strait_core.errors import ConflictError, Fault, ValidationError
 from strait_core.idempotency import Once, check_key, once, trigger_once
 from strait_core.store import idempotency as keys
 from strait_core.store import runs as stored_runs
@@ -40,6 +40,7 @@ async def trigger_bulk(api: Api, call: Call) -> Reply:
     onces, whole = await asyncio.to_thread(_onces, key, body) if len(body.items) > _FEW else _onces(key, body)
     for _ in range(TRIES):
         job = await runnable(api, call)
+        _refuse_windows(job)
         now = deps.clock.now()
         _check_items(body, now)
         batch_id = deps.new_id()
@@ -65,6 +66,15 @@ async def trigger_bulk(api: Api, call: Call) -> Reply:
             return answer
         api.jobs.forget()
     raise restless(call)
+
+
+def _refuse_windows(job: StoredJob) -> None:
+    spec = job.spec
+    if spec.dedup_window_secs or spec.debounce_window_secs or spec.batch_window_secs:
+        raise ConflictError(
+            f"job {spec.slug!r} has a window in which its triggers meet, so it takes them one by one",
+            hint=f"use POST /v1/jobs/{spec.slug}/trigger, or `strait trigger {spec.slug}`",
+        )
 
 
 def _check_items(body: wire.BulkTriggerRequest, now: datetime) -> None:

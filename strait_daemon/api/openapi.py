@@ -45,7 +45,20 @@ _REPLAYED: Final[dict[str, Any]] = {
     "schema": {"type": "string"},
 }
 _MORE_HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
-    200: {"Idempotency-Replayed": _REPLAYED},
+    200: {
+        "Idempotency-Replayed": {**_REPLAYED, "required": False},
+        "Strait-Deduplicated": {
+            "description": "`true`: a run of the same payload within the job's window stands for this trigger.",
+            "required": False,
+            "schema": {"type": "string"},
+        },
+        "Strait-Dry-Run": {
+            "description": "`true`: nothing was stored.",
+            "required": False,
+            "schema": {"type": "string"},
+        },
+    },
+    202: {},
     503: {"Retry-After": _RETRY_AFTER},
 }
 _ABOUT_KEY: Final = (

@@ -54,11 +54,15 @@ TRIGGERS: Final = (
         "/trigger",
         handle=trigger.trigger,
         name="triggerJob",
-        summary="Start one run. The answer comes after it has been stored.",
+        summary=(
+            "Start one run. The answer comes after it has been stored: 201 a new run, 202 a run that waits for more"
+            " triggers (debounce, batch), 200 a run that an equal trigger made before, or with `dry_run` one that was"
+            " only thought of."
+        ),
         status=201,
         returns=wire.Run,
         body=Body(wire.TriggerRequest, most=TRIGGER_BYTES, raw="payload"),
-        also={200: wire.Run},
+        also={200: wire.Run, 202: wire.Run},
         once=True,
         raises=_UNCLEAR,
     ),

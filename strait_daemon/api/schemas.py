@@ -34,6 +34,7 @@ _DEFINITION: Final[Mapping[str, Mapping[str, Any]]] = {
     "retry_delays_secs": {"maxItems": MAX_RETRY_DELAYS, "items": {"type": "integer", "minimum": 1, "maximum": 3_600}},
     "non_retryable_statuses": {"items": {"type": "integer", "minimum": 300, "maximum": 599}},
 }
+_KEY: Final = {"minLength": 1, "maxLength": MAX_KEY}
 _TRIGGER: Final[Mapping[str, Mapping[str, Any]]] = {
     "priority": _DEFINITION["priority"],
     "ttl_secs": _DEFINITION["run_ttl_secs"],
@@ -47,8 +48,8 @@ _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "JobPatch": _DEFINITION,
     "JobClone": {"name": _NAME, "slug": _SLUG},
     "Pause": {"reason": {"maxLength": 1_000}},
-    "TriggerRequest": _TRIGGER,
-    "BulkItem": {**_TRIGGER, "idempotency_key": {"minLength": 1, "maxLength": MAX_KEY}},
+    "TriggerRequest": {**_TRIGGER, "debounce_key": _KEY, "batch_key": _KEY},
+    "BulkItem": {**_TRIGGER, "idempotency_key": _KEY},
     "BulkTriggerRequest": {"items": {"minItems": 1, "maxItems": MAX_BULK_ITEMS}},
 }
 _REQUIRED: Final = {"JobCreate": ["name", "slug", "endpoint_url"]}

@@ -54,6 +54,11 @@ def job(stored: StoredJob) -> wire.Job:
         version=stored.version,
         version_id=spell(Prefix.VERSION, stored.version_id),
         version_policy=spec.version_policy,
+        dedup_window_secs=spec.dedup_window_secs,
+        debounce_window_secs=spec.debounce_window_secs,
+        debounce_max_wait_secs=spec.debounce_max_wait_secs,
+        batch_window_secs=spec.batch_window_secs,
+        batch_max_size=spec.batch_max_size,
         created_at=stored.created_at,
         updated_at=stored.updated_at,
     )

@@ -11,14 +11,15 @@ from strait_core.store import idempotency as keys
 from strait_core.store import runs
 from strait_core.store.idempotency import trigger_scope
 from strait_core.store.jobs import StoredJob
-from strait_core.trigger import faults_of, new_run
-from strait_daemon.api import shape
+from strait_core.trigger import NewRun, faults_of, new_run, window_faults_of
+from strait_daemon.api import shape, windowed
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import REPLAYED, check_same, once_of_trigger
-from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.api.operation import Call, Headers, Reply, reply
 
 # The job is looked at again when it changed between the look and the insert; more often than this is no accident.
 TRIES: Final = 3
+DRY: Final[Headers] = ((b"strait-dry-run", b"true"),)
 
 
 async def trigger(api: Api, call: Call) -> Reply:
@@ -29,16 +30,30 @@ async def trigger(api: Api, call: Call) -> Reply:
     for _ in range(TRIES):
         job = await runnable(api, call)
         now = deps.clock.now()
-        faults = faults_of(body, now)
+        faults = faults_of(body, now) + window_faults_of(body, job.spec)
         if faults:
             raise ValidationError(faults)
         run = new_run(body, job.spec, run_id=deps.new_id(), job_id=job.id, job_version=job.version, now=now, once=once)
-        if await deps.intake.add(run):
-            return reply(shape.new_run(run, job.spec.slug, whole=True), 201)
+        if body.dry_run is True:
+            known = None if once is None else await _first_run(api, job, once)
+            return known or reply(shape.new_run(run, job.spec.slug, whole=True), 200, DRY)
+        answer = await _stored(api, job, body, run, once)
+        if answer is not None:
+            return answer
         if once is not None and (first := await _first_run(api, job, once)) is not None:
             return first
         api.jobs.forget()
     raise restless(call)
+
+
+async def _stored(api: Api, job: StoredJob, body: wire.TriggerRequest, run: NewRun, once: Once | None) -> Reply | None:
+    """The answer to a trigger that was carried out; None = the job has changed, or the key is in use."""
+    spec = job.spec
+    if spec.dedup_window_secs or spec.debounce_window_secs or spec.batch_window_secs:
+        return await windowed.admit(api, spec, body, run, once)
+    if await api.deps.intake.add(run):
+        return reply(shape.new_run(run, spec.slug, whole=True), 201)
+    return None
 
 
 async def _first_run(api: Api, job: StoredJob, once: Once) -> Reply | None:

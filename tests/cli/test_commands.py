@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,7 +49,8 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         *("--header", "X-One=1", "--timeout-secs", "7", "--max-attempts", "5", "--retry-strategy", "custom"),
         *("--retry-delays-secs", "1, 10,60", "--retry-priority-boost", "2", "--non-retryable-statuses", "400,404"),
         *("--priority", "4", "--run-ttl-secs", "90", "--default-run-metadata", "k=v=w", "--version-policy", "latest"),
-        *("--signing-secret", "env:JOB_SECRET", "-o", "json"),
+        *("--signing-secret", "env:JOB_SECRET", "--dedup-window-secs", "5", "--debounce-window-secs", "6"),
+        *("--debounce-max-wait-secs", "60", "-o", "json"),
     )
     job = answer.json
     expected = {
@@ -68,8 +70,17 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         "default_run_metadata": {"k": "v=w"},
         "version_policy": "latest",
         "signing_secret": "****",
+        "dedup_window_secs": 5,
+        "debounce_window_secs": 6,
+        "debounce_max_wait_secs": 60,
     }
     assert {name: job[name] for name in expected} == expected
+    batching = {"debounce_window_secs": None, "batch_window_secs": 7, "batch_max_size": 9}
+    unset = ("--unset", "debounce-window-secs", "--unset", "debounce-max-wait-secs")
+    update = ("jobs", "update", "full", *unset, "--batch-window-secs", "7", "--batch-max-size", "9", "-o", "json")
+    answer = shell.ok(*update)
+    assert {name: answer.json[name] for name in batching} == batching
+    expected |= batching
     asked = {"name", "slug", "endpoint_url"} | set(expected)
     assert set(wire.JobCreate.__struct_fields__) <= asked
 
@@ -102,7 +113,38 @@ def test_every_field_of_a_trigger_is_a_flag(shell: Shell, job: str):
     assert later["status"] == "delayed"
     shell.ok("runs", "cancel", later["id"], "--yes")
     with_own_flag = {"payload", "tags", "metadata", "scheduled_at", "priority", "ttl_secs", "max_attempts"}
-    assert set(wire.TriggerRequest.__struct_fields__) <= with_own_flag | {"timeout_secs", "retry_strategy"}
+    gathered = {"debounce_key", "batch_key", "dry_run"}
+    assert set(wire.TriggerRequest.__struct_fields__) <= with_own_flag | gathered | {"timeout_secs", "retry_strategy"}
+
+
+def test_a_trigger_can_be_tried(shell: Shell, job: str):
+    """--dry-run shows the run that would be, stores nothing, and does not go with --wait."""
+    dry = shell.ok("trigger", job, "--priority", "3", "--dry-run", "-o", "json")
+    assert dry.json["priority"] == 3
+    assert "nothing was stored" in dry.err
+    shell.run("runs", "get", dry.json["id"], code=5)
+    shell.run("trigger", job, "--dry-run", "--wait", code=2)
+    shell.run("trigger", job, "--priority", "11", "--dry-run", code=7)
+
+
+def test_a_key_triggers_once(shell: Shell, job: str):
+    """The same --idempotency-key gives the same run; another payload under it is refused."""
+    command = ("trigger", job, "--idempotency-key", "once", "-o", "json")
+    first = shell.ok(*command).json
+    assert shell.ok(*command).json["id"] == first["id"]
+    shell.run(*command, "--payload", "1", code=7)
+
+
+@pytest.mark.parametrize("kind", ["debounce", "batch"])
+def test_a_trigger_names_its_window(shell: Shell, kind: str):
+    """--debounce-key and --batch-key tell which triggers meet."""
+    job = f"{kind}-{uuid.uuid4().hex[:8]}"
+    named = ("--name", job, "--slug", job, "--endpoint", "http://127.0.0.1:9/")
+    shell.ok("jobs", "create", *named, f"--{kind}-window-secs", "600")
+    ids = [shell.ok("trigger", job, f"--{kind}-key", key, "-o", "json").json["id"] for key in "aab"]
+    assert (ids[0] == ids[1], ids[1] == ids[2]) == (True, False)
+    for run_id in set(ids):
+        shell.ok("runs", "cancel", run_id, "--yes")
 
 
 def in_an_hour() -> str:

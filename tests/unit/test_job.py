@@ -40,26 +40,40 @@ def test_the_defaults_are_those_of_the_product():
         "run_ttl_secs": None,
         "default_run_metadata": {},
         "version_policy": VersionPolicy.PIN,
+        "dedup_window_secs": None,
+        "debounce_window_secs": None,
+        "debounce_max_wait_secs": None,
+        "batch_window_secs": None,
+        "batch_max_size": 100,
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "low", "high"),
-    [
-        ("timeout_secs", 1, 86_400),
-        ("max_attempts", 1, 100),
-        ("retry_priority_boost", 0, 10),
-        ("priority", 0, 10),
-        ("run_ttl_secs", 0, 31_536_000),
-    ],
-)
+NUMBERS = [
+    ("timeout_secs", 1, 86_400),
+    ("max_attempts", 1, 100),
+    ("retry_priority_boost", 0, 10),
+    ("priority", 0, 10),
+    ("run_ttl_secs", 0, 31_536_000),
+    ("dedup_window_secs", 0, 86_400),
+    ("debounce_window_secs", 0, 86_400),
+    ("debounce_max_wait_secs", 0, 86_400),
+    ("batch_window_secs", 0, 86_400),
+    ("batch_max_size", 1, 1_000),
+]
+# What a field needs beside it to mean something.
+BESIDE = {"debounce_max_wait_secs": {"debounce_window_secs": 1}, "batch_max_size": {"batch_window_secs": 1}}
+
+
+@pytest.mark.parametrize(("name", "low", "high"), NUMBERS)
 def test_a_number_has_bounds_and_both_ends_are_in(name: str, low: int, high: int):
     """One below and one above are refused, at the field's own pointer."""
-    assert set(job.BOUNDS) == {"timeout_secs", "max_attempts", "retry_priority_boost", "priority", "run_ttl_secs"}
-    assert pointers(**{name: low}) == pointers(**{name: high}) == []
+    assert set(job.BOUNDS) == {number[0] for number in NUMBERS}
+    beside: dict[str, Any] = BESIDE.get(name, {})
+    ends: list[dict[str, Any]] = [{**beside, name: settled(name, end)} for end in (low, high)]
+    assert [pointers(**changes) for changes in ends] == [[], []]
     fault = Fault(f"/{name}", f"must be from {low} to {high}")
     for value in (low - 1, high + 1):
-        changes: dict[str, Any] = {name: value}
+        changes: dict[str, Any] = {**beside, name: value}
         assert faults_of(replace(SPEC, **changes)) == [fault]
 
 

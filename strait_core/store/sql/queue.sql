@@ -22,11 +22,11 @@ WITH items AS MATERIALIZED (
     SELECT i.project_id, 'trigger:' || i.job_id, i.idempotency_key, i.body_hash, ARRAY[i.id],
         %(now)s::timestamptz + interval '24 hours'
     FROM items i JOIN takers j ON j.id = i.job_id AND j.version = i.job_version
-    WHERE i.idempotency_key IS NOT NULL ORDER BY 1, 2, 3
+    WHERE i.body_hash IS NOT NULL ORDER BY 1, 2, 3
     ON CONFLICT DO NOTHING RETURNING run_ids[1] AS id
 ), batch AS MATERIALIZED (
     SELECT b.*, j.lane FROM items b JOIN takers j ON j.id = b.job_id AND j.version = b.job_version
-    WHERE b.idempotency_key IS NULL OR b.id IN (SELECT id FROM keyed)
+    WHERE b.body_hash IS NULL OR b.id IN (SELECT id FROM keyed)
 ), stored AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
         timeout_secs, job_version, retry_strategy, ready_seq, ready_at, created_at, scheduled_at, expires_at, batch_id,
