@@ -11,26 +11,36 @@ import io
 import os
 import ssl
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiohttp
+from aiohttp.helpers import TimerNoop
+from multidict import CIMultiDict
+from yarl import URL
 
 from strait_daemon.egress.guard import Guard, GuardedResolver, Refused
-
-if TYPE_CHECKING:
-    from aiohttp.client import ClientTimeout
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
 
 # More than this of a response body is cut off, after decompression.
 MAX_RESPONSE_BYTES: Final = 1024 * 1024
 # An idle connection is kept for less time than common servers keep theirs, so that it is rarely closed under a request.
 KEEP_ALIVE_SECS: Final = 15.0
 _CHUNK: Final = 64 * 1024
+# The caller's one timer bounds everything.
 _NO_LIMIT: Final = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+_NO_TIMER: Final = TimerNoop()
+# How a response is read: bodies decompressed as they come, heads of at most 128 fields of 16 KiB.
+_BOUNDS: Final[Mapping[str, Any]] = {
+    "skip_payload": False,
+    "auto_decompress": True,
+    "read_timeout": None,
+    "read_bufsize": _CHUNK,
+    "timeout_ceil_threshold": 5,
+    "max_line_size": 16_384,
+    "max_field_size": 16_384,
+    "max_headers": 128,
+}
 
 
 @dataclass(slots=True)
@@ -78,31 +88,11 @@ class EgressError(Exception):
         self.kind = kind
 
 
-_timing: ContextVar[Timing | None] = ContextVar("timing", default=None)
-
-
-class _TimedConnector(aiohttp.TCPConnector):
-    """Marks when a request has its connection."""
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: ClientTimeout,
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        timing = _timing.get()
-        if timing is not None:
-            timing.connected = monotonic()
-            timing.transport = connection.transport
-        return connection
-
-
 class EgressClient:
     """The daemon's HTTP client; one per process, opened inside its event loop."""
 
     def __init__(self, guard: Guard) -> None:
-        connector = _TimedConnector(
+        self._connector = aiohttp.TCPConnector(
             limit=0,
             limit_per_host=0,
             keepalive_timeout=KEEP_ALIVE_SECS,
@@ -111,23 +101,16 @@ class EgressClient:
             # Only addresses that were checked are kept, so this saves look-ups and opens nothing.
             ttl_dns_cache=5,
         )
+        # Requests carry a session for their defaults (loop, timer, cookies: none of ours); it sends none of them.
         self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            timeout=_NO_LIMIT,
-            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
-            max_line_size=16_384,
-            max_field_size=16_384,
+            connector=self._connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, timeout=_NO_LIMIT
         )
+        self._loop = asyncio.get_running_loop()
 
-    async def post(self, url: Any, headers: Mapping[str, str], body: bytes, timing: Timing) -> Answer:
+    async def post(self, url: URL, headers: CIMultiDict[str], body: bytes, timing: Timing) -> Answer:
         """Send one POST; the caller bounds the time. Raises EgressError; cancelling closes the connection."""
-        _timing.set(timing)
         try:
-            async with self._session.request(
-                "POST", url, headers=headers, data=_payload(body), allow_redirects=False
-            ) as response:
+            async with await self._send(url, headers, body, timing) as response:
                 timing.answered = monotonic()
                 content, truncated = await _read(response.content)
                 if truncated:
@@ -140,6 +123,35 @@ class EgressClient:
         except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
             timing.ended = monotonic()
             raise _explained(error) from error
+
+    async def _send(self, url: URL, headers: CIMultiDict[str], body: bytes, timing: Timing) -> aiohttp.ClientResponse:
+        """The response's head. What a session does beyond this (redirects, cookies, proxies) is nothing we want."""
+        request = aiohttp.ClientRequest(
+            "POST",
+            url,
+            headers=headers,
+            data=_payload(body),
+            loop=self._loop,
+            response_class=aiohttp.ClientResponse,
+            timer=_NO_TIMER,
+            session=self._session,
+        )
+        connection = await self._connector.connect(request, [], _NO_LIMIT)
+        timing.connected = monotonic()
+        timing.transport = connection.transport
+        try:
+            if connection.protocol is None:
+                raise aiohttp.ServerDisconnectedError
+            connection.protocol.set_response_params(timer=_NO_TIMER, read_until_eof=True, **_BOUNDS)
+            response = await request.send(connection)
+            try:
+                return await response.start(connection)
+            except BaseException:
+                response.close()
+                raise
+        except BaseException:
+            connection.close()
+            raise
 
     async def close(self) -> None:
         """Close every connection."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from multidict import CIMultiDict
 from yarl import URL
 
 from strait_core import ids
@@ -31,7 +32,7 @@ class Target:
     spec: JobSpec
     url: URL
     refusal: Ending | None
-    headers: Mapping[str, str]
+    headers: CIMultiDict[str]
     never_retry: frozenset[int]
     signing_key: bytes | None
 
@@ -40,7 +41,9 @@ class Catalog:
     """Targets by (job, version)."""
 
     def __init__(self, agent: str, guard: Guard, vault: Vault) -> None:
-        self._agent = agent
+        self._defaults = CIMultiDict(
+            {"Content-Type": "application/json", "User-Agent": agent, "Accept": "application/json, */*;q=0.5"}
+        )
         self._guard = guard
         self._vault = vault
         self._targets: dict[tuple[UUID, int], Target] = {}
@@ -61,13 +64,10 @@ class Catalog:
             self._targets[job_id, version] = self._prepare(job_id, spec)
 
     def _prepare(self, job_id: UUID, spec: JobSpec) -> Target:
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": self._agent,
-            "Accept": "application/json, */*;q=0.5",
-            **spec.headers,
-            "X-Job-ID": ids.spell(ids.Prefix.JOB, job_id),
-        }
+        # Names do not depend on case: the job's own User-Agent takes the place of ours.
+        headers = CIMultiDict(self._defaults)
+        headers.update(spec.headers)
+        headers["X-Job-ID"] = ids.spell(ids.Prefix.JOB, job_id)
         url, key, refusal = URL(), None, None
         try:
             url = self._guard.prepared(spec.endpoint_url)

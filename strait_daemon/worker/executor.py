@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Final
 
 import structlog
+from multidict import CIMultiDict
 
 from strait_core.retry import RetryStrategy, boosted, retry_delay
 from strait_core.run import TRANSITIONS, Event, Status, decide
@@ -94,10 +95,10 @@ class Executor:
             return outcome.of_loss("the worker lost the database")
         return None
 
-    def _headers(self, attempt: Attempt, body: bytes) -> dict[str, str]:
+    def _headers(self, attempt: Attempt, body: bytes) -> CIMultiDict[str]:
         run = attempt.run
         run_id = attempt.run_id
-        headers = dict(attempt.target.headers)
+        headers = attempt.target.headers.copy()
         headers["X-Run-ID"] = headers["Idempotency-Key"] = run_id
         headers["X-Attempt"] = str(attempt.number)
         headers["X-Run-Token"] = self.tokens.make(run_id, attempt.number, self.clock.now(), run.timeout_secs)
