@@ -1,4 +1,4 @@
-"""Gathers what comes in while a flush is under way into the next flush. No timer: an idle caller waits for nobody."""
+"""Gathers what comes in while a flush is under way into the next flush: an idle caller waits for nobody."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import structlog
 
 MOST_ITEMS: Final = 500
 MOST_BYTES: Final = 4 * 1024 * 1024
+# A batch of so many items says that more are on their way, and that nobody here is alone and waiting.
+BUSY_ITEMS: Final = 16
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -27,12 +29,18 @@ class Gatherer(Generic[Item, Answer]):
 
     `flush` gives one answer per item, in order; what it raises becomes the answer of every item of the batch. `weigh`
     says how many bytes an item carries. Batches are flushed one after the other, in the order the items came; a post is
-    never split over two.
+    never split over two. With `linger_secs` the flush after a busy one waits so long for company; after a small one,
+    and when a full batch waits already, it starts at once.
     """
 
     def __init__(
-        self, flush: Callable[[list[Item]], Awaitable[Sequence[Answer | Exception]]], weigh: Callable[[Item], int]
+        self,
+        flush: Callable[[list[Item]], Awaitable[Sequence[Answer | Exception]]],
+        weigh: Callable[[Item], int],
+        *,
+        linger_secs: float = 0.0,
     ) -> None:
+        self._linger_secs = linger_secs
         self._flush = flush
         self._weigh = weigh
         self._waiting: deque[tuple[Sequence[Item], Answered[Answer]]] = deque()
@@ -92,6 +100,8 @@ class Gatherer(Generic[Item, Answer]):
             for part, answered in posts:
                 self._tell(answered, answers[at : at + len(part)])
                 at += len(part)
+            if self._linger_secs and len(items) >= BUSY_ITEMS and sum(len(p) for p, _ in self._waiting) < MOST_ITEMS:
+                await asyncio.sleep(self._linger_secs)
 
     def _take(self) -> list[tuple[Sequence[Item], Answered[Answer]]]:
         posts = [self._waiting.popleft()]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from strait_daemon.gather import MOST_BYTES, MOST_ITEMS, Gatherer
+from strait_daemon.gather import BUSY_ITEMS, MOST_BYTES, MOST_ITEMS, Gatherer
 
 
 class Sink:
@@ -123,3 +123,49 @@ async def test_settle_waits_for_all_and_abandon_for_nothing() -> None:
     assert all(future.cancelled() for future in waiting)
     sink.go.set()
     assert await gathering.add(1) == 2
+
+
+async def lingering_after(count: int, linger_secs: float) -> tuple[Sink, Gatherer[int, int]]:
+    """A gatherer that lingers and has just flushed so many items."""
+    sink = Sink()
+    gathering = Gatherer(sink.flush, lambda _item: 1, linger_secs=linger_secs)
+    sink.go.clear()
+    first = [gathering.add(n) for n in range(count)]
+    while not sink.batches:
+        await asyncio.sleep(0)
+    last = gathering.add(1)
+    sink.go.set()
+    await asyncio.gather(*first)
+    if count < BUSY_ITEMS:
+        await last
+    return sink, gathering
+
+
+async def test_after_a_busy_flush_the_next_waits_for_company() -> None:
+    """What comes within the time to linger goes with the batch that waits."""
+    sink, gathering = await lingering_after(BUSY_ITEMS, 0.05)
+    assert await gathering.add(2) == 4
+    assert sink.batches[1] == [1, 2]
+
+
+async def test_who_is_alone_waits_for_no_company() -> None:
+    """After a small flush the next one starts at once."""
+    async with asyncio.timeout(5):
+        sink, _ = await lingering_after(BUSY_ITEMS - 1, 3_600)
+    assert sink.batches[1] == [1]
+
+
+async def test_a_full_batch_does_not_linger() -> None:
+    """There is no more company to wait for."""
+    sink = Sink()
+    gathering = Gatherer(sink.flush, lambda _item: 1, linger_secs=3_600)
+    sink.go.clear()
+    busy = [gathering.add(n) for n in range(BUSY_ITEMS)]
+    while not sink.batches:
+        await asyncio.sleep(0)
+    full = [gathering.add(n) for n in range(MOST_ITEMS)]
+    sink.go.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*busy, *full)
+    assert len(sink.batches[1]) == MOST_ITEMS
+    await gathering.abandon()
