@@ -6,6 +6,7 @@ What is exported for a real deployment is left alone: `dev` must never migrate, 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -209,6 +210,8 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         return front.open_socket(settings.host, settings.port)
     except ConfigError as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
+            raise
         raise ConfigError(
             error.message, hint=f"stop that program, or choose another port: strait dev --port {settings.port + 10}"
         ) from error

@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from strait_core.errors import UnavailableError
 from strait_core.run import Status
 from strait_core.store import queue
@@ -21,6 +23,8 @@ from strait_daemon.line import Line
 # An insert that takes longer than this has met a database in trouble; the caller is told to come back.
 INSERT_SECS: Final = 15.0
 CLOSE_SECS: Final = 5.0
+
+log = structlog.get_logger(__name__)
 
 
 class Intake:
@@ -113,6 +117,7 @@ def any_ready(runs: Sequence[NewRun]) -> bool:
 def _unavailable(error: Exception) -> UnavailableError:
     if isinstance(error, UnavailableError):
         return error
+    log.warning("runs_not_stored", error=f"{type(error).__name__}: {error}".rstrip())
     return UnavailableError(
         "the database did not take the run; it may or may not have been stored",
         hint="look for it in the list of runs, or try again in a moment",

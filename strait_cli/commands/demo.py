@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -155,6 +155,7 @@ def _daemon(key: str, told: Teller) -> Iterator[dict[str, Any]]:
         **os.environ,
         "STRAIT_DEV_INTERNAL_SECRET": key,
         "STRAIT_DEV_JWT_SIGNING_KEY": secrets.token_urlsafe(32),
+        "STRAIT_DEV_ENCRYPTION_KEY": secrets.token_urlsafe(32),
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "warning"),
     }
     environ.pop("STRAIT_DEV_DATABASE", None)
@@ -208,11 +209,21 @@ def _first_words(child: subprocess.Popen[str], said: deque[str], told: Teller) -
 def _failed(child: subprocess.Popen[str], said: deque[str]) -> StraitError:
     """What the child said last, as an error of ours."""
     child.wait(_STOP_SECS)
-    lines = [line.strip() for line in said if line.strip()]
-    message = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), None)
-    hint = next((line.removeprefix("fix: ") for line in lines if line.startswith("fix: ")), None)
+    lines = [line.rstrip() for line in said if line.strip()]
+    message, hint = _error_told(lines)
     kind = ConfigError if child.returncode == _CONFIG_FAULT else StraitError
     return kind(message or "\n".join(lines) or f"the daemon ended with {child.returncode}", hint=hint)
+
+
+def _error_told(lines: Sequence[str]) -> tuple[str, str | None]:
+    """What stands from `error: ` on, which may be a list, and the `fix: ` after it."""
+    message: list[str] = []
+    for line in lines:
+        if message and line.startswith("  fix: "):
+            return "\n".join(message), line.removeprefix("  fix: ")
+        if message or line.startswith("error: "):
+            message.append(line.removeprefix("error: "))
+    return "\n".join(message), None
 
 
 def _stop(child: subprocess.Popen[str]) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from psycopg.errors import DiskFull
+from structlog.testing import capture_logs
 
 from strait_core.errors import UnavailableError
 from strait_core.run import Status
@@ -84,6 +86,22 @@ async def test_an_idle_connection_that_was_closed_costs_nothing(migrated: str) -
             assert await rig.parts.intake.add_all([rig.new_run(job)])
             proxy.cut()
         await rig.add(job)
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_the_log_says_why_nothing_was_stored(migrated: str, monkeypatch: pytest.MonkeyPatch, bulk: bool) -> None:
+    """The caller hears that the database did not take it; whoever runs the server finds the database's own words."""
+
+    async def refuse(*_args: object) -> None:
+        raise DiskFull("could not extend file: No space left on device")
+
+    monkeypatch.setattr("strait_daemon.intake.store_bulk" if bulk else "strait_core.store.queue.insert_runs", refuse)
+    async with running(migrated, MODE="api") as rig:
+        run = rig.new_run(await rig.job("http://127.0.0.1:9/"))
+        with capture_logs() as logs, pytest.raises(UnavailableError, match="did not take"):
+            await (rig.parts.intake.add_all([run]) if bulk else rig.parts.intake.add(run))
+    (line,) = [line for line in logs if line["event"] == "runs_not_stored"]
+    assert line["error"] == "DiskFull: could not extend file: No space left on device"
 
 
 @pytest.mark.parametrize("bulk", [False, True])

@@ -23,6 +23,15 @@ def test_the_demo(stage: Stage):
     assert [path for path in stage.home.rglob("*") if path != stage.temporary] == []
 
 
+def test_a_demo_with_faults_in_its_settings(stage: Stage):
+    """What keeps the daemon from starting is said in full: each fault that it lists."""
+    done = stage.strait("demo", settings={"WORKER_POOL_SIZE": "-3", "LOG_LEVEL": "loud"})
+    assert done.returncode == 3
+    assert "2 fault" in done.stderr
+    assert "WORKER_POOL_SIZE: " in done.stderr
+    assert "LOG_LEVEL: " in done.stderr
+
+
 def test_the_demo_as_json(stage: Stage):
     """`-o json` puts the run on stdout, whole and alone."""
     done = stage.strait("demo", "-o", "json")

@@ -83,6 +83,14 @@ def test_a_port_in_use(stage: Stage):
     assert not stage.data.exists()
 
 
+def test_an_address_of_another_machine(stage: Stage):
+    """An exported HOST that cannot be listened on: the way out is HOST, not another port."""
+    refused = stage.strait("dev", "--port", str(free_port()), settings={"HOST": "192.0.2.1"})
+    assert refused.returncode == 3
+    assert "set HOST" in refused.stderr
+    assert "--port" not in refused.stderr
+
+
 def test_a_killed_dev(stage: Stage):
     """kill -9: PostgreSQL goes with it, and the next start has every run and finishes what was under way."""
     port = free_port()
