@@ -49,6 +49,8 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "run_ttl_secs": _number("--run-ttl-secs", "Seconds after which an unstarted run expires; 0 = never."),
     "default_run_metadata": _pairs("--default-run-metadata", text="Metadata every run begins with"),
     "version_policy": _field(str, "--version-policy", text="pin or latest.", metavar="POLICY"),
+    "payload_schema": _field(str, "--payload-schema", text="Schema of payloads: JSON, @file or -.", metavar="JSON"),
+    "result_schema": _field(str, "--result-schema", text="Schema of results: JSON, @file or -.", metavar="JSON"),
     "dedup_window_secs": _number("--dedup-window-secs", "Seconds in which the same payload makes one run; 0 = off."),
     "debounce_window_secs": _number("--debounce-window-secs", "Seconds without a trigger before it runs; 0 = off."),
     "debounce_max_wait_secs": _number("--debounce-max-wait-secs", "Seconds a debounced run waits at most; 0 = no end."),
@@ -70,6 +72,7 @@ TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
 # Never shown, so never part of what is edited.
 SECRETS: Final = frozenset({"signing_secret"})
 _PAIRS: Final = frozenset({"tags", "headers", "default_run_metadata", "metadata"})
+_SCHEMAS: Final = frozenset({"payload_schema", "result_schema"})
 _LISTS: Final = frozenset({"retry_delays_secs", "non_retryable_statuses"})
 
 
@@ -83,6 +86,8 @@ def _value(name: str, value: Any) -> Any:
         return pairs(value, flag(name))
     if name in SECRETS:
         return read_secret(value, flag=flag(name))
+    if name in _SCHEMAS:
+        return parse_json(read_text(value, flag(name)), flag(name))
     if name in _LISTS:
         return [_whole(part, flag(name)) for part in str(value).split(",") if part.strip()]
     return value

@@ -95,6 +95,8 @@ class JobSpec:
     run_ttl_secs: int | None = None
     default_run_metadata: Mapping[str, str] = field(default_factory=dict)
     version_policy: VersionPolicy = VersionPolicy.PIN
+    payload_schema: Mapping[str, Any] | None = None
+    result_schema: Mapping[str, Any] | None = None
     dedup_window_secs: int | None = None
     debounce_window_secs: int | None = None
     debounce_max_wait_secs: int | None = None

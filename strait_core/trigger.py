@@ -78,16 +78,23 @@ def faults_of(request: NewRunRequest, now: datetime) -> list[Fault]:
     return faults + _check_schedule(request.scheduled_at, now)
 
 
+def gathers(spec: JobSpec) -> bool:
+    """Whether triggers of the job meet in a delayed run."""
+    return spec.debounce_window_secs is not None or spec.batch_window_secs is not None
+
+
 def window_faults_of(request: TriggerRequest, spec: JobSpec) -> list[Fault]:
     """What a trigger may not say to a job with the windows that this one has, or has not."""
     faults: list[Fault] = []
+    if request.debounce_key is UNSET and request.batch_key is UNSET and not gathers(spec):
+        return faults
     for name, window in (("debounce_key", spec.debounce_window_secs), ("batch_key", spec.batch_window_secs)):
         key = getattr(request, name)
         if isinstance(key, str) and window is None:
             faults.append(Fault(f"/{name}", f"works only when the job has {name.removesuffix('_key')}_window_secs"))
         elif isinstance(key, str):
             faults += check_key(f"/{name}", key)
-    if (spec.debounce_window_secs or spec.batch_window_secs) and request.scheduled_at:
+    if gathers(spec) and request.scheduled_at:
         faults.append(Fault("/scheduled_at", "is the window's to choose: the job debounces or batches its triggers"))
     if spec.batch_window_secs:
         said = [name for name in _OWN if getattr(request, name) is not UNSET and getattr(request, name) is not None]

@@ -7,7 +7,7 @@ Decoding is strict: unknown fields, wrong types and coercions are refused. Seman
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -43,6 +43,8 @@ class JobPatch(Request):
     run_ttl_secs: int | UnsetType | None = UNSET
     default_run_metadata: dict[str, str] | UnsetType | None = UNSET
     version_policy: VersionPolicy | UnsetType | None = UNSET
+    payload_schema: dict[str, Any] | UnsetType | None = UNSET
+    result_schema: dict[str, Any] | UnsetType | None = UNSET
     dedup_window_secs: int | UnsetType | None = UNSET
     debounce_window_secs: int | UnsetType | None = UNSET
     debounce_max_wait_secs: int | UnsetType | None = UNSET
@@ -97,6 +99,8 @@ class Job(Struct, kw_only=True):
     version: int
     version_id: str
     version_policy: VersionPolicy
+    payload_schema: dict[str, Any] | None
+    result_schema: dict[str, Any] | None
     dedup_window_secs: int | None
     debounce_window_secs: int | None
     debounce_max_wait_secs: int | None

@@ -42,7 +42,7 @@ async def trigger_bulk(api: Api, call: Call) -> Reply:
         job = await runnable(api, call)
         _refuse_windows(job)
         now = deps.clock.now()
-        _check_items(body, now)
+        await _check_items(api, job, body, now)
         batch_id = deps.new_id()
         runs = [
             new_run(
@@ -77,12 +77,12 @@ def _refuse_windows(job: StoredJob) -> None:
         )
 
 
-def _check_items(body: wire.BulkTriggerRequest, now: datetime) -> None:
+async def _check_items(api: Api, job: StoredJob, body: wire.BulkTriggerRequest, now: datetime) -> None:
     if not 1 <= len(body.items) <= MAX_BULK_ITEMS:
         raise ValidationError([Fault("/items", f"must have from 1 to {MAX_BULK_ITEMS} entries")])
     faults: list[Fault] = []
     for index, item in enumerate(body.items):
-        own = faults_of(item, now)
+        own = faults_of(item, now) + await api.judges.faults(job, item)
         if isinstance(item.idempotency_key, str):
             own += check_key("/idempotency_key", item.idempotency_key)
         faults += [Fault(f"/items/{index}{fault.pointer}", fault.message) for fault in own]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from strait_core.store.pool import Conn
 from strait_daemon.api.cache import JobCache
 from strait_daemon.api.deps import Deps
+from strait_daemon.api.judges import Judges
 from strait_daemon.api.watchers import Watchers
 
 POOL_SECS: Final = 3.0
@@ -21,6 +22,7 @@ class Api:
     deps: Deps
     jobs: JobCache
     watchers: Watchers
+    judges: Judges = field(default_factory=Judges)
 
     def connection(self) -> AbstractAsyncContextManager[Conn]:
         """A connection for one request; a database that gives none for three seconds is away."""

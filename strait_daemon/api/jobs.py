@@ -12,6 +12,7 @@ from msgspec import UNSET
 from strait_core import wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
 from strait_core.job import JobSpec, check_url, evolve, faults_of, settled
+from strait_core.schema import check_schema
 from strait_core.store import jobs
 from strait_core.store.faults import Taken
 from strait_core.store.idempotency import Scope
@@ -28,6 +29,7 @@ REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
 _FILLING: Final = {"name": "x", "slug": "x", "endpoint_url": "https://example.com", "project_id": "x"}
 # Fields that name something the daemon calls.
 URLS: Final = ("endpoint_url",)
+SCHEMAS: Final = ("payload_schema", "result_schema")
 MAX_REASON: Final = 1_000
 
 
@@ -42,10 +44,11 @@ async def create_job(api: Api, call: Call) -> Reply:
 
 
 async def _refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
-    """The given URLs that may not be called; looked at before any transaction, because names are resolved."""
+    """URLs that may not be called, schemas that are none; looked at before any transaction: names are resolved."""
     urls = [(name, given[name]) for name in URLS if given.get(name) and not check_url(name, given[name])]
     found = await asyncio.gather(*(api.deps.guard.refusal(url) for _, url in urls))
-    return [Fault(f"/{name}", refusal) for (name, _), refusal in zip(urls, found, strict=True) if refusal]
+    refused = [Fault(f"/{name}", refusal) for (name, _), refusal in zip(urls, found, strict=True) if refusal]
+    return refused + [fault for name in SCHEMAS if given.get(name) for fault in check_schema(name, given[name])]
 
 
 def _spec_of(given: dict[str, Any], project: str | None, refused: Sequence[Fault]) -> JobSpec:

@@ -54,6 +54,8 @@ def job(stored: StoredJob) -> wire.Job:
         version=stored.version,
         version_id=spell(Prefix.VERSION, stored.version_id),
         version_policy=spec.version_policy,
+        payload_schema=None if spec.payload_schema is None else dict(spec.payload_schema),
+        result_schema=None if spec.result_schema is None else dict(spec.result_schema),
         dedup_window_secs=spec.dedup_window_secs,
         debounce_window_secs=spec.debounce_window_secs,
         debounce_max_wait_secs=spec.debounce_max_wait_secs,

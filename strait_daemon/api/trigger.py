@@ -31,6 +31,8 @@ async def trigger(api: Api, call: Call) -> Reply:
         job = await runnable(api, call)
         now = deps.clock.now()
         faults = faults_of(body, now) + window_faults_of(body, job.spec)
+        if job.spec.payload_schema is not None:
+            faults += await api.judges.faults(job, body)
         if faults:
             raise ValidationError(faults)
         run = new_run(body, job.spec, run_id=deps.new_id(), job_id=job.id, job_version=job.version, now=now, once=once)

@@ -12,6 +12,7 @@ from yarl import URL
 
 from strait_core import ids
 from strait_core.job import JobSpec
+from strait_core.schema import Judge
 from strait_core.signing import key_of
 from strait_core.store import jobs
 from strait_core.store.pool import Conn
@@ -35,6 +36,7 @@ class Target:
     headers: CIMultiDict[str]
     never_retry: frozenset[int]
     signing_key: bytes | None
+    judge: Judge | None
 
 
 class Catalog:
@@ -77,4 +79,5 @@ class Catalog:
         except Unreadable as error:
             # Unsigned it must not leave.
             refusal = outcome.of_fault(error)
-        return Target(spec, url, refusal, headers, frozenset(spec.non_retryable_statuses), key)
+        judge = None if spec.result_schema is None else Judge(spec.result_schema)
+        return Target(spec, url, refusal, headers, frozenset(spec.non_retryable_statuses), key, judge)

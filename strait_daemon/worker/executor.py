@@ -71,7 +71,8 @@ class Executor:
         body = run.payload.encode()
         try:
             answer = await self.client.post(attempt.target.url, self._headers(attempt, body), body, timing)
-            return outcome.of_answer(answer, attempt.target.never_retry, self.clock.now)
+            ending = outcome.of_answer(answer, attempt.target.never_retry, self.clock.now)
+            return outcome.judged(ending, attempt.target.judge)
         except EgressError as error:
             return outcome.of_error(error)
         except asyncio.CancelledError:

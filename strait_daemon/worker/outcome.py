@@ -15,6 +15,7 @@ import msgspec
 
 from strait_core.retry import parse_retry_after
 from strait_core.run import Outcome, OutcomeKind
+from strait_core.schema import Judge
 from strait_daemon.egress.client import Answer, EgressError
 
 MAX_ERROR: Final = 1_000
@@ -51,6 +52,22 @@ def of_answer(answer: Answer, never_retry: frozenset[int], now: Callable[[], dat
         error_class=_class_of(status),
         error=clean(f"HTTP {status}: {answer.body[:MAX_ERROR].decode('utf-8', 'replace').strip() or 'no body'}"),
         retry_after=parse_retry_after(answer.headers.get("Retry-After"), now()),
+    )
+
+
+def judged(ending: Ending, judge: Judge | None) -> Ending:
+    """A success whose result is not as the job's schema says is an error, retried like any other."""
+    if judge is None or ending.result is None:
+        return ending
+    faults = judge.faults("", ending.result)
+    if not faults:
+        return ending
+    said = "; ".join(f"{fault.pointer or 'the result'}: {fault.message}" for fault in faults)
+    return Ending(
+        Outcome(OutcomeKind.ERROR),
+        http_status=ending.http_status,
+        error_class="result_schema",
+        error=clean(f"result_schema: {said}"),
     )
 
 

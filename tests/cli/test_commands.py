@@ -50,7 +50,8 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         *("--retry-delays-secs", "1, 10,60", "--retry-priority-boost", "2", "--non-retryable-statuses", "400,404"),
         *("--priority", "4", "--run-ttl-secs", "90", "--default-run-metadata", "k=v=w", "--version-policy", "latest"),
         *("--signing-secret", "env:JOB_SECRET", "--dedup-window-secs", "5", "--debounce-window-secs", "6"),
-        *("--debounce-max-wait-secs", "60", "-o", "json"),
+        *("--debounce-max-wait-secs", "60", "--payload-schema", '{"type": "object"}'),
+        *("--result-schema", '{"maximum": 1}', "-o", "json"),
     )
     job = answer.json
     expected = {
@@ -70,6 +71,8 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         "default_run_metadata": {"k": "v=w"},
         "version_policy": "latest",
         "signing_secret": "****",
+        "payload_schema": {"type": "object"},
+        "result_schema": {"maximum": 1},
         "dedup_window_secs": 5,
         "debounce_window_secs": 6,
         "debounce_max_wait_secs": 60,

@@ -40,6 +40,8 @@ def test_the_defaults_are_those_of_the_product():
         "run_ttl_secs": None,
         "default_run_metadata": {},
         "version_policy": VersionPolicy.PIN,
+        "payload_schema": None,
+        "result_schema": None,
         "dedup_window_secs": None,
         "debounce_window_secs": None,
         "debounce_max_wait_secs": None,

@@ -285,3 +285,16 @@ def tls_server(tmp_path: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(tmp_path, "127.0.0.1"))
     return context
+
+
+async def test_a_result_is_as_the_schema_says(rig: Rig):
+    """A 2xx whose result is not, is an error of its own class, retried like any other."""
+    schema = {"type": "object", "required": ["ok"]}
+    async with scripted(answering("200 OK", b'{"ok": 1}')) as endpoint:
+        run, _ = await once(rig, endpoint.url, result_schema=schema)
+    assert (run["status"], run["result"]) == (Status.COMPLETED, '{"ok": 1}')
+    async with scripted(answering("200 OK", b'{"no": 1}')) as endpoint:
+        run, attempt = await once(rig, endpoint.url, slug="bad", result_schema=schema)
+    assert (run["status"], run["error_class"], run["result"]) == (Status.DEAD_LETTER, "result_schema", None)
+    assert (attempt["http_status"], attempt["outcome"]) == (200, "dead_letter")
+    assert run["error"] == 'result_schema: the result: "ok" is a required property'
