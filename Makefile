@@ -60,6 +60,13 @@ bench: setup ## the measurements, each beside its ceiling in the same run
 bench-peers: setup ## PgQueuer, graphile-worker, Procrastinate and Celery beside Strait, each in its own environment
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
+.PHONY: bench-reference
+bench-reference: setup ## on a quiet machine: measure all that docs/benchmarks.md shows, and make that page
+	@$(BIN)/python -m benchmarks --name reference
+	@$(BIN)/python -m benchmarks.peers --name reference-peers
+	@$(BIN)/python -m benchmarks.profile --name reference-profile
+	@$(BIN)/python -m tools.docs
+
 .PHONY: profile
 profile: setup ## where the time of a run goes, in the daemon and in PostgreSQL
 	@$(BIN)/python -m benchmarks.profile $(ARGS)

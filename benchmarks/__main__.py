@@ -9,7 +9,7 @@ from time import monotonic
 
 from benchmarks import machine, report
 from benchmarks.bed import ROOT, Bed
-from benchmarks.measure import Figure, Scale, Scenario, by_name
+from benchmarks.measure import Scale, Scenario, by_name
 from benchmarks.scenarios import all_scenarios
 
 
@@ -20,7 +20,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="one small round of the short ones: whether it works, not how fast"
     )
-    parser.add_argument("--name", help="keep the results as results/NAME.json (default: latest)", default="latest")
+    parser.add_argument(
+        "--name", help="keep the results as results/NAME.json (default: latest); --only adds to it", default="latest"
+    )
     parser.add_argument(
         "--size", type=int, default=1, help="multiply what ages or fills a database (20: a million runs)"
     )
@@ -40,22 +42,32 @@ def chosen(words: argparse.Namespace) -> list[Scenario]:
     return [known[name] for name in names]
 
 
-def run(scenarios: Sequence[Scenario], scale: Scale, name: str) -> bool:
-    """Measure; whether every target was met."""
-    found: dict[str, Sequence[Figure]] = {}
+def run(scenarios: Sequence[Scenario], scale: Scale, name: str) -> None:
+    """Measure, show and keep; what was measured is kept even when a later scenario fails."""
+    path = None
     with Bed.made() as bed:
         described = machine.describe(bed.server)
         print(", ".join(f"{key} {value}" for key, value in described.items() if key != "packages"))
         for scenario in scenarios:
-            began = monotonic()
+            began, rounds = monotonic(), len(scale.foreign)
             print(f"\n{scenario.name}: {scenario.about}", flush=True)
-            found[scenario.name] = scenario.measure(bed, scale)
-            print(report.table(found[scenario.name]))
-            foreign = max(scale.foreign[-scale.rounds :], default=0.0)
-            print(f"({monotonic() - began:.0f} s; other programs used up to {foreign:.2f} cores)", flush=True)
-    path = report.write(name, described, found, rounds=scale.rounds, quick=scale.quick, foreign=scale.foreign)
-    print(f"\nresults: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
-    return all(figure.met is not False for figures in found.values() for figure in figures)
+            figures = scenario.measure(bed, scale)
+            print(report.table(figures))
+            foreign = scale.foreign[rounds:]
+            most = max(foreign, default=0.0)
+            print(f"({monotonic() - began:.0f} s; other programs used up to {most:.2f} cores)", flush=True)
+            path = report.add(
+                name,
+                described,
+                scenario.name,
+                figures,
+                foreign,
+                rounds=scale.rounds,
+                quick=scale.quick,
+                size=scale.size,
+            )
+    if path is not None:
+        print(f"\nresults: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
 def main() -> None:
@@ -65,7 +77,10 @@ def main() -> None:
             print(f"{scenario.name:12}{scenario.about}{' (with --quick only when named)' if scenario.long else ''}")
         return
     scale = Scale(rounds=words.rounds or (1 if words.quick else 3), quick=words.quick, calm=words.calm, size=words.size)
-    run(chosen(words), scale, words.name)
+    scenarios = chosen(words)
+    if not words.only:
+        report.forget(words.name)
+    run(scenarios, scale, words.name)
 
 
 if __name__ == "__main__":

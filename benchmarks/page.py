@@ -13,6 +13,8 @@ from benchmarks.report import RESULTS, spelled
 OURS: Final = "reference"
 PEERS: Final = "reference-peers"
 PROFILE: Final = "reference-profile"
+# Cores that others use, beyond which a reader is warned.
+BUSY: Final = 0.3
 SHAPES: Final = {
     "noop": "Jobs that do nothing, carried out per second",
     "single": "Jobs enqueued one by one per second",
@@ -74,7 +76,7 @@ def _page(ours: dict[str, Any], peers: dict[str, Any] | None, profile: dict[str,
     yield "every measurement the invariants checker went over the database."
     yield ""
     for name, figures in ours["scenarios"].items():
-        yield from [f"### {name}", "", *_table(figures), ""]
+        yield from [f"### {name}", "", *_table(figures), "", _foreign({"foreign": ours["foreign"].get(name)}), ""]
     if peers is not None:
         yield from _peers(peers)
     if profile is not None:
@@ -85,15 +87,18 @@ def _machine(found: dict[str, Any]) -> Iterator[str]:
     machine = found["machine"]
     yield f"Measured on {found['measured_on']}: {machine['cores']} cores ({machine['processor']}),"
     yield f"{machine['memory_gib']} GiB, {machine['kernel']}, Python {machine['python']}, PostgreSQL"
-    yield f"{machine['postgresql']}; 8 KiB are durable after {machine['fdatasync_ms']} ms. Rounds: {found['rounds']}. {_foreign(found)}"
+    yield f"{machine['postgresql']}; 8 KiB are durable after {machine['fdatasync_ms']} ms. Rounds: {found['rounds']}."
+    if not isinstance(found.get("foreign"), dict):
+        yield _foreign(found)
     yield ""
 
 
 def _foreign(found: dict[str, Any]) -> str:
     cores = found.get("foreign") or [0.0]
+    busy = " That is a busy machine: only the ratios of CPU times are to be trusted." if max(cores) > BUSY else ""
     return (
         f"Meanwhile other programs used {min(cores):.2f} to {max(cores):.2f} of the machine's cores"
-        f" (mean {sum(cores) / len(cores):.2f})."
+        f" (mean {sum(cores) / len(cores):.2f}).{busy}"
     )
 
 

@@ -38,8 +38,9 @@ def rows(figures: Sequence[Figure]) -> list[list[str]]:
     return made
 
 
-def table(figures: Sequence[Figure]) -> str:
-    head = ["figure", "median", "rounds", "of ceiling", "reach", ""]
+def table(figures: Sequence[Figure], *, beside: str = "of ceiling") -> str:
+    """One line for each figure; `beside` heads the column of ratios."""
+    head = ["figure", "median", "rounds", beside, "reach", ""]
     lines = [head, *rows(figures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -47,13 +48,37 @@ def table(figures: Sequence[Figure]) -> str:
 
 def write(name: str, machine: Mapping[str, Any], figures: Mapping[str, Sequence[Figure]], **more: Any) -> Path:
     """Keep the results as `results/NAME.json`."""
+    scenarios = {scenario: [figure.as_json() for figure in found] for scenario, found in figures.items()}
+    return _store(name, {"measured_on": _today(), "machine": machine, **more, "scenarios": scenarios})
+
+
+def add(
+    name: str,
+    machine: Mapping[str, Any],
+    scenario: str,
+    figures: Sequence[Figure],
+    foreign: Sequence[float],
+    **more: Any,
+) -> Path:
+    """Put one scenario's results into `results/NAME.json`, beside what stands there."""
+    path = RESULTS / f"{name}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"foreign": {}, "scenarios": {}}
+    kept["scenarios"][scenario] = [figure.as_json() for figure in figures]
+    kept["foreign"][scenario] = list(foreign)
+    return _store(name, {**kept, "measured_on": _today(), "machine": machine, **more})
+
+
+def forget(name: str) -> None:
+    """Begin anew: nothing of an earlier run may stand beside the next one's results."""
+    (RESULTS / f"{name}.json").unlink(missing_ok=True)
+
+
+def _store(name: str, body: Mapping[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    body = {
-        "measured_on": datetime.now(UTC).date().isoformat(),
-        "machine": machine,
-        **more,
-        "scenarios": {scenario: [figure.as_json() for figure in found] for scenario, found in figures.items()},
-    }
-    path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()

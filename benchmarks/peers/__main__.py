@@ -150,7 +150,7 @@ def main() -> None:
         run.measure()
     found = figures(run)
     for shape, table in found.items():
-        print(f"\n{shape}\n{report.table(table)}")
+        print(f"\n{shape}\n{report.table(table, beside='of the peer' if shape == 'against peers' else 'of Strait')}")
     for name, why in run.absent.items():
         print(f"\n{name} was not measured: {why}")
     path = report.write(

@@ -34,7 +34,7 @@ def capacity(bed: Bed, daemon: Daemon, count: int) -> float:
 
 
 def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
-    secs = scale.of(6, 3)
+    secs = scale.of(5, 3)
     both = Figure("triggered and carried out", "runs/s")
     figures = {
         ("idle", 0.5): Figure("latency idle p50", "ms", target=at_most(3)),
