@@ -13,6 +13,7 @@ import aiohttp.connector
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from multidict import CIMultiDict
 
 from strait_core.address import CLOSED, Openings, read_openings
 from strait_core.run import Status
@@ -62,7 +63,7 @@ async def call(guard: Guard, *urls: str) -> list[int | str]:
     found: list[int | str] = []
     for url in urls:
         try:
-            answer = await client.post(guard.prepared(url), {}, b"{}", Timing(monotonic()))
+            answer = await client.post(guard.prepared(url), CIMultiDict(), b"{}", Timing(monotonic()))
             found.append(answer.status)
         except EgressError as error:
             found.append(error.kind)
@@ -98,7 +99,7 @@ async def test_a_client_refuses_a_literal_that_nobody_looked_at():
     client = EgressClient(Guard(CLOSED))
     for url in ("http://127.0.0.1:9/", "http://[::1]:9/", "http://[::ffff:127.0.0.1]:9/", "http://localhost:9/"):
         with pytest.raises(EgressError) as error:
-            await client.post(URL(url), {}, b"", Timing(monotonic()))
+            await client.post(URL(url), CIMultiDict(), b"", Timing(monotonic()))
         assert error.value.kind == "ssrf"
     await client.close()
 
@@ -141,12 +142,12 @@ async def test_a_name_is_resolved_anew_for_a_new_connection(names: NameServer, m
         names.names["later.example"] = [(OPEN,), ("127.0.0.1",)]
         client = EgressClient(guard)
         url = guard.prepared(f"http://later.example:{port}/")
-        assert (await client.post(url, {"Connection": "close"}, b"{}", Timing(monotonic()))).status == 302
+        assert (await client.post(url, CIMultiDict(Connection="close"), b"{}", Timing(monotonic()))).status == 302
         connector = client._session.connector
         assert isinstance(connector, aiohttp.TCPConnector)
         connector.clear_dns_cache()
         with pytest.raises(EgressError, match=r"later.example resolves to 127.0.0.1"):
-            await client.post(url, {}, b"{}", Timing(monotonic()))
+            await client.post(url, CIMultiDict(), b"{}", Timing(monotonic()))
         await client.close()
         assert len(seen) == 1
 
