@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import strait_core
 from strait_core.errors import ConfigError
@@ -21,6 +22,12 @@ from strait_daemon.wiring import Parts
 BACKLOG: Final = 2_048
 # What open requests of the API get when the process stops.
 STOP_SECS: Final = 5
+# What a request's line and headers may take beyond the piece they began in (asyncio reads up to 256 KiB at once).
+MAX_HEAD: Final = 65_536
+_HEAD_TOO_LARGE: Final = (
+    b'{"type":"/docs#too_large","title":"Request Header Fields Too Large","status":431,"code":"too_large",'
+    b'"detail":"the request line and headers are too large","hint":"send what is large in the body"}'
+)
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +96,7 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
     app = make_ops_app(deps) if settings.mode is Mode.WORKER else make_app(deps)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=_Protocol,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -102,6 +109,33 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
         proxy_headers=False,
     )
     return _Server(config)
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP with a bound on a request's head: its own would gather one without end, from anybody."""
+
+    # None: no head is being read. Else the bytes read of it since the piece in which it began.
+    _head: int | None = None
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = -1
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head is None:
+            return
+        self._head = 0 if self._head < 0 else self._head + len(data)
+        if self._head > MAX_HEAD and not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_HEAD_TOO_LARGE), _HEAD_TOO_LARGE)
+            )
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):

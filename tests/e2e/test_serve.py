@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -43,6 +45,28 @@ def test_api_and_worker_apart(apart, endpoint: Endpoint, stage: Stage):
     assert events[-1]["run"]["status"] == "completed"
     (attempt,) = api.call("GET", f"/v1/runs/{run['id']}/attempts")["data"]
     assert attempt["worker_id"] == row["id"]
+
+
+def test_a_head_without_end(database: str):
+    """A request line and headers that go on and on are cut off with 431, from anybody; long ones within bounds pass."""
+    with running_daemon(database, mode="api", command=[*strait_command(), "serve"]) as api:
+        port = urlsplit(api.url).port
+        assert answer_to(port, [b"X-A: " + b"a" * 60_000]).startswith(b"HTTP/1.1 200 ")
+        for lines in ([b"X-A: " + b"a" * 4_000_000], [b"X-%d: a" % at for at in range(400_000)]):
+            assert answer_to(port, lines).startswith((b"HTTP/1.1 431 ", b"reset"))
+        assert api.call("GET", "/health")["status"] == "ok"
+
+
+def answer_to(port: int | None, lines: list[bytes]) -> bytes:
+    """What comes back for a GET of /health with these header lines, sent piece by piece until the answer comes."""
+    head = b"\r\n".join([b"GET /health HTTP/1.1", b"Host: x", b"Connection: close", *lines, b"\r\n"])
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        try:
+            for at in range(0, len(head), 16_384):
+                client.sendall(head[at : at + 16_384])
+            return client.recv(65_536)
+        except ConnectionError:
+            return b"reset"
 
 
 def as_user(daemon: Daemon) -> dict[str, str]:
