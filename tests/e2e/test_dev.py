@@ -199,7 +199,7 @@ def test_secrets_stay_secret(running):
     assert dev.wait_for(dev.trigger("hello-world")["id"])["status"] == "completed"
     shown = argv_texts(list(stage.processes()))
     assert "strait_daemon" in shown
-    assert [path.name for path in stage.secrets] == ["internal_secret", "jwt_signing_key"]
+    assert [path.name for path in stage.secrets] == ["encryption_key", "internal_secret", "jwt_signing_key"]
     for path in stage.secrets:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
