@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +13,15 @@ import pytest
 
 from strait_core.store import queue
 from tests.api.caller import Caller
+
+HOLD = (
+    "SELECT FROM strait.trigger_windows w JOIN strait.jobs j ON j.id = w.job_id WHERE j.project_id = %s FOR UPDATE OF w"
+)
+# Ends whoever waits for a window.
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    " AND datname = current_database() AND query LIKE '%strait.trigger_windows%' AND pid <> pg_backend_pid()"
+)
 
 
 def send(api: Caller, job: dict[str, Any], payload: Any = None, key: str | None = None, **more: Any) -> httpx.Response:
@@ -289,3 +300,38 @@ def test_a_dry_run_stores_nothing(api: Caller):
     assert send(api, job, 1, dry_run=True).status_code == 409
     problem = api.refuse("POST", f"/v1/jobs/{job['id']}/trigger/bulk", {"items": [{"dry_run": True}]}, status=422)
     assert problem["errors"][0]["pointer"] == "/items/0/dry_run"
+
+
+@pytest.mark.parametrize(
+    "windows", [{"dedup_window_secs": 60}, {"debounce_window_secs": 60}, {"batch_window_secs": 60}]
+)
+def test_a_connection_lost_in_a_window_leaves_nothing_half_done(api: Caller, windows: dict[str, int]):
+    """The trigger is told to come back; nothing of it is stored, its key is free, and its repetition is carried out."""
+    job = api.make_job("cut", **windows)
+    first = send(api, job, 1).json()
+    held = threading.Event()
+
+    async def cut_once() -> list[Any]:
+        async with api.server.parts.pool.connection() as conn:
+            return await (await conn.execute(CUT)).fetchall()
+
+    async def cut() -> None:
+        async with api.server.parts.pool.connection() as conn, conn.transaction():
+            await conn.execute(HOLD, (api.project,))
+            held.set()
+            async with asyncio.timeout(20):
+                while not await cut_once():
+                    await asyncio.sleep(0.01)
+
+    with ThreadPoolExecutor(2) as pool:
+        cutting = pool.submit(lambda: api.server.do(cut()))
+        assert held.wait(20)
+        lost = pool.submit(send, api, job, 1, "k")
+        cutting.result()
+        assert lost.result().status_code == 503
+    again = send(api, job, 1, key="k")
+    assert again.status_code == (200 if "dedup_window_secs" in windows else 202)
+    assert again.json()["id"] == first["id"]
+    assert "idempotency-replayed" not in again.headers
+    if "batch_window_secs" in windows:
+        assert listed(api, job)[0]["payload"] == {"items": [1, 1]}
