@@ -35,6 +35,8 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     ],
     "headers": _field(list[str], "--headers", "--header", text="A request header.", metavar="NAME=VALUE"),
     "signing_secret": _field(str, "--signing-secret", text="Signs requests: @FILE, - or env:NAME.", metavar="SECRET"),
+    "webhook_url": _field(str, "--webhook-url", text="Is told when a run has ended.", metavar="URL"),
+    "webhook_secret": _field(str, "--webhook-secret", text="Signs webhooks: @FILE, - or env:NAME.", metavar="SECRET"),
     "timeout_secs": _number("--timeout-secs", "Seconds one attempt may take, 1 to 86400 (300)."),
     "max_attempts": _number("--max-attempts", "Attempts before it is given up, 1 to 100 (3)."),
     "retry_strategy": _field(str, "--retry-strategy", text="exponential, linear, fixed or custom.", metavar="STRATEGY"),
@@ -70,7 +72,7 @@ TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
     "batch_key": _field(str, "--batch-key", text="Batched with triggers of this key only.", metavar="KEY"),
 }
 # Never shown, so never part of what is edited.
-SECRETS: Final = frozenset({"signing_secret"})
+SECRETS: Final = frozenset({"signing_secret", "webhook_secret"})
 _PAIRS: Final = frozenset({"tags", "headers", "default_run_metadata", "metadata"})
 _SCHEMAS: Final = frozenset({"payload_schema", "result_schema"})
 _LISTS: Final = frozenset({"retry_delays_secs", "non_retryable_statuses"})

@@ -94,6 +94,20 @@ WORKER: Final = (
     Column("started_at", "started", "time", wide=True),
     Column("version", wide=True),
 )
+WEBHOOK: Final = (
+    Column("id"),
+    Column("type"),
+    Column("status"),
+    Column("attempts", "tried", "number"),
+    Column("job_slug", "job", shrinks=True),
+    Column("run_id", "run"),
+    Column("created_at", "created", "time"),
+    Column("next_attempt_at", "next", "time"),
+    Column("error", shrinks=True),
+    Column("http_status", "http", "number", wide=True),
+    Column("delivered_at", "delivered", "time", wide=True),
+    Column("project_id", "project", wide=True),
+)
 CONTEXT: Final = (
     Column("active"),
     Column("name"),

@@ -33,6 +33,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
     "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
     "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),
+    "webhooks": Noun("webhooks", "Deliveries of webhooks: list, repeat, test", _OPERATE, ("webhook",)),
     "context": Noun("context", "Named servers, and which one is used", _ME, ("contexts", "ctx")),
     "config": Noun("config", "Settings: values, where each came from, trust", _ME),
     "completion": Noun("completion", "Completion for bash, zsh and fish", _ME, ("completions",)),

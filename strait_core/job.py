@@ -85,6 +85,8 @@ class JobSpec:
     headers: Mapping[str, str] = field(default_factory=dict)
     # As it is stored: sealed.
     signing_secret: str | None = field(default=None, repr=False)
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
     timeout_secs: int = 300
     max_attempts: int = 3
     retry_strategy: RetryStrategy = RetryStrategy.EXPONENTIAL
@@ -154,6 +156,7 @@ def faults_of(spec: JobSpec) -> list[Fault]:
         *check_length("name", spec.name, required=True),
         *check_length("description", spec.description),
         *check_url("endpoint_url", spec.endpoint_url),
+        *_check_webhook(spec),
         *check_tags("tags", spec.tags),
         *_check_headers(spec.headers),
         *check_metadata("default_run_metadata", spec.default_run_metadata),
@@ -215,6 +218,12 @@ def check_url(name: str, url: str) -> list[Fault]:
     if "@" in parts.netloc:
         return [Fault(pointer, "must not carry a user name or password; use headers")]
     return []
+
+
+def _check_webhook(spec: JobSpec) -> list[Fault]:
+    if spec.webhook_url is not None:
+        return check_url("webhook_url", spec.webhook_url)
+    return [] if spec.webhook_secret is None else [Fault("/webhook_secret", "works only with webhook_url")]
 
 
 def check_tags(name: str, tags: Mapping[str, str]) -> list[Fault]:

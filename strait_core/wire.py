@@ -33,6 +33,8 @@ class JobPatch(Request):
     enabled: bool | UnsetType = UNSET
     headers: dict[str, str] | UnsetType | None = UNSET
     signing_secret: str | UnsetType | None = UNSET
+    webhook_url: str | UnsetType | None = UNSET
+    webhook_secret: str | UnsetType | None = UNSET
     timeout_secs: int | UnsetType | None = UNSET
     max_attempts: int | UnsetType | None = UNSET
     retry_strategy: RetryStrategy | UnsetType | None = UNSET
@@ -87,6 +89,8 @@ class Job(Struct, kw_only=True):
     endpoint_url: str
     headers: dict[str, str]
     signing_secret: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
     timeout_secs: int
     max_attempts: int
     retry_strategy: RetryStrategy
@@ -234,6 +238,30 @@ class Page(Struct, Generic[T], kw_only=True):
 
     data: list[T]
     next_cursor: str | None
+
+
+class WebhookTest(Request):
+    """POST /v1/webhooks/test: the job by its id or slug."""
+
+    job_id: str
+
+
+class WebhookDelivery(Struct, kw_only=True):
+    """One delivery of a webhook: pending, delivered or dead; `error` is that of the last attempt."""
+
+    id: str
+    project_id: str
+    job_id: str
+    job_slug: str
+    run_id: str | None
+    type: str
+    status: str
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    http_status: int | None
+    error: str | None
 
 
 class Worker(Struct, kw_only=True):

@@ -22,6 +22,7 @@ from strait_core.store.pool import Conn, Pool, connect, is_pooled, make_pool
 from strait_core.trigger import NewRun
 from strait_core.wire import ComponentHealth
 from strait_daemon import clock as clocks
+from strait_daemon.api.shape import run as run_shape
 from strait_daemon.bus import Bus
 from strait_daemon.clock import DatabaseClock
 from strait_daemon.egress.client import EgressClient
@@ -33,6 +34,8 @@ from strait_daemon.services.hygiene import INTERVAL_SECS as HYGIENE_SECS
 from strait_daemon.services.hygiene import Hygiene
 from strait_daemon.services.keykeeper import INTERVAL_SECS as KEYKEEPER_SECS
 from strait_daemon.services.keykeeper import KeyKeeper
+from strait_daemon.services.outbox import INTERVAL_SECS as OUTBOX_SECS
+from strait_daemon.services.outbox import Outbox
 from strait_daemon.services.reaper import Reaper
 from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
 from strait_daemon.services.retention import Retention
@@ -52,6 +55,7 @@ from strait_daemon.writer import TransitionWriter
 # How long a starting daemon tries to reach its database.
 START_SECS: Final = 10.0
 POOL_MOST: Final = 10
+AGENT: Final = f"strait/{strait_core.__version__}"
 LAST_WRITES_SECS: Final = 3.0
 # A tick that takes longer hangs; these read a whole table (a dead worker's runs, a partition that goes).
 TICK_SECS: Final = 30.0
@@ -193,7 +197,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         heartbeat_secs=settings.heartbeat_interval,
         stale_secs=settings.stale_threshold,
     )
-    catalog = Catalog(f"strait/{strait_core.__version__}", parts.guard, parts.vault)
+    catalog = Catalog(AGENT, parts.guard, parts.vault)
     tokens = TokenMaker(settings.jwt_signing_key.get_secret_value())
     worker = Worker(
         policy,
@@ -240,10 +244,26 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "stager", stager.tick, LONGEST_SECS),
         _service(parts, "reaper", reaper.tick, settings.reaper_interval, LONG_TICK_SECS),
         _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
+        _service(parts, "outbox", _outbox(parts).tick, OUTBOX_SECS),
         _service(parts, "accountant", accountant.tick, 1.0),
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
     ]
+
+
+def _outbox(parts: Parts) -> Outbox:
+    settings = parts.settings
+    assert parts.client is not None
+    return Outbox(
+        parts.pool,
+        parts.clock,
+        parts.client,
+        parts.guard,
+        parts.vault,
+        agent=AGENT,
+        shape=run_shape,
+        kept_days=(settings.retention_short_days, settings.retention_long_days),
+    )
 
 
 def _service(parts: Parts, name: str, tick: object, interval: float, timeout: float = TICK_SECS) -> Service:

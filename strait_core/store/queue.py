@@ -54,6 +54,8 @@ class Finish(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     ttfb_ms: float | None = None
     transfer_ms: float | None = None
     total_ms: float | None = None
+    # The delivery that the ending writes into the outbox; None for a job without a webhook.
+    hook: UUID | None = None
 
 
 class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from strait_core import ids
 from strait_core.run import REPLAYABLE, Event, Status, next_status
+from strait_core.store import webhooks
 from strait_core.store.history import keep_of
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
@@ -225,6 +226,7 @@ async def end_active(
     if rows:
         places = [{key: row[key] for key in ("id", "job_id", "priority", "ready_seq")} for row in rows]
         await conn.execute(query(_SQL["drop_entries"]), {"batch": Jsonb(places, dumps=_encode)})
+        await webhooks.note_ended(conn, [row["id"] for row in rows], now)
     return [Ended(row["id"], Status(row["status"]), row["worker_id"]) for row in rows]
 
 

@@ -34,6 +34,7 @@ _PATH_PARAMETERS: Final = {
     "job": "The job: its id or its slug.",
     "run": "The run's id.",
     "worker": "The worker's id.",
+    "delivery": "The delivery's id.",
 }
 _REQUEST_ID: Final = {
     "description": "The request's id: yours, when you sent a sane one, else a new one.",

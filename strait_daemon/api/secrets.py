@@ -12,7 +12,7 @@ from strait_core.job import JobSpec
 from strait_core.signing import secret_faults
 from strait_daemon.vault import Unreadable, Vault
 
-FIELDS: Final = ("signing_secret",)
+FIELDS: Final = ("signing_secret", "webhook_secret")
 MASK: Final = "****"
 
 

@@ -42,6 +42,8 @@ def job(stored: StoredJob) -> wire.Job:
         endpoint_url=spec.endpoint_url,
         headers=dict(spec.headers),
         signing_secret=secrets.masked(spec.signing_secret),
+        webhook_url=spec.webhook_url,
+        webhook_secret=secrets.masked(spec.webhook_secret),
         timeout_secs=spec.timeout_secs,
         max_attempts=spec.max_attempts,
         retry_strategy=spec.retry_strategy,

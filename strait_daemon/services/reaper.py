@@ -23,6 +23,7 @@ from strait_core.store import jobs, runs, workers
 from strait_core.store.history import LONG
 from strait_core.store.pool import Pool
 from strait_core.store.queue import Finish, Release, Retry
+from strait_core.store.webhooks import new_hook
 from strait_daemon.clock import Clock
 from strait_daemon.writer import Move, TransitionWriter
 
@@ -153,7 +154,8 @@ def lost_move(row: dict[str, Any], spec: JobSpec | None, now: datetime) -> Move:
     )
     told: dict[str, Any] = {"finished_at": now, "error_class": "lost", "error": f"lost: {REASON}", "keep": LONG}
     if event is not Event.RETRY:
-        return Finish(**held, **told, status=TRANSITIONS[Status.EXECUTING, event])
+        hook = new_hook(now) if spec is not None and spec.webhook_url is not None else None
+        return Finish(**held, **told, status=TRANSITIONS[Status.EXECUTING, event], hook=hook)
     failures = row["attempt"] - row["attempt_base"]
     return Retry(
         **held,

@@ -17,6 +17,7 @@ from strait_core.run import TRANSITIONS, Event, Status, decide
 from strait_core.signing import signed_headers
 from strait_core.store.history import LONG, SHORT, keep_of
 from strait_core.store.queue import Finish, Retry
+from strait_core.store.webhooks import new_hook
 from strait_daemon.clock import Clock
 from strait_daemon.egress.client import EgressClient, EgressError, Timing
 from strait_daemon.telemetry import Metrics
@@ -136,7 +137,12 @@ class Executor:
             return self._retry(attempt, ending, now, facts)
         status = TRANSITIONS[Status.EXECUTING, event]
         return Finish(
-            **facts, status=status, keep=keep_of(status), result=ending.result, result_truncated=ending.truncated
+            **facts,
+            status=status,
+            keep=keep_of(status),
+            result=ending.result,
+            result_truncated=ending.truncated,
+            hook=None if attempt.target.spec.webhook_url is None else new_hook(now),
         )
 
     @staticmethod

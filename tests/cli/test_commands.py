@@ -49,6 +49,7 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         *("--header", "X-One=1", "--timeout-secs", "7", "--max-attempts", "5", "--retry-strategy", "custom"),
         *("--retry-delays-secs", "1, 10,60", "--retry-priority-boost", "2", "--non-retryable-statuses", "400,404"),
         *("--priority", "4", "--run-ttl-secs", "90", "--default-run-metadata", "k=v=w", "--version-policy", "latest"),
+        *("--webhook-url", "http://127.0.0.1:9/hook", "--webhook-secret", "env:JOB_SECRET"),
         *("--signing-secret", "env:JOB_SECRET", "--dedup-window-secs", "5", "--debounce-window-secs", "6"),
         *("--debounce-max-wait-secs", "60", "--payload-schema", '{"type": "object"}'),
         *("--result-schema", '{"maximum": 1}', "-o", "json"),
@@ -76,6 +77,8 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         "dedup_window_secs": 5,
         "debounce_window_secs": 6,
         "debounce_max_wait_secs": 60,
+        "webhook_url": "http://127.0.0.1:9/hook",
+        "webhook_secret": "****",
     }
     assert {name: job[name] for name in expected} == expected
     batching = {"debounce_window_secs": None, "batch_window_secs": 7, "batch_max_size": 9}
@@ -527,3 +530,26 @@ def test_quiet_leaves_data_and_errors(shell: Shell, job: str):
     """-q silences talk, not failures."""
     assert shell.ok("trigger", job, "-q").err == ""
     assert shell.run("trigger", "nothing", "-q").err != ""
+
+
+# ── webhooks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_webhook_is_tested_listed_and_repeated(shell: Shell, cli_endpoint: Endpoint, job: str):
+    """The test arrives at the endpoint, stands among the deliveries, and goes out once more."""
+    shell.run("webhooks", "test", job, code=7)
+    shell.ok("jobs", "update", job, "--webhook-url", cli_endpoint.url("/empty/cli-hook"))
+    tested = shell.ok("webhooks", "test", job, "-o", "json")
+    assert tested.json["type"] == "webhook.test"
+    assert "strait webhooks deliveries" in tested.err
+    words = ("webhooks", "deliveries", "--job", job, "--status", "delivered", "-o", "json")
+    (delivered,) = eventually(lambda: shell.ok(*words).json)
+    assert (delivered["id"], delivered["attempts"], delivered["http_status"]) == (tested.json["id"], 1, 204)
+    assert [call.json["type"] for call in cli_endpoint.calls if call.path == "/empty/cli-hook"] == ["webhook.test"]
+    assert shell.ok("webhooks", "retry", delivered["id"], "-o", "json").json["status"] == "pending"
+    run = ended(shell, job)
+    by_run = ("webhooks", "deliveries", "--run", run["id"], "-o", "json")
+    (told,) = eventually(lambda: shell.ok(*by_run).json)
+    assert told["type"] == "run.completed"
+    assert tested.json["id"] in shell.ok("webhooks", "deliveries", "--limit", "5").out
+    shell.run("webhooks", "retry", "wh_nothing", code=5)

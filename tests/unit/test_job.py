@@ -30,6 +30,8 @@ def test_the_defaults_are_those_of_the_product():
         "tags": {},
         "headers": {},
         "signing_secret": None,
+        "webhook_url": None,
+        "webhook_secret": None,
         "timeout_secs": 300,
         "max_attempts": 3,
         "retry_strategy": RetryStrategy.EXPONENTIAL,

@@ -19,7 +19,11 @@ REQUESTS = [
     for thing in vars(wire).values()
     if isinstance(thing, type) and issubclass(thing, wire.Request) and thing is not wire.Request
 ]
-MINIMAL: dict[str, dict[str, Any]] = {"JobClone": {"slug": "a"}, "BulkTriggerRequest": {"items": []}}
+MINIMAL: dict[str, dict[str, Any]] = {
+    "JobClone": {"slug": "a"},
+    "BulkTriggerRequest": {"items": []},
+    "WebhookTest": {"job_id": "a"},
+}
 
 
 @pytest.mark.parametrize("request_type", REQUESTS)

@@ -200,7 +200,7 @@ WITH batch AS (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
         id uuid, attempt integer, lease bigint, status text, keep text, finished_at timestamptz, result text,
         result_truncated boolean, error_class text, error text, http_status integer, queue_wait_ms real,
-        connect_ms real, ttfb_ms real, transfer_ms real, total_ms real)
+        connect_ms real, ttfb_ms real, transfer_ms real, total_ms real, hook uuid)
 ), ended AS (
     DELETE FROM strait.runs r USING batch b
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
@@ -208,7 +208,7 @@ WITH batch AS (
     RETURNING r.*, b.status AS to_status, b.keep, b.finished_at, b.result,
         coalesce(b.result_truncated, false) AS result_truncated,
         b.error_class AS to_error_class, b.error AS to_error, b.http_status, b.queue_wait_ms, b.connect_ms, b.ttfb_ms,
-        b.transfer_ms, b.total_ms
+        b.transfer_ms, b.total_ms, b.hook
 ), kept AS (
     INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
@@ -224,6 +224,13 @@ WITH batch AS (
     SELECT id, attempt, seq + 1, to_status, worker_id, lease, claimed_at, started_at, finished_at, http_status,
         to_error_class, to_error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep
     FROM ended
+), hooked AS (
+    INSERT INTO strait.webhook_deliveries (id, project_id, job_id, run_id, type, status, attempts, created_at, due_at,
+        run)
+    SELECT hook, project_id, job_id, id, 'run.' || to_status, 'pending', 0, finished_at, finished_at,
+        (to_jsonb(e) || jsonb_build_object('status', to_status, 'seq', seq + 1, 'error_class', to_error_class,
+            'error', to_error))::text
+    FROM ended e WHERE hook IS NOT NULL
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', to_status, n))
