@@ -40,6 +40,12 @@ def usage(error: Any) -> UsageError:
     return UsageError(message, hint=f"{context.command_path} --help" if context else None)
 
 
+def cannot_write(fault: OSError) -> StraitError:
+    """What the system said when the output, or a file of ours, could not be written or read."""
+    where = f" ({fault.filename})" if fault.filename else ""
+    return StraitError(f"{fault.strerror or fault}{where}", hint="make room or choose another place, then run it again")
+
+
 def own_fault(fault: Exception) -> StraitError:
     """What nobody foresaw, as an error that can be reported."""
     return StraitError(f"a fault of strait's own: {fault!r}", hint="STRAIT_TRACEBACK=1 shows where; please report it")

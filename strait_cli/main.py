@@ -96,7 +96,8 @@ def run(words: list[str]) -> int:
     except Exception as fault:
         if os.environ.get("STRAIT_TRACEBACK"):
             raise
-        errors.show(errors.own_fault(fault), words)
+        known = errors.cannot_write(fault) if isinstance(fault, OSError) else errors.own_fault(fault)
+        errors.show(known, words)
         return 1
     return 0
 

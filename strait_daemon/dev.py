@@ -26,7 +26,7 @@ from strait_core.errors import ConfigError
 from strait_daemon import devdata, embedded, front, sample, serve
 from strait_daemon import settings as configuration
 from strait_daemon.devdata import Database
-from strait_daemon.settings import Settings
+from strait_daemon.settings import Settings, Supervised
 from strait_daemon.telemetry import configure_logging, masked
 
 # The database to use instead of the bundled one; `--database URL` sets it.
@@ -106,11 +106,11 @@ def _run(options: DevOptions, stack: ExitStack) -> int:
     serve.raise_file_limit()
     sock = stack.enter_context(_listen(settings))
     sample_sock = stack.enter_context(sample.open_socket(settings.port)) if options.sample else None
-    database = None
+    database = identity = None
     if folder is not None:
         database = stack.enter_context(Database(folder, ephemeral=options.ephemeral))
         settings = settings.model_copy(update={"database_url": SecretStr(database.dsn)})
-        stack.enter_context(devdata.recorded(folder, _url(settings)))
+        identity = stack.enter_context(devdata.recorded(folder, _url(settings)))
 
     def announce() -> None:
         if options.piped:
@@ -119,7 +119,7 @@ def _run(options: DevOptions, stack: ExitStack) -> int:
             _say(_announcement(settings, database, sample_sock, ignored), sys.stderr)
 
     with serve.uvicorn_loop() as runner:
-        return runner.run(_serve(options, settings, warnings, (sock, sample_sock), database, announce))
+        return runner.run(_serve(options, settings, warnings, (sock, sample_sock), database, identity, announce))
 
 
 async def _serve(
@@ -128,6 +128,7 @@ async def _serve(
     warnings: list[str],
     sockets: tuple[socket.socket, socket.socket | None],
     database: Database | None,
+    identity: Supervised | None,
     announce: Callable[[], None],
 ) -> int:
     """The daemon and what stands around it; the bundled PostgreSQL outlives it, so that it can drain."""
@@ -143,7 +144,7 @@ async def _serve(
         up = asyncio.Event()
         offered = sample_sock if options.job else None
         await stack.enter_async_context(_beside(_announce_when(up, settings, offered, announce), "announce"))
-        code = await serve.run(settings, warnings, stop=stop, sock=sock, announce=up.set)
+        code = await serve.run(settings, warnings, stop=stop, sock=sock, announce=up.set, supervised=identity)
     return 1 if database is not None and database.lost else code
 
 

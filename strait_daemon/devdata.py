@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -23,6 +24,7 @@ from strait_daemon import embedded
 from strait_daemon.embedded import PostgresServer, ServerInUseError
 from strait_daemon.embedded.lock import holder
 from strait_daemon.embedded.process import alive
+from strait_daemon.settings import Supervised
 
 _RECORD: Final = "dev.json"
 _EPHEMERAL: Final = "strait-ephemeral-"
@@ -150,23 +152,40 @@ def refuse_second(place: Path) -> None:
 
 
 @contextmanager
-def recorded(place: Path, url: str) -> Iterator[None]:
-    """Note for a second `dev` where this one is to be found, for as long as the block."""
+def recorded(place: Path, url: str) -> Iterator[Supervised]:
+    """Note for a second `dev` where this one is to be found, for as long as the block; whose worker this one is.
+
+    A note that is still there is that of a killed `dev`: the folder's lock shows that it is dead, so what its worker
+    held is recovered at once.
+    """
+    identity = Supervised(None, uuid4(), _recorded_worker(place))
     record = place / _RECORD
-    record.write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    record.write_text(json.dumps({"pid": os.getpid(), "url": url, "worker": str(identity.worker_id)}))
     try:
-        yield
+        yield identity
     finally:
         with suppress(OSError):
             record.unlink()
 
 
-def _recorded_url(place: Path, pid: int) -> str | None:
+def _record(place: Path) -> dict[str, Any]:
     try:
         record = json.loads((place / _RECORD).read_text())
     except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _recorded_worker(place: Path) -> UUID | None:
+    try:
+        return UUID(_record(place)["worker"])
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return str(record["url"]) if isinstance(record, dict) and record.get("pid") == pid else None
+
+
+def _recorded_url(place: Path, pid: int) -> str | None:
+    record = _record(place)
+    return str(record.get("url")) if record.get("pid") == pid else None
 
 
 def secret_file(name: str) -> Path:

@@ -81,6 +81,7 @@ def configure_logging(level: LogLevel, form: LogFormat | None) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
 
 
 class AttemptTally(Collector):
@@ -112,6 +113,18 @@ class AttemptTally(Collector):
             buckets=list(zip(limits, totals, strict=True)),
             sum_value=self._seconds,
         )
+
+
+class _FromLibraries(logging.Handler):
+    """Hands what libraries log (aiohttp, psycopg, uvicorn) to the one log, in its form and without secrets."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record; never raises."""
+        try:
+            log = structlog.get_logger(record.name)
+            log.log(record.levelno, "library", logger=record.name, detail=record.getMessage())
+        except Exception:  # noqa: BLE001 - a record that cannot be shown must not break whoever logged it
+            self.handleError(record)
 
 
 class Metrics:

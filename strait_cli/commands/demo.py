@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from strait_cli import watch
@@ -61,10 +63,20 @@ def run_demo(session: Session) -> None:
     if session.out.is_json:
         session.out.item(run)
     told.plain("\nTry next:\n")
-    width = max(len(command) for command, _ in NEXT)
-    for command, why in NEXT:
+    program = _program()
+    shown = [(program + command.removeprefix("strait"), why) for command, why in NEXT]
+    width = max(len(command) for command, _ in shown)
+    for command, why in shown:
         told.plain(f"  {command:<{width}}   {told.dim(why)}")
     watch.judge(run, reached=False, shown=session.out.is_json)
+
+
+def _program() -> str:
+    """How to start this program from where the person stands: by its name, or by its path if no shell would find it."""
+    here = Path(sys.argv[0])
+    if shutil.which("strait") or here.name != "strait":
+        return "strait"
+    return os.path.relpath(here)
 
 
 def _story(session: Session, told: Teller, facts: dict[str, Any]) -> dict[str, Any]:

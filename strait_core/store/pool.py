@@ -25,6 +25,8 @@ Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 OLDEST_POSTGRES: Final = 140_000
 CONNECT_SECS: Final = 10.0
+# A password of so many characters is looked for in messages.
+_TELLING: Final = 8
 _CANCEL_SECS: Final = 1.0
 # The pool's own attempts double their pauses up to this; past it, whoever asks for a connection starts a fresh attempt.
 # So this is also how long a database that is back may go unnoticed.
@@ -185,6 +187,7 @@ def unreachable(url: str, error: Exception) -> UnavailableError:
 def _without_secret(url: str, text: str) -> str:
     with suppress(psycopg.ProgrammingError):
         password = conninfo_to_dict(url).get("password")
-        if password:
+        # A short one would blank out ordinary words, and so give itself away; messages hold it only within the URL.
+        if password and len(str(password)) >= _TELLING:
             text = text.replace(str(password), "****")
     return text.replace(url, "****")

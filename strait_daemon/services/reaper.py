@@ -137,7 +137,8 @@ class Reaper:
             # What is still held would never be found again without its worker.
             async with self._pool.connection() as conn:
                 await workers.remove_stale_worker(conn, worker, before)
-        log.warning("worker_reaped", worker_id=str(worker), held=held, recovered=done)
+        if held:
+            log.warning("worker_reaped", worker_id=str(worker), held=held, recovered=done)
         self._wake()
 
 
