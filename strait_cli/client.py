@@ -21,7 +21,7 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 import httpx  # noqa: E402 - see above
 
-from strait_cli import __version__  # noqa: E402
+from strait_cli import __version__, exact  # noqa: E402
 from strait_cli.errors import ProblemError  # noqa: E402
 from strait_cli.paths import is_loopback  # noqa: E402
 from strait_core.errors import (  # noqa: E402
@@ -141,7 +141,7 @@ class Client:
         while True:
             outcome = self._once(request)
             if isinstance(outcome, httpx.Response):
-                return json.loads(outcome.content) if outcome.content else None
+                return exact.loads(outcome.content) if outcome.content else None
             # Jitter, so that many clients of a server that comes back do not arrive at once.
             pause = max(outcome.after or 0.0, delay * random.uniform(0.75, 1.25))  # noqa: S311 - not a secret
             if once or not outcome.again or time.monotonic() - began + pause > outcome.bound:

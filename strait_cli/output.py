@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import shutil
 import sys
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-from strait_cli import selection
+from strait_cli import exact, selection
 from strait_cli.table import REPLACEMENT, Column, Style, cell, details, dressed, paint, safe, table
 from strait_core.errors import UsageError
 
@@ -63,7 +62,7 @@ def terminal_of(stream: TextIO, color: str, environ: Mapping[str, str]) -> Termi
 
 def dump(value: Any, *, indent: int | None = None) -> str:
     """JSON text that no terminal acts on; the same value for every reader."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    text = exact.dumps(value, indent=indent)
     return _JSON_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -253,7 +252,7 @@ class Printer:
     def _detail(self, value: Any, column: Column, style: Style) -> str:
         if column.field in {"payload", "result"} and value is not None:
             if style.width and value:
-                return _neutral(json.dumps(value, ensure_ascii=False, indent=2))
+                return _neutral(exact.dumps(value, indent=2))
             return dump(value)
         return paint(cell(value, column, style), column, style)
 

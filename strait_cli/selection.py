@@ -14,7 +14,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Final
 
-from strait_cli import times
+from strait_cli import exact, times
 from strait_core.errors import UsageError
 
 _SLOT: Final = re.compile(r"\{\{\s*([\w.-]+)\s*((?:\|\s*\w+\s*)*)\}\}")
@@ -79,7 +79,7 @@ def filtered(data: Any, expression: str) -> list[Any]:
     import jq  # noqa: PLC0415 - only with --jq
 
     try:
-        return list(jq.compile(expression).input_text(json.dumps(data)))
+        return list(jq.compile(expression).input_text(exact.dumps(data)))
     except ValueError as error:
         raise UsageError(
             f"--jq: {str(error).strip()}", hint="an example: --jq '.[] | select(.status == \"failed\") | .id'"
@@ -106,7 +106,7 @@ def fill(template: str, item: dict[str, Any], now: datetime) -> str:
 def _apply(name: str, value: Any, now: datetime) -> Any:
     match name:
         case "json":
-            return json.dumps(value, ensure_ascii=False)
+            return exact.dumps(value)
         case "upper":
             return _text(value).upper()
         case "lower":
@@ -120,4 +120,4 @@ def _apply(name: str, value: Any, now: datetime) -> Any:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else exact.dumps(value)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from strait_cli import times
+from strait_cli import exact, times
 from strait_cli.selection import at_path
 
 # C0, DEL, C1, the line separators and the marks that reorder text: what could drive or deceive a terminal.
@@ -94,7 +93,7 @@ def _cell(value: Any, column: Column, style: Style) -> str:
         case dict() if all(isinstance(one, str) for one in value.values()):
             return safe(" ".join(f"{key}={one}" for key, one in value.items()))
         case _:
-            return safe(json.dumps(value, ensure_ascii=False))
+            return safe(exact.dumps(value))
 
 
 def table(items: Sequence[dict[str, Any]], columns: Sequence[Column], style: Style, *, headers: bool) -> list[str]:

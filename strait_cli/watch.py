@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from strait_cli import times
+from strait_cli import exact, times
 from strait_cli.errors import Shown
 from strait_cli.output import dump
 from strait_cli.paths import path_of
@@ -36,7 +35,7 @@ class Seen:
     def news(self, message: Message) -> dict[str, Any] | None:
         """The change a message tells of, None when it has been told."""
         try:
-            data = json.loads(message.data)
+            data = exact.loads(message.data)
             match message.event:
                 case "snapshot":
                     self.run = data
@@ -141,7 +140,7 @@ def _first(session: Session, seen: Seen, run: dict[str, Any]) -> Iterator[dict[s
         delayed = run["scheduled_at"] is not None and run["scheduled_at"] > run["created_at"]
         began = {"status": Status.DELAYED if delayed else Status.QUEUED, "seq": 1, "attempt": 0}
         start = {**run, **began, "started_at": None, "finished_at": None}
-    change = seen.news(Message("snapshot", json.dumps(start), None))
+    change = seen.news(Message("snapshot", exact.dumps(start), None))
     if change is not None:
         yield change
 
