@@ -32,6 +32,10 @@ URLS: Final = ("endpoint_url", "webhook_url")
 SCHEMAS: Final = ("payload_schema", "result_schema")
 MAX_REASON: Final = 1_000
 
+_PRIVATE_HINT: Final = (
+    "ALLOW_PRIVATE_ENDPOINTS=true (or a list of networks), set for the daemon, opens private addresses"
+)
+
 
 async def create_job(api: Api, call: Call) -> Reply:
     """POST /v1/jobs."""
@@ -41,6 +45,12 @@ async def create_job(api: Api, call: Call) -> Reply:
     spec = _spec_of(secrets.sealed(api.deps.vault, given), call.project, refused)
     enabled = body.enabled is UNSET or body.enabled
     return await _store(api, call, Scope(spec.project_id, "createJob"), spec, enabled=enabled)
+
+
+def _invalid(faults: list[Fault]) -> ValidationError:
+    """The error of a wrong definition; what looks like a mistake to who runs in a private network gets its way out."""
+    private = any(fault.message.startswith("must name a public") for fault in faults)
+    return ValidationError(faults, hint=_PRIVATE_HINT if private else None)
 
 
 async def _refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
@@ -62,7 +72,7 @@ def _spec_of(given: dict[str, Any], project: str | None, refused: Sequence[Fault
     faults += [Fault(f"/{name}", "is required") for name in missing]
     faults += [fault for fault in faults_of(spec) if fault.pointer.lstrip("/") not in missing]
     if faults:
-        raise ValidationError(faults)
+        raise _invalid(faults)
     return spec
 
 
@@ -172,7 +182,7 @@ async def patch_job(api: Api, call: Call) -> Reply:
         spec = evolve(job.spec, secrets.sealed(deps.vault, given, job.spec))
         faults = [*faults_of(spec), *refused]
         if faults:
-            raise ValidationError(faults)
+            raise _invalid(faults)
         enabled = job.enabled if body.enabled is UNSET else body.enabled
         if spec == job.spec and enabled == job.enabled:
             return _answer(job)
@@ -229,5 +239,5 @@ async def clone_job(api: Api, call: Call) -> Reply:
     spec = evolve(job.spec, changes)
     faults = [*faults_of(spec), *await _refusals(api, {name: getattr(spec, name) for name in URLS})]
     if faults:
-        raise ValidationError(faults)
+        raise _invalid(faults)
     return await _store(api, call, Scope(spec.project_id, f"cloneJob:{job.id}"), spec, enabled=job.enabled)

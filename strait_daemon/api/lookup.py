@@ -29,7 +29,7 @@ async def find_job(conn: Conn, ref: str, project: str | None) -> StoredJob:
     if len(found) > 1:
         raise ConflictError(
             f"several projects have a job {ref!r}: {', '.join(job.spec.project_id for job in found)}",
-            hint="name one with ?project_id= or X-Project-Id, or use the job's id",
+            hint="name the project (--project NAME; in the API ?project_id= or X-Project-Id), or use the job's id",
         )
     return found[0]
 
@@ -55,9 +55,9 @@ def run_id_of(ref: str) -> UUID:
 
 def no_run(ref: str) -> NotFoundError:
     """The error for a run that is not there, or in another project."""
-    return NotFoundError(f"there is no run {ref[:128]!r}", hint="see GET /v1/runs, or `strait runs list`")
+    return NotFoundError(f"there is no run {ref[:128]!r}", hint="see `strait runs list`, or GET /v1/runs")
 
 
 def _no_job(ref: str, project: str | None) -> NoReturn:
     where = f" in project {project!r}" if project else ""
-    raise NotFoundError(f"there is no job {ref[:128]!r}{where}", hint="see GET /v1/jobs, or `strait jobs list`")
+    raise NotFoundError(f"there is no job {ref[:128]!r}{where}", hint="see `strait jobs list`, or GET /v1/jobs")

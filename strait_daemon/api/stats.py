@@ -73,4 +73,4 @@ async def drain_worker(api: Api, call: Call) -> Reply:
 
 
 def _no_worker(ref: str) -> NotFoundError:
-    return NotFoundError(f"there is no worker {ref[:128]!r}", hint="see GET /v1/workers, or `strait workers list`")
+    return NotFoundError(f"there is no worker {ref[:128]!r}", hint="see `strait workers list`, or GET /v1/workers")
