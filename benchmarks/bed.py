@@ -136,6 +136,8 @@ class Bed:
     @classmethod
     @contextmanager
     def made(cls, settings: Mapping[str, str] | None = None) -> Iterator[Self]:
+        # Whoever ends us kindly ends what we started too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         with ExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="strait-bench-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -20,24 +20,37 @@ SETTLE_SECS = 3.0
 
 def started(bed: Bed, folder: Path, port: int) -> tuple[Daemon, float]:
     """A `strait dev` on this folder, and the seconds until its first run had completed."""
+    began = monotonic()
+    daemon = spawned(bed, folder, port)
+    try:
+        complete_one(daemon)
+    except BaseException:
+        end(daemon.process)
+        raise
+    return daemon, monotonic() - began
+
+
+def spawned(bed: Bed, folder: Path, port: int) -> Daemon:
     env = {
         "HOME": str(folder), "STRAIT_DEV_INTERNAL_SECRET": bed.secret, "STRAIT_DEV_JWT_SIGNING_KEY": bed.secret[::-1],
     }  # fmt: skip
     log = bed.folder / "dev.log"
     words = [sys.executable, "-m", "strait_cli", "dev", "--db", str(folder / "db"), "--port", str(port)]
-    began = monotonic()
     with log.open("wb") as sink:
         process = bed.spawn(words, env=env, stdout=sink, stderr=sink)
-    daemon = Daemon(process, port, log, bed.secret)
+    return Daemon(process, port, log, bed.secret)
+
+
+def complete_one(daemon: Daemon) -> None:
+    """Wait as a person does, then carry out one run."""
     wait_until(daemon.serving, 60, "strait dev")
     # What a person waits for: the words that say what to type next.
-    wait_until(lambda: "In another shell" in log.read_text(errors="replace"), 30, "the announcement")
+    wait_until(lambda: "In another shell" in daemon.log.read_text(errors="replace"), 30, "the announcement")
     run = daemon.call("POST", f"/v1/jobs/{JOB}/trigger", {"payload": {"greeting": "hi"}})
     path = f"/v1/runs/{run['id']}"
     wait_until(lambda: daemon.call("GET", path)["status"] in TERMINAL, 30, "the first run")
     if (found := daemon.call("GET", path))["status"] != "completed":
         raise AssertionError(f"the first run is {found['status']}: {found['error']}")
-    return daemon, monotonic() - began
 
 
 def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
