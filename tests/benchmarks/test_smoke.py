@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,5 +62,4 @@ def test_kept_results_name_no_machine() -> None:
     """What is committed describes the machine without its name or its folders."""
     for path in RESULTS.glob("*.json"):
         text = path.read_text()
-        assert "/home/" not in text, path.name
-        assert "/root/" not in text, path.name
+        assert not re.search(r"/(?:root|home|work|tmp)/", text), path.name
