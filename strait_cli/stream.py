@@ -120,6 +120,7 @@ class _Reader:
         self._closed = threading.Event()
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name="strait-stream")
+        self._fault: Exception | None = None
         self.error: StraitError | None = None
 
     def __enter__(self) -> Self:
@@ -136,7 +137,7 @@ class _Reader:
             self._thread.join(1)
 
     def messages(self, deadline: float | None) -> Iterator[Message]:
-        """The messages as they come, until the connection ends."""
+        """The messages as they come, until the connection ends; a fault of our own is raised here, in the caller."""
         while True:
             left = None if deadline is None else deadline - time.monotonic()
             try:
@@ -144,10 +145,20 @@ class _Reader:
             except queue.Empty:
                 raise Quiet from None
             if message is None:
-                return
+                break
             yield message
+        if self._fault is not None:
+            raise self._fault
 
     def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as fault:  # noqa: BLE001 - after the end of the caller any error may come of its closed client
+            self._fault = fault
+        finally:
+            self._queue.put(None)
+
+    def _read(self) -> None:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if self._last_id is not None:
             headers["Last-Event-ID"] = self._last_id
@@ -172,8 +183,6 @@ class _Reader:
                 response.close()
         except httpx.TransportError as error:
             self.error = self._client.transport_failure(error, request).error
-        finally:
-            self._queue.put(None)
 
 
 def parse(chunks: Iterable[bytes]) -> Iterator[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from strait_cli.watch import Seen, parse_until
 from strait_core.errors import NotFoundError, StraitError, UnavailableError, UsageError
 from tests.cli.scripted import CUT, answer, events, scripted
 from tests.cli.test_client import client
+from tests.support.waiting import eventually
 
 STREAM = (
     b': comment\r\nretry: 1000\r\nevent: snapshot\r\nid: 1\r\ndata: {"a":\r\ndata: 1}\r\n\r\n'
@@ -71,6 +73,28 @@ def test_patience_ends():
         next(follow(client("http://127.0.0.1:9"), "/stream", patience=0.4))
     with scripted([events()] * 100) as server, pytest.raises(UnavailableError, match="ended the stream"):
         next(follow(client(server.url), "/stream", patience=0.4))
+
+
+def test_a_fault_of_the_reader_is_the_callers():
+    """What goes wrong in the reading thread is raised where somebody can act on it, and never printed by the thread."""
+    closed = client("http://127.0.0.1:9")
+    closed.http.close()
+    stream = follow(closed, "/stream")
+    with pytest.raises(RuntimeError, match="closed"):
+        next(stream)
+
+
+def test_an_end_while_connecting_is_quiet(monkeypatch: pytest.MonkeyPatch):
+    """A caller that leaves, and closes its client, before the connection stands hears nothing of the thread's end."""
+    heard: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", heard.append)
+    with scripted([], silent=True) as server:
+        gone = client(server.url)
+        with pytest.raises(Quiet):
+            next(follow(gone, "/stream", deadline=time.monotonic()))
+        gone.http.close()
+    eventually(lambda: not any(thread.name == "strait-stream" for thread in threading.enumerate()))
+    assert not heard
 
 
 def test_a_deadline_interrupts_silence():

@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-m", "strait_daemon", "serve", "--processes", "2"]
 
 def children(pid: int) -> dict[int, str]:
     """The processes that a supervisor keeps running, with their command lines."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
     rows = (line.split(None, 2) for line in listed.stdout.splitlines())
     return {int(row[0]): row[2] for row in rows if row[1] == str(pid)}
 
