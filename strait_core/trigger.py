@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -60,6 +60,13 @@ class NewRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
     idempotency_key: str | None = None
     # What the request said, canonically: the same key with another hash is another request. None: take no key.
     body_hash: str | None = None
+    concurrency_key: str | None = None
+    parent_run_id: UUID | None = None
+    continuation_of: UUID | None = None
+    # How many ancestors; None = none.
+    lineage_depth: int | None = None
+    fire_at: datetime | None = None
+    warnings: Sequence[str] | None = None
 
 
 def faults_of(request: NewRunRequest, now: datetime) -> list[Fault]:

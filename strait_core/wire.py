@@ -187,7 +187,13 @@ class Run(Struct, kw_only=True):
     job_version: int
     batch_id: str | None
     idempotency_key: str | None
+    concurrency_key: str | None
+    parent_run_id: str | None
+    continuation_of: str | None
+    lineage_depth: int
+    fire_at: datetime | None
     timeout_secs: int
+    warnings: list[str]
 
 
 class Batch(Struct, kw_only=True):

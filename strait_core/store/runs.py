@@ -49,6 +49,13 @@ _LIGHT: Final = [
     "metadata",
     "result_truncated",
     "idempotency_key",
+    "concurrency_key",
+    "parent_run_id",
+    "continuation_of",
+    "lineage_depth",
+    "fire_at",
+    "cost_microusd",
+    "warnings",
 ]
 
 # Ids per statement.

@@ -113,7 +113,13 @@ def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
         job_version=run.job_version,
         batch_id=None if run.batch_id is None else _batch_id(run.batch_id),
         idempotency_key=run.idempotency_key,
+        concurrency_key=run.concurrency_key,
+        parent_run_id=_run_id(run.parent_run_id),
+        continuation_of=_run_id(run.continuation_of),
+        lineage_depth=run.lineage_depth or 0,
+        fire_at=run.fire_at,
         timeout_secs=run.timeout_secs,
+        warnings=list(run.warnings or ()),
     )
 
 
@@ -148,8 +154,18 @@ def run(row: Mapping[str, Any]) -> wire.Run:
         job_version=row["job_version"],
         batch_id=None if batch_id is None else _batch_id(batch_id),
         idempotency_key=row["idempotency_key"],
+        concurrency_key=row["concurrency_key"],
+        parent_run_id=_run_id(row["parent_run_id"]),
+        continuation_of=_run_id(row["continuation_of"]),
+        lineage_depth=row["lineage_depth"] or 0,
+        fire_at=row["fire_at"],
         timeout_secs=row["timeout_secs"],
+        warnings=row["warnings"] or [],
     )
+
+
+def _run_id(run_id: UUID | None) -> str | None:
+    return None if run_id is None else spell(Prefix.RUN, run_id)
 
 
 def _raw(text: str) -> Raw:

@@ -157,6 +157,6 @@ def _row(text: str) -> dict[str, Any]:
     for name, value in row.items():
         if value is not None and name.endswith("_at"):
             row[name] = datetime.fromisoformat(value).astimezone(UTC)
-        elif value is not None and (name == "id" or name in {"job_id", "batch_id"}):
+        elif value is not None and (name == "id" or name in {"job_id", "batch_id", "parent_run_id", "continuation_of"}):
             row[name] = UUID(value)
     return row

@@ -12,7 +12,8 @@ WITH items AS MATERIALIZED (
         id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
         timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
         scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
-        metadata jsonb, payload text, idempotency_key text, body_hash text)
+        metadata jsonb, payload text, idempotency_key text, body_hash text, concurrency_key text,
+        parent_run_id uuid, continuation_of uuid, lineage_depth integer, fire_at timestamptz, warnings jsonb)
 ), takers AS MATERIALIZED (
     SELECT j.id, j.version, j.lane FROM strait.jobs j
     WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM items)) AND j.enabled AND NOT j.paused AND j.deleted_at IS NULL
@@ -30,10 +31,12 @@ WITH items AS MATERIALIZED (
 ), stored AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
         timeout_secs, job_version, retry_strategy, ready_seq, ready_at, created_at, scheduled_at, expires_at, batch_id,
-        triggered_by, tags, metadata, payload, idempotency_key)
+        triggered_by, tags, metadata, payload, idempotency_key, concurrency_key, parent_run_id, continuation_of,
+        lineage_depth, fire_at, warnings)
     SELECT id, job_id, project_id, status, 1, 0, 0, max_attempts, priority, timeout_secs, job_version, retry_strategy,
         ready_seq, CASE WHEN status = 'queued' THEN %(now)s::timestamptz END, created_at, scheduled_at, expires_at,
-        batch_id, triggered_by, tags, metadata, payload, idempotency_key
+        batch_id, triggered_by, tags, metadata, payload, idempotency_key, concurrency_key, parent_run_id,
+        continuation_of, lineage_depth, fire_at, warnings
     FROM batch
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
@@ -213,10 +216,11 @@ WITH batch AS (
     INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
         expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep,
-        idempotency_key)
+        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings)
     SELECT id, job_id, project_id, to_status, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
         job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at, expires_at, batch_id,
-        triggered_by, to_error_class, to_error, tags, metadata, payload, result, result_truncated, keep, idempotency_key
+        triggered_by, to_error_class, to_error, tags, metadata, payload, result, result_truncated, keep,
+        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings
     FROM ended
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
