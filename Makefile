@@ -75,9 +75,11 @@ profile: setup ## where the time of a run goes, in the daemon and in PostgreSQL
 docs: setup ## regenerate the generated pages under docs/ and completions/
 	@$(BIN)/python -m tools.docs
 
+# How long to go on, round after round with other seeds; 0 is one round.
+MINUTES ?= 0
 .PHONY: soak
-soak: setup ## fault and property tests at many times their usual length
-	@STRAIT_SOAK=1 $(PYTEST) tests --ignore=tests/system --ignore=tests/project --timeout=0 -m "soak or hypothesis" $(ARGS)
+soak: setup ## the long tests at full size, for MINUTES=n or one round, and what they measured
+	@$(BIN)/python -m tools.soak --minutes $(MINUTES) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: audit
 audit: ## known vulnerabilities in everything pinned; fails when anything was not audited

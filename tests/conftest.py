@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.support.postgres", "tests.support.endpoint", "tests.support.valkey", "tests.support.rig"]
+pytest_plugins = [
+    "tests.support.postgres",
+    "tests.support.endpoint",
+    "tests.support.valkey",
+    "tests.support.rig",
+    "tests.support.figures",
+]

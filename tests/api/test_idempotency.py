@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
@@ -14,10 +13,10 @@ import pytest
 from strait_core.run import Status
 from strait_core.store import idempotency
 from tests.api.caller import Caller
+from tests.support.sizes import size
 
 RACERS = 64
-# 200 rounds in a soak.
-ROUNDS = 200 if os.environ.get("STRAIT_SOAK") else 8
+ROUNDS = size(ci=8, soak=200)
 JSON = {"Content-Type": "application/json"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 
@@ -11,9 +10,10 @@ import pytest
 from tests.faults.checks import expect_promises_kept, states, stored, wait_for_all
 from tests.support.daemon import running_daemon
 from tests.support.endpoint import Endpoint
+from tests.support.sizes import SEED, size
 
 MANY = {"WORKER_POOL_SIZE": "200"}
-KILLS = 50 if os.environ.get("STRAIT_SOAK") else 3
+KILLS = size(ci=3, soak=50)
 
 
 def test_twice_with_200_runs_executing(database: str, endpoint: Endpoint):
@@ -41,7 +41,7 @@ def test_twice_with_200_runs_executing(database: str, endpoint: Endpoint):
 @pytest.mark.soak
 def test_at_random_instants(database: str, endpoint: Endpoint):
     """Killed again and again at any instant of its work: every accepted run completes."""
-    instants = random.Random(2)
+    instants = random.Random(SEED)
     accepted = 0
     with running_daemon(database) as daemon:
         daemon.make_job(endpoint.url("/slow/0.02"), max_attempts=100, retry_strategy="fixed")

@@ -67,3 +67,17 @@ def test_every_test_can_fail():
             if not checks and not any(isinstance(inner, ast.Assert) for inner in ast.walk(node)):
                 toothless.append(f"{path}:{node.lineno} {node.name}")
     assert toothless == []
+
+
+def test_what_has_two_sizes_is_marked():
+    """A soak chooses by the mark: a module that knows of sizes or seeds marks whatever they change."""
+    unmarked = []
+    for path in sources("tests"):
+        names = {
+            name.name for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom) for name in node.names
+        }
+        if path.name.startswith("test_") and names & {"size", "SEED", "SOAK"}:
+            marks = [ast.unparse(mark) for node in functions(path) for mark in node.decorator_list]
+            if not any("soak" in mark or mark.startswith("given") for mark in marks):
+                unmarked.append(str(path))
+    assert unmarked == []
