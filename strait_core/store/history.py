@@ -14,7 +14,7 @@ from strait_core.store.sql import load
 
 SHORT: Final = "short"
 LONG: Final = "long"
-PARENTS: Final = ("run_history", "attempts", "run_events")
+PARENTS: Final = ("run_history", "attempts", "run_events", "schedule_fires")
 WEEKS_AHEAD: Final = 4
 _SQL = load("history")
 _WEEK: Final = timedelta(days=7)
@@ -45,6 +45,17 @@ async def ensure_partitions(conn: Conn, now: datetime) -> int:
             for ahead in range(-1, WEEKS_AHEAD + 1):
                 made += await _ensure_one(conn, f"{parent}_{keep}", first + ahead * _WEEK, have)
     return made
+
+
+async def ensure_weeks(conn: Conn, parent: str, keep: str, days: Sequence[datetime], now: datetime) -> None:
+    """Make the partitions of the weeks of these days, where they lie before those that are always there."""
+    earliest = week_of(now) - _WEEK
+    weeks = {week_of(day) for day in days if day < earliest}
+    if weeks:
+        await conn.execute(query(_SQL["lock_partitions"]))
+        have = set(await partitions(conn, f"{parent}_{keep}"))
+        for monday in sorted(weeks):
+            await _ensure_one(conn, f"{parent}_{keep}", monday, have)
 
 
 async def _ensure_one(conn: Conn, parent: str, monday: datetime, have: set[str]) -> int:
