@@ -87,6 +87,8 @@ class Worker:
         self._live: dict[UUID, Attempt] = {}
         self._slots = Slots(policy.slots)
         self._wake = asyncio.Event()
+        # Whether the last look at the queue was left out for want of room: only then is new room a reason to look.
+        self._full = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
@@ -131,7 +133,8 @@ class Worker:
     async def _claim_once(self) -> bool:
         """Claim what there is room for; whether to look again at once."""
         room = 0 if self._draining or self._cut_off() else self._slots.room()
-        if room == 0:
+        self._full = room == 0
+        if self._full:
             return False
         claim = await self._claimer.claim(room, self._live)
         self._open(claim.runs)
@@ -177,7 +180,7 @@ class Worker:
         """Give free slots to those who wait; look for more when there is room."""
         while (attempt := self._slots.next()) is not None:
             attempt.task = asyncio.create_task(self._see_through(attempt))
-        if self._slots.room():
+        if self._full and self._slots.room():
             self._wake.set()
 
     async def _see_through(self, attempt: Attempt) -> None:
