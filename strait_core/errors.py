@@ -4,9 +4,11 @@
     ├── UsageError               usage                   the command line is wrong
     ├── ConfigError              config                  settings, files, environment
     ├── AuthError                unauthenticated         no or bad credential
+    ├── ForbiddenError           forbidden               a good credential, for something else
     ├── NotFoundError            not_found
     ├── ConflictError            conflict                the object's state forbids it
     │   └── PreconditionError    precondition_failed     it is no longer what If-Match names
+    ├── GoneError                gone                    what the credential spoke for is over
     ├── ValidationError          validation              the input is wrong; carries every fault
     ├── TooLargeError            too_large               a body over its bound
     ├── UnsupportedMediaError    unsupported_media_type
@@ -62,6 +64,18 @@ class AuthError(StraitError):
     """The request carries no credential, or a wrong one."""
 
     code = "unauthenticated"
+
+
+class ForbiddenError(StraitError):
+    """The credential is good, but speaks for something else."""
+
+    code = "forbidden"
+
+
+class GoneError(StraitError):
+    """What the credential spoke for is over."""
+
+    code = "gone"
 
 
 class NotFoundError(StraitError):

@@ -17,6 +17,7 @@ import strait_core
 from strait_core.errors import ConfigError
 from strait_daemon.api.app import Deps, make_app, make_ops_app
 from strait_daemon.settings import Mode
+from strait_daemon.tokens import TokenReader
 from strait_daemon.wiring import Parts
 
 BACKLOG: Final = 2_048
@@ -85,6 +86,7 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
         vault=parts.vault,
         new_id=parts.new_id,
         secret=settings.internal_secret.get_secret_value(),
+        tokens=TokenReader(settings.jwt_signing_key.get_secret_value()),
         stale_after=settings.stale_after,
         version=strait_core.__version__,
         metrics_public=settings.metrics_public,

@@ -37,7 +37,7 @@ def _app(deps: Deps, operations: Sequence[Operation]) -> Starlette:
             return await find_job(conn, ref, project)
 
     api = Api(deps, JobCache(load), Watchers(deps.pool, deps.bus, deps.log))
-    gate = Gate(deps.secret)
+    gate = Gate(deps.secret, deps.tokens)
     request_ids = RequestIds(deps.new_id().hex[-8:])
     paths: dict[str, dict[str, Operation]] = {}
     for operation in operations:

@@ -15,6 +15,7 @@ from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
 from strait_daemon.egress.guard import Guard
 from strait_daemon.intake import Intake
+from strait_daemon.tokens import TokenReader
 from strait_daemon.vault import Vault
 
 
@@ -34,6 +35,7 @@ class Deps:
     vault: Vault
     new_id: Callable[[], UUID]
     secret: str
+    tokens: TokenReader
     stale_after: timedelta
     version: str
     metrics_public: bool

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from strait_core.errors import MethodNotAllowedError, NotFoundError, StraitError
+from strait_core.errors import ForbiddenError, MethodNotAllowedError, NotFoundError, StraitError
 from strait_daemon.api.auth import Gate
 from strait_daemon.api.body import Disconnected
 from strait_daemon.api.context import Api
@@ -71,7 +71,9 @@ class Endpoint:
                 return Reply(204, headers=self._allow)
             error = MethodNotAllowedError(f"{method} does not work here")
             return problem(error, call.request_id, self._allow)
-        if operation.secured:
+        if operation.by_token:
+            await self._admit(call)
+        elif operation.secured:
             client = call.scope["client"]
             await self._gate.check(call.headers.get(b"authorization"), client[0] if client else "")
         raw = call.scope["query_string"]
@@ -80,6 +82,14 @@ class Endpoint:
         if operation.body is not None:
             call.body = await operation.body.read(call.headers, call.receive)
         return await operation.handle(self._api, call)
+
+    async def _admit(self, call: Call) -> None:
+        """Let in who speaks for the run that the path names; whether its attempt goes on, the handler sees."""
+        client, header = call.scope["client"], call.headers.get(b"authorization")
+        now = self._api.deps.clock.now()
+        call.claims = await self._gate.check_token(header, client[0] if client else "", now)
+        if call.claims.sub != call.path["run"]:
+            raise ForbiddenError("the run token is another run's", hint="use the token that came with this run")
 
     def _failed(self, error: Exception, call: Call) -> Reply:
         known = known_error(error)

@@ -13,6 +13,8 @@ from strait_core import wire
 from strait_core.errors import (
     AuthError,
     DeadlineError,
+    ForbiddenError,
+    GoneError,
     StraitError,
     TooLargeError,
     UnavailableError,
@@ -28,6 +30,7 @@ _REF: Final = "#/components/schemas/{name}"
 _TAGS: Final = {
     "jobs": "What can be run: an endpoint, its policy, its limits.",
     "runs": "Executions of jobs.",
+    "sdk": "What the endpoint of a run may say and ask while its attempt goes on; by the run token.",
     "ops": "How the server itself is.",
 }
 _PATH_PARAMETERS: Final = {
@@ -70,6 +73,8 @@ _ABOUT_KEY: Final = (
 _ABOUT_INTERNAL: Final = "The server failed; its log has the reason under the request id."
 _ABOUT_ERRORS: Final[dict[type[StraitError], str]] = {
     AuthError: "No credential, or a wrong one.",
+    ForbiddenError: "The run token is another run's.",
+    GoneError: "The run is over.",
     DeadlineError: "The body stopped coming.",
     TooLargeError: "The body is over its bound.",
     UnsupportedMediaError: "The body is not JSON in UTF-8.",
@@ -104,7 +109,8 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "internalSecret": {"type": "http", "scheme": "bearer", "description": "The server's INTERNAL_SECRET."}
+                "internalSecret": {"type": "http", "scheme": "bearer", "description": "The server's INTERNAL_SECRET."},
+                "runToken": {"type": "http", "scheme": "bearer", "description": "X-Run-Token of the attempt."},
             },
         },
     }
@@ -139,7 +145,7 @@ def _operation(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
         "tags": [operation.tag],
         "parameters": list(_parameters(operation)),
         "responses": _responses(operation, refs),
-        "security": [{"internalSecret": []}] if operation.secured else [],
+        "security": [{"runToken" if operation.by_token else "internalSecret": []}] if operation.secured else [],
     }
     if operation.body is not None:
         made["requestBody"] = {
@@ -202,6 +208,8 @@ def _errors(operation: Operation) -> dict[int, type[StraitError]]:
     kinds: set[type[StraitError]] = {*operation.raises, ValidationError, UnavailableError}
     if operation.secured:
         kinds.add(AuthError)
+    if operation.by_token:
+        kinds |= {ForbiddenError, GoneError}
     if operation.body is not None:
         kinds |= {DeadlineError, TooLargeError, UnsupportedMediaError}
     return {STATUSES[kind]: kind for kind in kinds} | {500: StraitError}

@@ -12,6 +12,7 @@ from strait_core.errors import StraitError
 from strait_core.job import check_project
 from strait_daemon.api.body import Body
 from strait_daemon.api.query import Param, read_query, wrong_request
+from strait_daemon.tokens import Claims
 
 if TYPE_CHECKING:
     from strait_daemon.api.context import Api
@@ -47,7 +48,7 @@ def reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
 class Call:
     """One request, authorized and parsed."""
 
-    __slots__ = ("body", "headers", "query", "receive", "request_id", "scope")
+    __slots__ = ("body", "claims", "headers", "query", "receive", "request_id", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], request_id: str) -> None:
         self.scope = scope
@@ -56,6 +57,8 @@ class Call:
         self.request_id = request_id
         self.query: Mapping[str, Any] = {}
         self.body: Any = None
+        # Whom the request speaks for, where an operation takes a run token.
+        self.claims: Claims | None = None
 
     @property
     def path(self) -> dict[str, str]:
@@ -87,7 +90,8 @@ class Operation:
 
     `returns` is the type of the answer's body (None: it has none), `also` maps further status codes to theirs, `raises`
     names the errors besides those that follow from the rest: 401 where `secured`, 422 from the query, 408, 413 and 415
-    from a body, 500 and 503 always. `once`: it honours Idempotency-Key. An operation that is not `listed` stays out of
+    from a body, 500 and 503 always. `by_token`: it takes a run token in place of the server's secret (401, 403, 410).
+    `once`: it honours Idempotency-Key. An operation that is not `listed` stays out of
     the OpenAPI document.
     """
 
@@ -108,6 +112,7 @@ class Operation:
     if_match: bool = False
     once: bool = False
     secured: bool = True
+    by_token: bool = False
     listed: bool = True
 
     def read_query(self, raw: bytes) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from strait_core.errors import (
     AuthError,
     ConflictError,
     DeadlineError,
+    ForbiddenError,
+    GoneError,
     MethodNotAllowedError,
     NotFoundError,
     PreconditionError,
@@ -29,10 +31,12 @@ from strait_daemon.api.strict import MOST_FAULTS
 
 STATUSES: Final[Mapping[type[StraitError], int]] = {
     AuthError: 401,
+    ForbiddenError: 403,
     NotFoundError: 404,
     MethodNotAllowedError: 405,
     DeadlineError: 408,
     ConflictError: 409,
+    GoneError: 410,
     PreconditionError: 412,
     TooLargeError: 413,
     UnsupportedMediaError: 415,

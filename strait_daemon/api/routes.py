@@ -10,7 +10,7 @@ from strait_core.errors import (
     NotFoundError,
     PreconditionError,
 )
-from strait_daemon.api import bulk, docs, jobs, ops, runs, stats, stream, trigger, webhooks
+from strait_daemon.api import bulk, docs, jobs, ops, runs, sdk_routes, stats, stream, trigger, webhooks
 from strait_daemon.api.body import BULK_BYTES, TRIGGER_BYTES, Body, Nothing
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.query import (
@@ -359,4 +359,13 @@ def ops_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
 
 def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
     """Everything that the API serves; what is called most comes first."""
-    return (*TRIGGERS, *RUNS, *JOBS, *FLEET, *webhooks.ROUTES, *ops_routes(metrics_public=metrics_public), *docs.ROUTES)
+    return (
+        *TRIGGERS,
+        *RUNS,
+        *sdk_routes.ROUTES,
+        *JOBS,
+        *FLEET,
+        *webhooks.ROUTES,
+        *ops_routes(metrics_public=metrics_public),
+        *docs.ROUTES,
+    )

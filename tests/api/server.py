@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from strait_daemon import wiring
 from strait_daemon.api.app import Deps, make_app
 from strait_daemon.settings import Settings
+from strait_daemon.tokens import TokenReader
 from strait_daemon.wiring import Parts
 
 SECRET: Final = "test-internal-secret-0123456789abcdef"
@@ -105,6 +106,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         vault=parts.vault,
         new_id=parts.new_id,
         secret=SECRET,
+        tokens=TokenReader(parts.settings.jwt_signing_key.get_secret_value()),
         stale_after=parts.settings.stale_after,
         version="0.0.0+test",
         metrics_public=False,

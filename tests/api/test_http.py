@@ -15,6 +15,7 @@ from strait_core.wire import ComponentHealth
 from strait_daemon.api.app import make_ops_app
 from strait_daemon.api.auth import FREE_FAILURES, Gate
 from strait_daemon.embedded import PostgresServer
+from strait_daemon.tokens import TokenReader
 from tests.api.caller import Caller
 from tests.api.contract import Contract
 from tests.api.server import AUTH, SECRET, Server, serving
@@ -65,7 +66,7 @@ def test_the_credential_is_read_as_the_standard_says(server: Server):
 
 async def test_only_failures_are_slowed_down():
     """After ten failures a minute the next ones wait, longer and longer; the right credential never does."""
-    gate = Gate(SECRET)
+    gate = Gate(SECRET, TokenReader(SECRET))
     waits = [gate._wait_after_failure("10.0.0.1") for _ in range(FREE_FAILURES + 30)]
     assert waits[:FREE_FAILURES] == [0] * FREE_FAILURES
     assert waits[FREE_FAILURES] > 0
