@@ -13,13 +13,12 @@ from typing import Final
 from uuid import UUID
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-# Ten bits at a time: thirteen look-ups spell an id, in about a microsecond.
+# Ten bits at a time: thirteen look-ups spell an id.
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _VALUES: Final = {pair: number for number, pair in enumerate(_PAIRS)}
 _LENGTH: Final = 26
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_SHIFTS: Final = tuple(range(120, -1, -10))
 # The last millisecond that a datetime can name; a made-up id may carry a later one.
 _LAST_MILLIS: Final = 253_402_300_799_999
 
@@ -59,8 +58,14 @@ def time_of(uuid: UUID) -> datetime:
 
 def spell(prefix: Prefix, uuid: UUID) -> str:
     """The text of an id: `run_01h455vb4pex5vsknk084sn02q`."""
-    number = uuid.int
-    return f"{prefix.value}_" + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+    # Written out, and in halves that shift as machine words do: every run is spelled several times.
+    pair, high, low = _PAIRS, uuid.int >> 60, uuid.int & 0xFFF_FFFF_FFFF_FFFF
+    return (
+        f"{prefix._value_}_{pair[high >> 60]}{pair[high >> 50 & 1023]}{pair[high >> 40 & 1023]}"
+        f"{pair[high >> 30 & 1023]}{pair[high >> 20 & 1023]}{pair[high >> 10 & 1023]}{pair[high & 1023]}"
+        f"{pair[low >> 50]}{pair[low >> 40 & 1023]}{pair[low >> 30 & 1023]}{pair[low >> 20 & 1023]}"
+        f"{pair[low >> 10 & 1023]}{pair[low & 1023]}"
+    )
 
 
 def parse(prefix: Prefix, text: str) -> UUID | None:

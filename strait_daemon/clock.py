@@ -47,8 +47,10 @@ class DatabaseClock:
     def now(self) -> datetime:
         """The present instant in the database's time."""
         now = self._zero + time.monotonic()
-        now = max(now, self._last)
-        self._last = now
+        if now < self._last:
+            now = self._last
+        else:
+            self._last = now
         return datetime.fromtimestamp(now, UTC)
 
     async def reread(self, read: Callable[[], Awaitable[datetime]]) -> timedelta:
