@@ -1,0 +1,100 @@
+"""Calendars: named sets of days, and how a schedule that would fire on such a day behaves.
+
+Days are numbers: days since 1970-01-01, as `day_number` gives them. A calendar knows no times and no zones; a day is a
+day of the schedule's own zone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Final
+
+from strait_core.errors import Fault
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+# 1970-01-01 was a Thursday; Sunday is day 0 of the week, as in cron.
+_FIRST_WEEKDAY: Final = 4
+MAX_ENTRIES: Final = 2_000
+MAX_ROLL_DAYS: Final = 366
+
+
+class CalendarMode(StrEnum):
+    """Whether the days of the calendar are those without fires, or the only ones with."""
+
+    EXCLUDE = "exclude"
+    ONLY = "only"
+
+
+class Roll(StrEnum):
+    """Where a fire goes whose day is not a working one: nowhere, or to the next or previous working day."""
+
+    NONE = "none"
+    NEXT = "next"
+    PREVIOUS = "previous"
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A set of days: single dates, ranges of dates (both ends included) and weekdays (0 = Sunday … 6)."""
+
+    dates: frozenset[date] = frozenset()
+    ranges: tuple[tuple[date, date], ...] = ()
+    weekdays: frozenset[int] = frozenset()
+
+    def __contains__(self, day: date) -> bool:
+        """Whether a date is one of its days."""
+        return (
+            day in self.dates
+            or day.isoweekday() % 7 in self.weekdays
+            or any(first <= day <= last for first, last in self.ranges)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A calendar as a schedule uses it; `name` is only for people."""
+
+    calendar: Calendar
+    mode: CalendarMode = CalendarMode.EXCLUDE
+    roll: Roll = Roll.NONE
+    name: str = ""
+
+    def allows(self, day: int) -> bool:
+        """Whether fires may be on that day."""
+        return (date_of(day) in self.calendar) is (self.mode is CalendarMode.ONLY)
+
+
+def day_number(day: date) -> int:
+    """A date as days since 1970-01-01."""
+    return day.toordinal() - _EPOCH
+
+
+def date_of(day: int) -> date:
+    """The date of a day number."""
+    return date.fromordinal(day + _EPOCH)
+
+
+def weekday_of(day: int) -> int:
+    """The day of the week of a day number, 0 = Sunday."""
+    return (day + _FIRST_WEEKDAY) % 7
+
+
+def faults_of(calendar: Calendar, pointer: str = "") -> list[Fault]:
+    """Everything wrong with a calendar: empty, too long, ranges backwards, weekdays that are none."""
+    faults = [
+        Fault(f"{pointer}/ranges/{at}", f"runs backwards: {first} is after {last}")
+        for at, (first, last) in enumerate(calendar.ranges)
+        if first > last
+    ]
+    faults += [
+        Fault(f"{pointer}/weekdays", f"{day} is no weekday; they are 0 (Sunday) to 6 (Saturday)")
+        for day in sorted(calendar.weekdays)
+        if not 0 <= day <= 6
+    ]
+    if len(calendar.dates) + len(calendar.ranges) > MAX_ENTRIES:
+        faults.append(Fault(pointer, f"must have at most {MAX_ENTRIES} dates and ranges"))
+    if not (calendar.dates or calendar.ranges or calendar.weekdays):
+        faults.append(Fault(pointer, "must name at least one date, range or weekday"))
+    return faults
