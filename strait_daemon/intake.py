@@ -55,8 +55,7 @@ class Intake:
         except (Broken, TimeoutError) as error:
             raise _unavailable(error) from error
         if stored is not None:
-            own = set(stored)
-            self._wake([run for run in runs if run.id in own])
+            self._wake([run for run, run_id in zip(runs, stored, strict=True) if run.id == run_id])
         return stored
 
     async def _insert_all(self, runs: Sequence[NewRun], key: BulkKey | None) -> list[UUID] | None:
@@ -83,17 +82,18 @@ class Intake:
             # What the database refuses is split until the row is alone.
             middle = len(runs) // 2
             return await self._insert(runs[:middle]) + await self._insert(runs[middle:])
-        answers: list[bool | Exception] = [run.id in stored for run in runs]
+        whole = len(stored) == len(runs)
+        answers: list[bool | Exception] = [True] * len(runs) if whole else [run.id in stored for run in runs]
         if stored:
             self._wake(runs)
         return answers
 
-    async def _insert_once(self, runs: list[NewRun]) -> set[object]:
+    async def _insert_once(self, runs: list[NewRun]) -> set[UUID]:
         conn = await self._line.conn()
         try:
-            return set(await queue.insert_runs(conn, runs, self._clock.now()))
+            return await queue.insert_runs(conn, runs, self._clock.now())
         except Clash:
-            return set(await queue.insert_runs(conn, runs, self._clock.now()))
+            return await queue.insert_runs(conn, runs, self._clock.now())
 
     async def close(self) -> None:
         """Answer what is waiting, for five seconds at the most, then close the connections."""
