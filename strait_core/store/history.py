@@ -14,7 +14,7 @@ from strait_core.store.sql import load
 
 SHORT: Final = "short"
 LONG: Final = "long"
-PARENTS: Final = ("run_history", "attempts", "run_events", "schedule_fires")
+PARENTS: Final = ("run_history", "attempts", "run_events", "run_logs", "schedule_fires")
 WEEKS_AHEAD: Final = 4
 _SQL = load("history")
 _WEEK: Final = timedelta(days=7)

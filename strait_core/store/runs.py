@@ -56,6 +56,7 @@ _LIGHT: Final = [
     "fire_at",
     "cost_microusd",
     "warnings",
+    "progress",
 ]
 
 # Ids per statement.

@@ -216,11 +216,13 @@ WITH batch AS (
     INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
         expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep,
-        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings)
+        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
+        progress, outputs, state, usage, checkpoint, note_seq)
     SELECT id, job_id, project_id, to_status, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
         job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at, expires_at, batch_id,
         triggered_by, to_error_class, to_error, tags, metadata, payload, result, result_truncated, keep,
-        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings
+        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
+        progress, outputs, state, usage, checkpoint, note_seq
     FROM ended
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
@@ -232,7 +234,7 @@ WITH batch AS (
     INSERT INTO strait.webhook_deliveries (id, project_id, job_id, run_id, type, status, attempts, created_at, due_at,
         run)
     SELECT hook, project_id, job_id, id, 'run.' || to_status, 'pending', 0, finished_at, finished_at,
-        (to_jsonb(e) || jsonb_build_object('status', to_status, 'seq', seq + 1, 'error_class', to_error_class,
+        (to_jsonb(e) - '{checkpoint,state}'::text[] || jsonb_build_object('status', to_status, 'seq', seq + 1, 'error_class', to_error_class,
             'error', to_error))::text
     FROM ended e WHERE hook IS NOT NULL
 ), counted AS (

@@ -15,13 +15,13 @@ SELECT r.*, j.slug AS job_slug, w.heartbeat_at FROM (
     SELECT id, job_id, project_id, status, seq, attempt, max_attempts, priority, timeout_secs, job_version, started_at,
         NULL::timestamptz AS finished_at, next_retry_at, created_at, scheduled_at, expires_at, batch_id, triggered_by,
         error_class, error, tags, metadata, false AS result_truncated, idempotency_key, worker_id AS held_by,
-        concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings
+        concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress
     FROM strait.runs WHERE id = ANY(%(ids)s)
     UNION ALL
     SELECT id, job_id, project_id, status, seq, attempt, max_attempts, priority, timeout_secs, job_version, started_at,
         finished_at, NULL, created_at, scheduled_at, expires_at, batch_id, triggered_by, error_class, error, tags,
         metadata, result_truncated, idempotency_key, NULL,
-        concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings
+        concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress
     FROM strait.run_history WHERE id = ANY(%(ids)s) AND finished_at >= %(made_at)s
 ) r JOIN strait.jobs j ON j.id = r.job_id LEFT JOIN strait.workers w ON w.id = r.held_by
 
@@ -51,12 +51,14 @@ WITH ended AS (
     INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
         expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep,
-        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings)
+        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
+        progress, outputs, state, usage, checkpoint, note_seq)
     SELECT id, job_id, project_id, %(to)s, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
         job_version, retry_strategy, started_at, %(now)s, created_at, scheduled_at, expires_at, batch_id,
         triggered_by, coalesce(%(error_class)s::text, error_class), coalesce(%(error)s::text, error), tags, metadata,
         payload, NULL, false, %(keep)s,
-        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings
+        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
+        progress, outputs, state, usage, checkpoint, note_seq
     FROM ended
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
@@ -110,12 +112,14 @@ WITH last_replay AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
         timeout_secs, job_version, retry_strategy, ready_seq, ready_at, started_at, created_at, scheduled_at,
         expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload,
-        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings)
+        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
+        progress, outputs, state, usage, checkpoint, note_seq)
     SELECT id, job_id, project_id, 'queued', seq + 1, attempt, attempt, max_attempts, priority, timeout_secs,
         CASE WHEN latest THEN version ELSE job_version END, retry_strategy, ready_seq, %(now)s, started_at, created_at,
         scheduled_at, %(now)s + (expires_at - greatest(created_at, scheduled_at, replayed_at)), batch_id, triggered_by,
         error_class, error, tags, metadata, payload,
-        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings
+        idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
+        progress, outputs, state, usage, checkpoint, note_seq
     FROM back LEFT JOIN last_replay ON true
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
