@@ -62,6 +62,8 @@ class Expression:
     """One expression: bit n of a mask is set when the value n matches; Sunday is day 0 of the week.
 
     `text` is what was written, in single blanks and lower case; `fields` are its five fields, an alias resolved.
+    `by_day` and `by_weekday` say whether these fields restrict anything; `is_fixed_time`, whether hour and minute name
+    times of the day, with neither `*` nor a step.
     """
 
     text: str
@@ -71,21 +73,9 @@ class Expression:
     days: int
     months: int
     weekdays: int
-
-    @property
-    def by_day(self) -> bool:
-        """Whether the day of the month is restricted."""
-        return self.fields[2] not in {"*", "*/1"}
-
-    @property
-    def by_weekday(self) -> bool:
-        """Whether the day of the week is restricted."""
-        return self.fields[4] not in {"*", "*/1"}
-
-    @property
-    def is_fixed_time(self) -> bool:
-        """Whether it names times of the day: neither `*` nor a step in hour or minute."""
-        return not any(sign in field for field in self.fields[:2] for sign in "*/")
+    by_day: bool
+    by_weekday: bool
+    is_fixed_time: bool
 
     @property
     def never_fires(self) -> bool:
@@ -134,7 +124,19 @@ def _read(text: str) -> Expression:
         numbers = range(kind.low, high + 1) if values == ["*"] else values
         masks.append(sum(1 << int(number) for number in set(numbers)))
     minute, hour, day, month, weekday = fields
-    return Expression(text, (minute, hour, day, month, weekday), *masks)
+    minutes, hours, days, months, weekdays = masks
+    return Expression(
+        text,
+        (minute, hour, day, month, weekday),
+        minutes,
+        hours,
+        days,
+        months,
+        weekdays,
+        by_day=day not in {"*", "*/1"},
+        by_weekday=weekday not in {"*", "*/1"},
+        is_fixed_time=not any(sign in field for field in (minute, hour) for sign in "*/"),
+    )
 
 
 def _messages(text: str) -> Iterator[str]:

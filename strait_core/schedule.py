@@ -16,15 +16,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, assert_never
 
-from strait_core.firing import (
-    DstGap,
-    DstOverlap,
-    Rule,
-    count_fires,
-    fires,
-    next_fire,
-    previous_fire,
-)
+from strait_core.firing import count_fires, fires, next_fire, previous_fire
+from strait_core.rule import DstGap, DstOverlap, Rule
 
 __all__ = [
     "GRACE", "Action", "Decision", "Decisions", "DstGap", "DstOverlap", "MisfirePolicy", "OverlapPolicy", "Policy",

@@ -12,7 +12,8 @@ from typing import Final
 from strait_core import cron
 from strait_core.cron import Expression
 from strait_core.errors import Fault
-from strait_core.firing import Rule, next_second, previous_second
+from strait_core.firing import next_second, previous_second
+from strait_core.rule import Rule
 from strait_core.wallclock import to_instant, to_seconds
 
 MINUTE: Final = 60
