@@ -35,6 +35,9 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     ],
     "headers": _field(list[str], "--headers", "--header", text="A request header.", metavar="NAME=VALUE"),
     "signing_secret": _field(str, "--signing-secret", text="Signs requests: @FILE, - or env:NAME.", metavar="SECRET"),
+    "fallback_endpoint_url": _field(
+        str, "--fallback-endpoint-url", text="Called when the endpoint cannot be reached.", metavar="URL"
+    ),
     "webhook_url": _field(str, "--webhook-url", text="Is told when a run has ended.", metavar="URL"),
     "webhook_secret": _field(str, "--webhook-secret", text="Signs webhooks: @FILE, - or env:NAME.", metavar="SECRET"),
     "timeout_secs": _number("--timeout-secs", "Seconds one attempt may take, 1 to 86400 (300)."),
@@ -47,6 +50,7 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "non_retryable_statuses": _field(
         str, "--non-retryable-statuses", text="HTTP statuses that fail at once: 400,404.", metavar="N,N"
     ),
+    "poison_pill_threshold": _number("--poison-pill-threshold", "The same error so often in a row ends it; 0 = off."),
     "priority": _number("--priority", "0 to 10; the highest runs first (0)."),
     "run_ttl_secs": _number("--run-ttl-secs", "Seconds after which an unstarted run expires; 0 = never."),
     "default_run_metadata": _pairs("--default-run-metadata", text="Metadata every run begins with"),

@@ -89,6 +89,8 @@ class JobSpec:
     webhook_secret: str | None = field(default=None, repr=False)
     timeout_secs: int = 300
     max_attempts: int = 3
+    # Called in the same attempt when nobody can be reached at endpoint_url, or it answers 429.
+    fallback_endpoint_url: str | None = None
     retry_strategy: RetryStrategy = RetryStrategy.EXPONENTIAL
     retry_delays_secs: tuple[int, ...] = ()
     retry_priority_boost: int = 1
@@ -97,6 +99,8 @@ class JobSpec:
     run_ttl_secs: int | None = None
     default_run_metadata: Mapping[str, str] = field(default_factory=dict)
     version_policy: VersionPolicy = VersionPolicy.PIN
+    # So many times the same error in a row, and the run is given up; None = never.
+    poison_pill_threshold: int | None = None
     payload_schema: Mapping[str, Any] | None = None
     result_schema: Mapping[str, Any] | None = None
     dedup_window_secs: int | None = None
@@ -133,6 +137,7 @@ _BLANK: Final = JobSpec(**dict.fromkeys(REQUIRED, ""))  # type: ignore[arg-type]
 DEFAULTS: Final[Mapping[str, Any]] = {f.name: getattr(_BLANK, f.name) for f in fields(JobSpec)[len(REQUIRED) :]}
 
 
+    "poison_pill_threshold": Bounds(0, 100, none_means_no_limit=True),
 def evolve(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     """The definition with `changes` applied; null puts a field back to its default, 0 lifts a limit."""
     return replace(spec, **{name: settled(name, value) for name, value in changes.items()})
@@ -173,6 +178,7 @@ def check_number(name: str, value: int | None) -> list[Fault]:
     bounds = BOUNDS[name]
     if value is None or bounds.low <= value <= bounds.high:
         return []
+        *_check_fallback(spec),
     return [Fault(f"/{name}", f"must be from {bounds.low} to {bounds.high}")]
 
 
@@ -238,6 +244,14 @@ def check_metadata(name: str, metadata: Mapping[str, str]) -> list[Fault]:
 
 def _check_pairs(name: str, pairs: Mapping[str, str], most: int, key_length: int, value_length: int) -> list[Fault]:
     faults = [Fault(f"/{name}", f"must have at most {most} entries")] if len(pairs) > most else []
+def _check_fallback(spec: JobSpec) -> list[Fault]:
+    if spec.fallback_endpoint_url is None:
+        return []
+    if spec.fallback_endpoint_url == spec.endpoint_url:
+        return [Fault("/fallback_endpoint_url", "must differ from endpoint_url")]
+    return check_url("fallback_endpoint_url", spec.fallback_endpoint_url)
+
+
     for key, value in pairs.items():
         pointer = f"/{name}/{escape_pointer(key)}"
         if not 1 <= len(key) <= key_length:

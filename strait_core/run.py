@@ -130,15 +130,18 @@ _EXHAUSTED: Final[Mapping[OutcomeKind, Event]] = {
 }
 
 
-def decide(outcome: Outcome, *, attempt: int, attempt_base: int, max_attempts: int) -> Event:
+def decide(outcome: Outcome, *, attempt: int, attempt_base: int, max_attempts: int, poisoned: bool = False) -> Event:
     """What the end of attempt number `attempt` does to its run.
 
-    `attempt_base` is the attempt number at which the present allowance of `max_attempts` began.
+    `attempt_base` is the attempt number at which the present allowance of `max_attempts` began. `poisoned`: the same
+    error has come so often in a row that trying again is no use.
     """
     if outcome.kind is OutcomeKind.SUCCESS:
         return Event.COMPLETE
     if outcome.final:
         return Event.FAIL
+    if poisoned:
+        return Event.DEAD_LETTER
     if attempt - attempt_base < max_attempts:
         return Event.RETRY
     return _EXHAUSTED[outcome.kind]

@@ -35,6 +35,7 @@ class JobPatch(Request):
     signing_secret: str | UnsetType | None = UNSET
     webhook_url: str | UnsetType | None = UNSET
     webhook_secret: str | UnsetType | None = UNSET
+    fallback_endpoint_url: str | UnsetType | None = UNSET
     timeout_secs: int | UnsetType | None = UNSET
     max_attempts: int | UnsetType | None = UNSET
     retry_strategy: RetryStrategy | UnsetType | None = UNSET
@@ -43,6 +44,7 @@ class JobPatch(Request):
     non_retryable_statuses: list[int] | UnsetType | None = UNSET
     priority: int | UnsetType | None = UNSET
     run_ttl_secs: int | UnsetType | None = UNSET
+    poison_pill_threshold: int | UnsetType | None = UNSET
     default_run_metadata: dict[str, str] | UnsetType | None = UNSET
     version_policy: VersionPolicy | UnsetType | None = UNSET
     payload_schema: dict[str, Any] | UnsetType | None = UNSET
@@ -100,6 +102,7 @@ class Job(Struct, kw_only=True):
     priority: int
     run_ttl_secs: int | None
     default_run_metadata: dict[str, str]
+    fallback_endpoint_url: str | None
     version: int
     version_id: str
     version_policy: VersionPolicy
@@ -108,6 +111,7 @@ class Job(Struct, kw_only=True):
     dedup_window_secs: int | None
     debounce_window_secs: int | None
     debounce_max_wait_secs: int | None
+    poison_pill_threshold: int | None
     batch_window_secs: int | None
     batch_max_size: int
     created_at: datetime
@@ -214,7 +218,10 @@ class Timings(Struct, kw_only=True):
 
 
 class Attempt(Struct, kw_only=True):
-    """One attempt; `outcome` is null while it is live."""
+    """One attempt; `outcome` is null while it is live.
+
+    `fallback` tells why fallback_endpoint_url was asked; null when it was not. All else is of the endpoint asked last.
+    """
 
     attempt: int
     outcome: str | None
@@ -245,6 +252,7 @@ class Page(Struct, Generic[T], kw_only=True):
     data: list[T]
     next_cursor: str | None
 
+    fallback: str | None
 
 class WebhookTest(Request):
     """POST /v1/webhooks/test: the job by its id or slug."""

@@ -49,6 +49,7 @@ class Finish(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     error_class: str | None = None
     error: str | None = None
     http_status: int | None = None
+    fallback: str | None = None
     queue_wait_ms: float | None = None
     connect_ms: float | None = None
     ttfb_ms: float | None = None
@@ -61,7 +62,8 @@ class Finish(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A live attempt whose run goes back to the queue at `due_at` (None = at once).
 
-    `base_add` is 1 for an attempt that does not count (released by a drain), else 0.
+    `base_add` is 1 for an attempt that does not count (released by a drain), else 0. `error_streak` is how often in a
+    row the error of that fingerprint has come; None leaves both as they are.
     """
 
     id: UUID
@@ -75,7 +77,10 @@ class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     base_add: int = 0
     error_class: str | None = None
     error: str | None = None
+    error_fingerprint: int | None = None
+    error_streak: int | None = None
     http_status: int | None = None
+    fallback: str | None = None
     queue_wait_ms: float | None = None
     connect_ms: float | None = None
     ttfb_ms: float | None = None
@@ -111,6 +116,8 @@ class Claimed(NamedTuple):
     payload: str
     ready_seq: int
     lane: int
+    error_fingerprint: int | None = None
+    error_streak: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

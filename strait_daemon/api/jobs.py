@@ -28,7 +28,7 @@ REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
 # Stands in for a required field that is missing, so that the others can be judged.
 _FILLING: Final = {"name": "x", "slug": "x", "endpoint_url": "https://example.com", "project_id": "x"}
 # Fields that name something the daemon calls.
-URLS: Final = ("endpoint_url", "webhook_url")
+URLS: Final = ("endpoint_url", "fallback_endpoint_url", "webhook_url")
 SCHEMAS: Final = ("payload_schema", "result_schema")
 MAX_REASON: Final = 1_000
 

@@ -28,6 +28,7 @@ _DEFINITION: Final[Mapping[str, Mapping[str, Any]]] = {
     "endpoint_url": {"minLength": 1, "maxLength": MAX_URL, "format": "uri"},
     "project_id": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
     "signing_secret": {"minLength": MIN_RAW, "maxLength": MAX_RAW, "writeOnly": True},
+    "fallback_endpoint_url": {"minLength": 1, "maxLength": MAX_URL, "format": "uri"},
     "webhook_url": {"minLength": 1, "maxLength": MAX_URL, "format": "uri"},
     "webhook_secret": {"minLength": MIN_RAW, "maxLength": MAX_RAW, "writeOnly": True},
     "tags": {"maxProperties": MAX_TAGS},

@@ -42,6 +42,7 @@ def job(stored: StoredJob) -> wire.Job:
         endpoint_url=spec.endpoint_url,
         headers=dict(spec.headers),
         signing_secret=secrets.masked(spec.signing_secret),
+        fallback_endpoint_url=spec.fallback_endpoint_url,
         webhook_url=spec.webhook_url,
         webhook_secret=secrets.masked(spec.webhook_secret),
         timeout_secs=spec.timeout_secs,
@@ -50,6 +51,7 @@ def job(stored: StoredJob) -> wire.Job:
         retry_delays_secs=list(spec.retry_delays_secs),
         retry_priority_boost=spec.retry_priority_boost,
         non_retryable_statuses=list(spec.non_retryable_statuses),
+        poison_pill_threshold=spec.poison_pill_threshold,
         priority=spec.priority,
         run_ttl_secs=spec.run_ttl_secs,
         default_run_metadata=dict(spec.default_run_metadata),
@@ -205,6 +207,7 @@ def attempt(row: Mapping[str, Any]) -> wire.Attempt:
         ),
     )
 
+        fallback=row["fallback"],
 
 def live_attempt(row: Mapping[str, Any]) -> wire.Attempt:
     """The attempt under way, or the one that a claim is about to start."""
@@ -228,6 +231,7 @@ def _text(value: UUID | None) -> str | None:
 
 
 def _millis(value: float | None) -> float | None:
+        fallback=None,
     # Stored in four bytes: what lies behind the microseconds is noise.
     return None if value is None else round(value, 3)
 

@@ -51,6 +51,8 @@ class Timing:
     connected: float | None = None
     answered: float | None = None
     ended: float | None = None
+    # Seconds that went by at another endpoint, before this one was tried.
+    lost: float = 0.0
     transport: asyncio.BaseTransport | None = field(default=None, repr=False)
 
     def hang_up(self) -> None:
@@ -58,13 +60,18 @@ class Timing:
         if isinstance(self.transport, asyncio.WriteTransport):
             self.transport.abort()
 
+    def again(self) -> None:
+        """Another endpoint is tried: the marks are to be its own, only the beginning stays."""
+        self.lost = monotonic() - self.began
+        self.connected = self.answered = self.ended = self.transport = None
+
     def millis(self) -> dict[str, float | None]:
         """The lengths between the marks, in ms: until a connection was ready (nearly nothing when one was reused), from
         there to the response's head, from there to the end of its body, and all of it.
         """
         began, connected, answered, ended = self.began, self.connected, self.answered, self.ended
         return {
-            "connect_ms": None if connected is None else round((connected - began) * 1000, 3),
+            "connect_ms": None if connected is None else round((connected - began - self.lost) * 1000, 3),
             "ttfb_ms": None if answered is None or connected is None else round((answered - connected) * 1000, 3),
             "transfer_ms": None if ended is None or answered is None else round((ended - answered) * 1000, 3),
             "total_ms": None if ended is None else round((ended - began) * 1000, 3),
@@ -107,10 +114,15 @@ class EgressClient:
         )
         self._loop = asyncio.get_running_loop()
 
-    async def post(self, url: URL, headers: CIMultiDict[str], body: bytes, timing: Timing) -> Answer:
-        """Send one POST; the caller bounds the time. Raises EgressError; cancelling closes the connection."""
+    async def post(
+        self, url: URL, headers: CIMultiDict[str], body: bytes, timing: Timing, connect_secs: float | None = None
+    ) -> Answer:
+        """Send one POST; the caller bounds the time, and `connect_secs` that until a connection is ready.
+
+        Raises EgressError; cancelling closes the connection.
+        """
         try:
-            async with await self._send(url, headers, body, timing) as response:
+            async with await self._send(url, headers, body, timing, connect_secs) as response:
                 timing.answered = monotonic()
                 content, truncated = await _read(response.content)
                 if truncated:
@@ -120,11 +132,16 @@ class EgressClient:
         except asyncio.CancelledError:
             timing.hang_up()
             raise
+        except EgressError:
+            timing.ended = monotonic()
+            raise
         except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
             timing.ended = monotonic()
             raise _explained(error) from error
 
-    async def _send(self, url: URL, headers: CIMultiDict[str], body: bytes, timing: Timing) -> aiohttp.ClientResponse:
+    async def _send(
+        self, url: URL, headers: CIMultiDict[str], body: bytes, timing: Timing, connect_secs: float | None
+    ) -> aiohttp.ClientResponse:
         """The response's head. What a session does beyond this (redirects, cookies, proxies) is nothing we want."""
         request = aiohttp.ClientRequest(
             "POST",
@@ -136,7 +153,10 @@ class EgressClient:
             timer=_NO_TIMER,
             session=self._session,
         )
-        connection = await self._connector.connect(request, [], _NO_LIMIT)
+        if connect_secs is None:
+            connection = await self._connector.connect(request, [], _NO_LIMIT)
+        else:
+            connection = await self._connect_within(connect_secs, request)
         timing.connected = monotonic()
         timing.transport = connection.transport
         try:
@@ -152,6 +172,13 @@ class EgressClient:
         except BaseException:
             connection.close()
             raise
+
+    async def _connect_within(self, secs: float, request: aiohttp.ClientRequest) -> aiohttp.connector.Connection:
+        try:
+            async with asyncio.timeout(secs):
+                return await self._connector.connect(request, [], _NO_LIMIT)
+        except TimeoutError:
+            raise EgressError("connection", f"no connection to {request.url.host} within {secs:g} s") from None
 
     async def close(self) -> None:
         """Close every connection."""

@@ -33,6 +33,8 @@ class Target:
     spec: JobSpec
     url: URL
     refusal: Ending | None
+    # The fallback's URL, or how every call of it ends; None for a job that has none.
+    fallback: URL | Ending | None
     headers: CIMultiDict[str]
     never_retry: frozenset[int]
     signing_key: bytes | None
@@ -80,4 +82,13 @@ class Catalog:
             # Unsigned it must not leave.
             refusal = outcome.of_fault(error)
         judge = None if spec.result_schema is None else Judge(spec.result_schema)
-        return Target(spec, url, refusal, headers, frozenset(spec.non_retryable_statuses), key, judge)
+        fallback = self._fallback(spec.fallback_endpoint_url)
+        return Target(spec, url, refusal, fallback, headers, frozenset(spec.non_retryable_statuses), key, judge)
+
+    def _fallback(self, url: str | None) -> URL | Ending | None:
+        if url is None:
+            return None
+        try:
+            return self._guard.prepared(url)
+        except Refused as error:
+            return outcome.of_error(refused(error))

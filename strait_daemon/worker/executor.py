@@ -11,9 +11,11 @@ from typing import Any, Final
 
 import structlog
 from multidict import CIMultiDict
+from yarl import URL
 
+from strait_core import poison
 from strait_core.retry import RetryStrategy, boosted, retry_delay
-from strait_core.run import TRANSITIONS, Event, Status, decide
+from strait_core.run import TRANSITIONS, Event, OutcomeKind, Status, decide
 from strait_core.signing import signed_headers
 from strait_core.store.history import LONG, SHORT, keep_of
 from strait_core.store.queue import Finish, Retry
@@ -28,6 +30,9 @@ from strait_daemon.worker.outcome import Ending
 from strait_daemon.writer import Move
 
 MAX_PREVIOUS_ERROR: Final = 1_024
+# An endpoint with a fallback has so long to take a connection (half the time limit when that is shorter).
+CONNECT_SECS: Final = 10.0
+_ENDPOINTS_DOING: Final = frozenset({OutcomeKind.ERROR, OutcomeKind.TIMEOUT})
 
 log = structlog.get_logger(__name__)
 
@@ -69,13 +74,10 @@ class Executor:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(run.timeout_secs, _time_out, attempt, timing.began + run.timeout_secs)
         attempt.calling = True
-        body = run.payload.encode()
         try:
-            answer = await self.client.post(attempt.target.url, self._headers(attempt, body), body, timing)
-            ending = outcome.of_answer(answer, attempt.target.never_retry, self.clock.now)
-            return outcome.judged(ending, attempt.target.judge)
-        except EgressError as error:
-            return outcome.of_error(error)
+            if attempt.target.fallback is not None:
+                return await self._ask_both(attempt, attempt.target.fallback, timing)
+            return await self._ask(attempt, attempt.target.url, timing)
         except asyncio.CancelledError:
             if not attempt.let_go():
                 raise
@@ -86,6 +88,25 @@ class Executor:
         finally:
             attempt.calling = False
             timer.cancel()
+
+    async def _ask(self, attempt: Attempt, url: URL, timing: Timing, connect_secs: float | None = None) -> Ending:
+        """What one endpoint makes of the run."""
+        target, body = attempt.target, attempt.run.payload.encode()
+        try:
+            answer = await self.client.post(url, self._headers(attempt, body), body, timing, connect_secs)
+        except EgressError as error:
+            return outcome.of_error(error)
+        return outcome.judged(outcome.of_answer(answer, target.never_retry, self.clock.now), target.judge)
+
+    async def _ask_both(self, attempt: Attempt, fallback: URL | Ending, timing: Timing) -> Ending:
+        """The endpoint's ending, or the fallback's when the endpoint cannot be reached or has no room."""
+        connect_secs = min(CONNECT_SECS, attempt.run.timeout_secs / 2)
+        ending = await self._ask(attempt, attempt.target.url, timing, connect_secs)
+        if not outcome.asks_fallback(ending):
+            return ending
+        attempt.fallback = ending.error
+        timing.again()
+        return await self._ask(attempt, fallback, timing) if isinstance(fallback, URL) else fallback
 
     @staticmethod
     def _stopped(attempt: Attempt, timing: Timing) -> Ending | None:
@@ -117,9 +138,19 @@ class Executor:
     def _closed(self, attempt: Attempt, ending: Ending, timing: Timing) -> Move:
         """The move that an ending decides."""
         run = attempt.run
+        if attempt.fallback is not None:
+            ending = outcome.at_fallback(ending, attempt.fallback)
+        fingerprint, streak = _repeated(attempt, ending)
+        poisoned = 0 < (attempt.target.spec.poison_pill_threshold or 0) <= streak
         event = decide(
-            ending.outcome, attempt=attempt.number, attempt_base=run.attempt_base, max_attempts=run.max_attempts
+            ending.outcome,
+            attempt=attempt.number,
+            attempt_base=run.attempt_base,
+            max_attempts=run.max_attempts,
+            poisoned=poisoned,
         )
+        if poisoned and event is Event.DEAD_LETTER:
+            ending = outcome.given_up(ending, streak)
         self.metrics.attempts.ended(event, monotonic() - timing.began)
         now = self.clock.now()
         facts: dict[str, Any] = {
@@ -130,10 +161,12 @@ class Executor:
             "error_class": ending.error_class,
             "error": ending.error,
             "http_status": ending.http_status,
+            "fallback": attempt.fallback,
             "queue_wait_ms": run.queue_wait_ms,
             **timing.millis(),
         }
         if event is Event.RETRY:
+            facts["error_fingerprint"], facts["error_streak"] = fingerprint, streak or None
             return self._retry(attempt, ending, now, facts)
         status = TRANSITIONS[Status.EXECUTING, event]
         return Finish(
@@ -179,6 +212,17 @@ class Executor:
             priority=run.priority,
             base_add=1,
         )
+
+
+def _repeated(attempt: Attempt, ending: Ending) -> tuple[int | None, int]:
+    """The error's fingerprint and how often it has come in a row; nothing when nobody asks.
+
+    Only what the endpoint did counts: lost workers and our own faults are no errors of its.
+    """
+    if attempt.target.spec.poison_pill_threshold is None or ending.outcome.kind not in _ENDPOINTS_DOING:
+        return None, 0
+    now = poison.fingerprint(ending.error_class, ending.http_status, ending.error)
+    return now, poison.streak((attempt.run.error_fingerprint, attempt.run.error_streak), now)
 
 
 def _time_out(attempt: Attempt, deadline: float) -> None:

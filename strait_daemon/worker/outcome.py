@@ -24,6 +24,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SUCCESS: Final = Outcome(OutcomeKind.SUCCESS)
 _NULL: Final = "null"
+_UNREACHABLE: Final = frozenset({"dns", "tls", "connection"})
 _json: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -78,6 +79,30 @@ def of_error(error: EgressError) -> Ending:
         error_class=error.kind,
         error=clean(f"{error.kind} error: {error}"),
     )
+
+
+def asks_fallback(ending: Ending) -> bool:
+    """Whether the endpoint left the work to be done elsewhere: nobody could be reached, or it has no room (429).
+
+    An endpoint that has the request and is slow, answers badly or says no may be doing the work.
+    """
+    return not ending.outcome.final and (ending.http_status == 429 or ending.error_class in _UNREACHABLE)
+
+
+def at_fallback(ending: Ending, why: str) -> Ending:
+    """An ending that the fallback made; its error tells of both."""
+    if ending.error is None:
+        return ending
+    return _adding(ending, f" (at the fallback; the endpoint itself: {why[: MAX_ERROR // 3]})")
+
+
+def given_up(ending: Ending, streak: int) -> Ending:
+    """An ending after which the run is not tried again, because its error comes every time."""
+    return _adding(ending, f" (given up: the same error {streak} times in a row)")
+
+
+def _adding(ending: Ending, said: str) -> Ending:
+    return ending._replace(error=(ending.error or "")[: MAX_ERROR - len(said)] + said)
 
 
 def of_timeout(timeout_secs: int) -> Ending:

@@ -83,7 +83,7 @@ WITH picked AS MATERIALIZED (
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload, t.ready_seq,
-        0::bigint AS lane
+        0::bigint AS lane, u.error_fingerprint, u.error_streak
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
@@ -151,7 +151,7 @@ WITH gates AS MATERIALIZED (
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload,
-        t.ready_seq, t.lane
+        t.ready_seq, t.lane, u.error_fingerprint, u.error_streak
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
@@ -202,16 +202,16 @@ SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg
 WITH batch AS (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
         id uuid, attempt integer, lease bigint, status text, keep text, finished_at timestamptz, result text,
-        result_truncated boolean, error_class text, error text, http_status integer, queue_wait_ms real,
-        connect_ms real, ttfb_ms real, transfer_ms real, total_ms real, hook uuid)
+        result_truncated boolean, error_class text, error text, http_status integer, fallback text,
+        queue_wait_ms real, connect_ms real, ttfb_ms real, transfer_ms real, total_ms real, hook uuid)
 ), ended AS (
     DELETE FROM strait.runs r USING batch b
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
         AND r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
     RETURNING r.*, b.status AS to_status, b.keep, b.finished_at, b.result,
         coalesce(b.result_truncated, false) AS result_truncated,
-        b.error_class AS to_error_class, b.error AS to_error, b.http_status, b.queue_wait_ms, b.connect_ms, b.ttfb_ms,
-        b.transfer_ms, b.total_ms, b.hook
+        b.error_class AS to_error_class, b.error AS to_error, b.http_status, b.fallback, b.queue_wait_ms,
+        b.connect_ms, b.ttfb_ms, b.transfer_ms, b.total_ms, b.hook
 ), kept AS (
     INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
@@ -226,9 +226,9 @@ WITH batch AS (
     FROM ended
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
-        http_status, error_class, error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep)
+        http_status, error_class, error, fallback, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep)
     SELECT id, attempt, seq + 1, to_status, worker_id, lease, claimed_at, started_at, finished_at, http_status,
-        to_error_class, to_error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep
+        to_error_class, to_error, fallback, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep
     FROM ended
 ), hooked AS (
     INSERT INTO strait.webhook_deliveries (id, project_id, job_id, run_id, type, status, attempts, created_at, due_at,
@@ -250,8 +250,9 @@ SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg
 WITH batch AS (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
         id uuid, attempt integer, lease bigint, outcome text, keep text, finished_at timestamptz, due_at timestamptz,
-        priority smallint, base_add integer, error_class text, error text, http_status integer, queue_wait_ms real,
-        connect_ms real, ttfb_ms real, transfer_ms real, total_ms real)
+        priority smallint, base_add integer, error_class text, error text, error_fingerprint bigint,
+        error_streak smallint, http_status integer, fallback text, queue_wait_ms real, connect_ms real, ttfb_ms real,
+        transfer_ms real, total_ms real)
 ), held AS MATERIALIZED (
     SELECT b.*, coalesce(b.base_add, 0) AS added, r.worker_id, r.claimed_at, r.started_at, r.seq,
         CASE WHEN b.due_at IS NULL THEN nextval('strait.ready_seqs') END AS ready_seq
@@ -265,11 +266,13 @@ WITH batch AS (
         ready_at = CASE WHEN h.due_at IS NULL THEN %(now)s::timestamptz END,
         -- A released attempt says nothing of the endpoint: the last real error stays.
         error_class = CASE WHEN h.added = 0 THEN h.error_class ELSE r.error_class END,
-        error = CASE WHEN h.added = 0 THEN h.error ELSE r.error END
+        error = CASE WHEN h.added = 0 THEN h.error ELSE r.error END,
+        error_fingerprint = coalesce(h.error_fingerprint, r.error_fingerprint),
+        error_streak = coalesce(h.error_streak, r.error_streak)
     FROM held h WHERE r.id = h.id
     RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, r.priority, h.outcome, h.keep, h.finished_at, h.due_at,
-        h.lease, h.worker_id, h.claimed_at, h.started_at, h.http_status, h.error_class, h.error, h.queue_wait_ms,
-        h.connect_ms, h.ttfb_ms, h.transfer_ms, h.total_ms, h.ready_seq
+        h.lease, h.worker_id, h.claimed_at, h.started_at, h.http_status, h.error_class, h.error, h.fallback,
+        h.queue_wait_ms, h.connect_ms, h.ttfb_ms, h.transfer_ms, h.total_ms, h.ready_seq
 ), waiting AS (
     INSERT INTO strait.due (run_id, due_at, moves) SELECT id, due_at, false FROM requeued WHERE due_at IS NOT NULL
 ), readied AS (
@@ -278,9 +281,9 @@ WITH batch AS (
     FROM requeued q JOIN strait.jobs j ON j.id = q.job_id WHERE q.due_at IS NULL
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
-        http_status, error_class, error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep)
+        http_status, error_class, error, fallback, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep)
     SELECT id, attempt, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at, http_status,
-        error_class, error, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep
+        error_class, error, fallback, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep
     FROM requeued
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
