@@ -1,0 +1,297 @@
+"""Random histories from several connections: after each step the database is as the model says, and no invariant breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from typing import Any, ClassVar
+from uuid import UUID
+
+import pytest
+from hypothesis import seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from strait_core.job import VersionPolicy
+from strait_core.run import REPLAYABLE, Outcome, OutcomeKind
+from strait_core.store.queue import Claim, Claimed, Retry
+from strait_daemon.embedded import PostgresServer
+from tests.model.acts import Acts
+from tests.model.reference import Job, Reference
+from tests.model.world import Step, World, expected
+from tests.support.figures import Figures
+from tests.support.postgres import create_database, drop_database, unique_name
+from tests.support.sizes import SEED, size
+
+STEPS = size(ci=2_000, soak=200_000)
+PER_EXAMPLE = size(ci=60, soak=150)
+# Checked this often within an example, and at its end.
+INVARIANTS_EVERY = 25
+WORKERS = [UUID(int=n) for n in (1, 2, 3)]
+OUTCOMES = [*(Outcome(kind) for kind in OutcomeKind), Outcome(OutcomeKind.ERROR, final=True)]
+FORWARD = ["trigger", "claim", "claim", "start", "start", "end", "end"]
+AROUND = ["promote", "promote", "expire", "reap", "fold", "heartbeat", "pause", "edit", "edit", "delete"]
+rarely = st.sampled_from([False] * 9 + [True])
+
+
+def newest(held: list[Claimed]) -> st.SearchStrategy[Claimed]:
+    """One of the last few, or now and then any: long lost by whoever believes to hold it."""
+    return st.one_of(st.sampled_from(held[-4:]), st.sampled_from(held[-4:]), st.sampled_from(held))
+
+
+def batches(held: list[Claimed]) -> st.SearchStrategy[list[Claimed]]:
+    """A few claims of different runs."""
+    return st.lists(newest(held), min_size=1, max_size=4, unique_by=lambda one: one.id)
+
+
+def check_claim(model: Reference, claim: Claim, slots: int) -> None:
+    """The best that may be claimed, in order; entries on their way to their own lane may be passed over."""
+    best = [run.id for run in model.claimable()]
+    taken = [run.id for run in claim.runs]
+    if not claim.moved:
+        assert taken == best[:slots]
+    assert len(taken) <= slots
+    assert taken == [run_id for run_id in best if run_id in set(taken)]
+    for one in claim.runs:
+        run = model.runs[one.id]
+        assert (one.attempt, one.attempt_base, one.max_attempts) == (run.attempt, run.base, run.most)
+        assert one.priority == run.priority
+
+
+class Life(RuleBasedStateMachine):
+    """Everything that may happen to runs, in any order. Few rules with many kinds each: every kind is then frequent."""
+
+    world: ClassVar[World]
+    taken: ClassVar[Counter[str]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Reference()
+        self.acts = Acts(self.world)
+        self.steps = 0
+        # Claims and open attempts as their workers know them: some are long lost, which is the point.
+        self.claims: list[Claimed] = []
+        self.opened: list[Claimed] = []
+        self.world.do(self.world.scene.clear())
+
+    @initialize()
+    def begin(self):
+        """Two jobs: the runs of one follow its newest version, those of the other keep theirs."""
+        for policy in (VersionPolicy.LATEST, VersionPolicy.PIN):
+            self.make_job(policy)
+
+    def make_job(self, policy: VersionPolicy) -> None:
+        job = self.world.do(self.world.scene.job(slug=f"job-{len(self.model.jobs)}", version_policy=policy))
+        self.model.jobs[job.id] = Job(job.id, latest=policy is VersionPolicy.LATEST)
+
+    def agree(self, what: str, *, ordered: bool = True, before: int = 0) -> None:
+        """The database is as the model; of places taken after `before` the order may be the database's own."""
+        self.steps += 1
+        self.taken[what] += 1
+        self.world.scene.later(milliseconds=1)
+        state, ready = self.world.do(self.world.seen())
+        wanted, order = expected(self.model)
+        assert state == wanted, what
+        if not ordered:
+            self.model.adopt(ready, before)
+            order = expected(self.model)[1]
+        assert ready == order, what
+        if self.steps % INVARIANTS_EVERY == 0:
+            assert self.world.do(self.world.scene.broken()) == []
+
+    def take(self, step: Step, *, ordered: bool = True) -> Any:
+        """Do one step on a connection; the answer, which is the model's."""
+        before = self.model.places
+        wanted = step.expect(self.model)
+        given = self.world.do(step.act(self.world.conn()))
+        assert given == wanted, step.name
+        self.agree(f"{step.name}: {'done' if given else 'refused'}", ordered=ordered, before=before)
+        return given
+
+    def teardown(self) -> None:
+        assert self.world.do(self.world.scene.broken()) == []
+
+    # -- a run's own way --------------------------------------------------------------------------------------------
+
+    @rule(kinds=st.lists(st.sampled_from(FORWARD), min_size=1, max_size=4), data=st.data())
+    def forward(self, kinds, data):
+        """Trigger, claim, start or end; whatever comes before it where there is nothing for it yet."""
+        for kind in kinds:
+            self.go(kind, data)
+
+    def go(self, kind: str, data: st.DataObject) -> None:
+        if kind == "end" and self.opened:
+            outcome, delay = data.draw(st.sampled_from(OUTCOMES)), data.draw(st.integers(1, 60))
+            self.take(self.acts.end(data.draw(newest(self.opened)), outcome, delay))
+        elif kind in {"start", "end"} and self.claims:
+            batch = data.draw(batches(self.claims))
+            done = self.take(self.acts.start(batch))
+            self.opened += [held._replace(attempt=held.attempt + 1) for held in batch if held.id in done]
+        elif kind != "trigger" and self.model.claimable():
+            self.claim(data.draw(st.sampled_from(WORKERS)), data.draw(st.integers(1, 6)))
+        else:
+            self.trigger(data)
+
+    def trigger(self, data: st.DataObject) -> None:
+        """Trigger runs of one job, perhaps later, perhaps by a definition that is old, perhaps once only."""
+        # The newest ones mostly: those before them have been deleted.
+        known = list(self.model.jobs)
+        job = data.draw(st.one_of(st.sampled_from(known[-2:]), st.sampled_from(known[-2:]), st.sampled_from(known)))
+        version = self.model.jobs[job].version - data.draw(rarely)
+        once = data.draw(st.sampled_from([None, None, None, "a", "b"]))
+        count = 1 if once else data.draw(st.integers(1, 4))
+        request: dict[str, Any] = {
+            "ahead": data.draw(st.sampled_from([None, None, None, -5, 20, 40])),
+            "ttl": data.draw(st.sampled_from([None, None, None, 30, 90])),
+            "priority": data.draw(st.integers(0, 3)),
+            "most": data.draw(st.integers(1, 3)),
+        }
+        self.take(self.acts.trigger(job, version, count, once, **request))
+
+    def claim(self, worker: UUID, slots: int) -> None:
+        """Claim; a worker that has been silent reports first, as each does."""
+        if worker not in self.model.heard or worker in self.model.silent(self.world.scene.now):
+            self.take(self.acts.beat(worker))
+        claim = self.world.do(self.world.claim(self.world.conn(), worker, slots))
+        check_claim(self.model, claim, slots)
+        self.model.leased(claim.runs, worker)
+        self.claims += claim.runs
+        self.agree(f"claim: {'some' if claim.runs else 'none'}{', moved' if claim.moved else ''}")
+
+    @rule(kind=st.sampled_from(["drain", "release", "release", "system_fail"]), data=st.data())
+    def let_go(self, kind, data):
+        """A worker drains, gives back what it has not started, or cannot dispatch a claim."""
+        if kind == "drain" and self.opened:
+            self.take(self.acts.drain(data.draw(newest(self.opened))))
+        elif kind == "release" and self.claims:
+            self.take(self.acts.release(data.draw(batches(self.claims))), ordered=False)
+        elif self.claims:
+            self.take(self.acts.fail_ours(data.draw(newest(self.claims))))
+
+    # -- from outside -----------------------------------------------------------------------------------------------
+
+    @rule(kind=st.sampled_from(["cancel", "replay", "replay"]), data=st.data())
+    def interfere(self, kind, data):
+        """Cancel or replay runs, in whatever state they are."""
+        some = sorted(self.model.runs)
+        if some and kind == "cancel":
+            self.take(self.acts.cancel(data.draw(st.lists(st.sampled_from(some), min_size=1, max_size=3, unique=True))))
+        elif some:
+            over = [run_id for run_id in some if self.model.runs[run_id].status in REPLAYABLE] or some
+            self.take(self.acts.replay(data.draw(st.sampled_from(data.draw(st.sampled_from([over, over, some]))))))
+
+    @rule(kind=st.sampled_from(AROUND), secs=st.sampled_from([0, 0, 1, 5, 20, 70]), data=st.data())
+    def around(self, kind, secs, data):
+        """Time passes, and a service ticks, a worker reports, or somebody changes a job."""
+        self.world.scene.later(seconds=secs)
+        match kind:
+            case "promote":
+                self.take(self.acts.promote(data.draw(st.integers(1, 5))))
+            case "expire":
+                self.take(self.acts.expire(data.draw(st.integers(1, 5))))
+            case "reap":
+                self.reap()
+            case "fold":
+                self.take(Step("fold", lambda _: None, self.world.fold))
+            case "heartbeat":
+                self.take(self.acts.beat(data.draw(st.sampled_from(WORKERS))))
+            case _:
+                self.change(kind, data.draw(st.sampled_from(sorted(self.model.jobs))), data)
+
+    def change(self, kind: str, job: UUID, data: st.DataObject) -> None:
+        """Change a job; one that is paused or disabled mostly comes back first."""
+        known = self.model.jobs[job]
+        if kind == "delete":
+            if self.take(self.acts.delete(job)):
+                self.make_job(VersionPolicy.LATEST if known.latest else VersionPolicy.PIN)
+        elif known.paused or kind == "pause":
+            self.take(self.acts.pause(job, paused=not known.paused))
+        else:
+            enabled = not known.enabled or not data.draw(rarely)
+            self.take(self.acts.edit(job, known, enabled=enabled, boost=data.draw(st.integers(0, 2))))
+
+    def reap(self) -> None:
+        """A reaper looks for dead workers and takes what they held."""
+        before = self.model.places
+        silent = self.model.silent(self.world.scene.now)
+        found = self.world.do(self.world.reap(self.world.conn()))
+        assert set(found) == silent
+        for worker, taken in found.items():
+            assert {row["id"] for row, _ in taken} == self.model.held(worker)
+            for row, move in taken:
+                due = move.due_at if isinstance(move, Retry) else None
+                if due is not None:
+                    assert timedelta(seconds=1) <= due - self.world.scene.now <= timedelta(hours=1)
+                self.model.recover(row["id"], due, move.priority if isinstance(move, Retry) else 0)
+            del self.model.heard[worker]
+        self.agree(f"reap: {'some' if any(found.values()) else 'none'}", ordered=False, before=before)
+
+    # -- two at once ------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.opened)
+    @rule(data=st.data())
+    def at_once(self, data):
+        """Two moves of one run from two connections at the same time come out like one after the other."""
+        held = data.draw(newest(self.opened))
+        kinds = [
+            lambda: self.acts.end(held, data.draw(st.sampled_from(OUTCOMES)), 5),
+            lambda: self.acts.end(held, Outcome(OutcomeKind.SUCCESS), 5),
+            lambda: self.acts.drain(held),
+            lambda: self.acts.cancel([held.id]),
+            lambda: self.acts.replay(held.id),
+        ]
+        pair = [data.draw(st.sampled_from(kinds))() for _ in range(2)]
+        answers = self.world.do(self.world.together(pair))
+        after = self.world.do(self.world.seen())
+        fitting = []
+        for order in ((0, 1), (1, 0)):
+            model = self.model.copy()
+            wanted = {at: pair[at].expect(model) for at in order}
+            if ([wanted[0], wanted[1]], expected(model)) == (answers, after):
+                fitting.append(model)
+        assert fitting, [step.name for step in pair]
+        self.model = fitting[0]
+        self.agree("two at once: " + " | ".join(sorted(step.name for step in pair)))
+
+
+@pytest.fixture
+def world(postgres_server: PostgresServer, migrated_template: str) -> Iterator[World]:
+    """A database of its own, and connections to it."""
+    name = unique_name()
+    url = create_database(postgres_server, name, migrated_template)
+    with asyncio.Runner() as runner:
+        opened = World.open(runner, url)
+        yield opened
+        opened.close()
+    drop_database(postgres_server, name)
+
+
+@pytest.mark.soak
+def test_every_history_is_as_the_model_says(world: World, figures: Figures):
+    """At least 2,000 random steps (200,000 in a soak), the whole state compared after each of them."""
+    Life.world, Life.taken = world, Counter()
+    drawn = settings(max_examples=20, stateful_step_count=PER_EXAMPLE, database=None, derandomize=False)
+    # How many steps an example takes is for Hypothesis to say.
+    for number in count(SEED * 1_000_000):
+        run_state_machine_as_test(seed(number)(Life), settings=drawn)
+        if Life.taken.total() >= STEPS:
+            break
+    figures.note("model: steps compared", Life.taken.total(), *(f"{what} {n}," for what, n in Life.taken.most_common()))
+    # A model test that never gets anywhere would pass: every kind of step has been taken, with effect.
+    ways = {
+        "trigger",
+        "claim",
+        "start",
+        "end",
+        "drain",
+        "release",
+        "system_fail",
+        "cancel",
+        "replay",
+        "promote",
+        "expire",
+    }
+    assert {what.partition(":")[0] for what in Life.taken if what.endswith(("done", "some"))} >= {*ways, "reap"}

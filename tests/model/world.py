@@ -1,0 +1,204 @@
+"""The database's side of the model test: the daemon's own store functions, on several connections, and a look at it all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from strait_core.run import CANCELABLE, Event, Status
+from strait_core.store import jobs, pool, queue, runs, stats, workers
+from strait_core.store.pool import Conn, query
+from strait_core.store.queue import Claim, Claimed, Finish, Release, Retry, Start
+from strait_core.store.workers import WorkerRow
+from strait_core.trigger import NewRun
+from strait_daemon.services.reaper import lost_move
+from strait_daemon.writer import Move
+from tests.model.reference import STALE_AFTER, Reference
+from tests.store.scene import Scene
+
+T = TypeVar("T")
+CONNECTIONS: Final = 3
+_ACTIVE: Final = b"""
+SELECT r.id, r.status, r.seq, r.attempt, r.attempt_base, r.max_attempts, r.priority, r.job_version, r.lease,
+    r.worker_id, r.expires_at, e.ready_seq, d.due_at
+FROM strait.runs r LEFT JOIN strait.ready e ON e.run_id = r.id LEFT JOIN strait.due d ON d.run_id = r.id
+"""
+_PAST: Final = b"""
+SELECT id, status, seq, attempt, attempt_base, max_attempts, priority, job_version, NULL::bigint, NULL::uuid, expires_at,
+    NULL::bigint, NULL::timestamptz
+FROM strait.run_history
+"""
+# What is compared of a run, and its place in the ready order.
+State = dict[UUID, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation: what the model answers (and becomes), and what the database does."""
+
+    name: str
+    expect: Callable[[Reference], Any]
+    act: Callable[[Conn], Coroutine[Any, Any, Any]]
+
+
+@dataclass
+class World:
+    """One migrated database and a few connections; its loop runs only while something is asked of it."""
+
+    runner: asyncio.Runner
+    scene: Scene
+    conns: list[Conn] = field(default_factory=list)
+    turn: int = 0
+
+    @classmethod
+    def open(cls, runner: asyncio.Runner, url: str) -> World:
+        """Connect; what the tables hold stays until `clear`."""
+
+        async def connected() -> World:
+            return cls(runner, await Scene.open(url), [await pool.connect(url) for _ in range(CONNECTIONS)])
+
+        return runner.run(connected())
+
+    def close(self) -> None:
+        """Close every connection."""
+
+        async def closed() -> None:
+            for conn in self.conns:
+                await conn.close()
+            await self.scene.close()
+
+        self.runner.run(closed())
+
+    def do(self, asked: Coroutine[Any, Any, T]) -> T:
+        """Run to its end."""
+        return self.runner.run(asked)
+
+    def conn(self) -> Conn:
+        """Another connection each time."""
+        self.turn += 1
+        return self.conns[self.turn % CONNECTIONS]
+
+    # -- what the daemon does ---------------------------------------------------------------------------------------
+
+    async def claim(self, conn: Conn, worker: UUID, slots: int) -> Claim:
+        """Claim from lane 0 and the open lanes."""
+        lanes = await queue.open_lanes(conn)
+        return await queue.claim(conn, worker, slots, [0] * len(queue.PRIORITIES), lanes, self.scene.now)
+
+    async def start(self, conn: Conn, batch: Sequence[Claimed]) -> set[UUID]:
+        return await queue.start_if_held(conn, [Start(c.id, c.attempt, c.lease) for c in batch], self.scene.now)
+
+    async def release(self, conn: Conn, batch: Sequence[Claimed]) -> set[UUID]:
+        items = [Release(c.id, c.attempt, c.lease, "stopped") for c in batch]
+        return await queue.release_if_held(conn, items, self.scene.now)
+
+    async def end(self, conn: Conn, move: Finish | Retry) -> set[UUID]:
+        if isinstance(move, Finish):
+            return await queue.finish_if_held(conn, [move], self.scene.now)
+        return await queue.retry_if_held(conn, [move], self.scene.now)
+
+    async def _ended(self, conn: Conn, run_ids: Sequence[UUID], event: Event, to: Status, **more: Any) -> set[UUID]:
+        async with conn.transaction():
+            ended = await runs.end_active(conn, run_ids, event=event, to=to, now=self.scene.now, **more)
+        return {run.id for run in ended}
+
+    async def cancel(self, conn: Conn, run_ids: Sequence[UUID]) -> set[UUID]:
+        return await self._ended(conn, run_ids, Event.CANCEL, Status.CANCELED, allowed=CANCELABLE)
+
+    async def fail_ours(self, conn: Conn, held: Claimed) -> set[UUID]:
+        return await self._ended(
+            conn, [held.id], Event.SYSTEM_FAIL, Status.SYSTEM_FAILED, allowed=[Status.DEQUEUED], lease=held.lease
+        )
+
+    async def expire(self, conn: Conn, limit: int) -> set[UUID]:
+        found = await runs.expired_ids(conn, limit, self.scene.now)
+        allowed = [Status.DELAYED, Status.QUEUED]
+        return await self._ended(conn, found, Event.EXPIRE, Status.EXPIRED, allowed=allowed)
+
+    async def replay(self, conn: Conn, run_id: UUID) -> set[UUID]:
+        return {run_id} if await runs.replay(conn, run_id, self.scene.now) else set()
+
+    async def promote(self, conn: Conn, limit: int) -> set[UUID]:
+        return set((await queue.promote_due(conn, limit, self.scene.now))[1])
+
+    async def insert(self, conn: Conn, new: Sequence[NewRun]) -> set[UUID]:
+        return await queue.insert_runs(conn, new, self.scene.now)
+
+    async def pause(self, conn: Conn, job_id: UUID, paused: bool) -> bool:
+        if paused:
+            return await jobs.pause_job(conn, job_id, None, self.scene.now) is not None
+        return await jobs.resume_job(conn, job_id, self.scene.now) is not None
+
+    async def edit(self, conn: Conn, job_id: UUID, enabled: bool, **changes: Any) -> int | None:
+        """What PATCH does; the version that it leads to."""
+        async with conn.transaction():
+            job = await jobs.lock_job(conn, job_id)
+            if job is None:
+                return None
+            spec = replace(job.spec, **changes)
+            changed = await jobs.update_job(conn, job, spec, self.scene.new_id(), self.scene.now, enabled=enabled)
+            return None if changed is None else changed.version
+
+    async def delete(self, conn: Conn, job_id: UUID) -> bool:
+        async with conn.transaction():
+            return await jobs.lock_job(conn, job_id) is not None and await jobs.delete_job(conn, job_id, self.scene.now)
+
+    async def beat(self, conn: Conn, worker: UUID) -> None:
+        now = self.scene.now
+        await workers.heartbeat(conn, WorkerRow(worker, "h", 1, "all", "1", 10, 0, False, now, now))
+
+    async def reap(self, conn: Conn) -> dict[UUID, list[tuple[dict[str, Any], Move]]]:
+        """What a reaper does in one pass: for each dead worker, the rows it held and what became of them."""
+        before = self.scene.now - STALE_AFTER
+        done = {}
+        for worker in await workers.stale_workers(conn, before, 20):
+            rows = await runs.held_by_worker(conn, worker, 500)
+            specs = await jobs.definitions(conn, {(row["job_id"], row["job_version"]) for row in rows})
+            moves = [lost_move(row, specs[row["job_id"], row["job_version"]], self.scene.now) for row in rows]
+            for row, move in zip(rows, moves, strict=True):
+                if isinstance(move, Release):
+                    assert await queue.release_if_held(conn, [move], self.scene.now) == {row["id"]}
+                else:
+                    assert isinstance(move, Finish | Retry)
+                    assert await self.end(conn, move) == {row["id"]}
+            await workers.remove_stale_worker(conn, worker, before)
+            done[worker] = list(zip(rows, moves, strict=True))
+        return done
+
+    async def fold(self, conn: Conn) -> None:
+        await stats.fold(conn)
+
+    async def together(self, pair: Sequence[Step]) -> list[Any]:
+        """Each on a connection of its own, at the same time; their answers."""
+        async with asyncio.timeout(20):
+            return await asyncio.gather(*(step.act(conn) for step, conn in zip(pair, self.conns, strict=False)))
+
+    # -- what there is ----------------------------------------------------------------------------------------------
+
+    async def seen(self) -> tuple[State, list[UUID]]:
+        """Every run as it is compared, and those in the ready order by their place."""
+        found: State = {}
+        places: dict[int, UUID] = {}
+        conn = self.conns[0]
+        for statement in (_ACTIVE, _PAST):
+            cursor = await conn.cursor(binary=True).execute(query(statement))
+            for row in await cursor.fetchall():
+                assert row[0] not in found, "a run in two places"
+                found[row[0]] = (*row[1:-2], row[-1])
+                if row[-2] is not None:
+                    places[row[-2]] = row[0]
+        return found, [places[at] for at in sorted(places)]
+
+
+def expected(model: Reference) -> tuple[State, list[UUID]]:
+    """The same of the model."""
+    found = {
+        run.id: (run.status, run.seq, run.attempt, run.base, run.most, run.priority, run.version, run.lease, run.worker,
+                 run.expires, run.due)
+        for run in model.runs.values()
+    }  # fmt: skip
+    ready = [run for run in model.runs.values() if run.place is not None]
+    return found, [run.id for run in sorted(ready, key=lambda run: run.place or 0)]
