@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from strait_core.job import VersionPolicy
 from strait_core.retry import RetryStrategy
 from strait_core.run import Status
+from strait_core.wire_notes import Progress, Usage
 
 T = TypeVar("T")
 
@@ -198,6 +199,11 @@ class Run(Struct, kw_only=True):
     fire_at: datetime | None
     timeout_secs: int
     warnings: list[str]
+    progress: Progress | None
+    cost_microusd: int
+    # Absent from lists, like the payload.
+    outputs: dict[str, Raw] | UnsetType = UNSET
+    usage: list[Usage] | UnsetType = UNSET
 
 
 class Batch(Struct, kw_only=True):

@@ -38,6 +38,7 @@ _PATH_PARAMETERS: Final = {
     "run": "The run's id.",
     "worker": "The worker's id.",
     "delivery": "The delivery's id.",
+    "key": "1 to 256 characters of A-Z a-z 0-9 . _ : -",
 }
 _REQUEST_ID: Final = {
     "description": "The request's id: yours, when you sent a sane one, else a new one.",

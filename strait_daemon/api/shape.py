@@ -18,7 +18,7 @@ from strait_core.store.jobs import StoredJob, StoredVersion
 from strait_core.store.stats import Flow
 from strait_core.store.workers import WorkerRow
 from strait_core.trigger import NewRun
-from strait_daemon.api import secrets
+from strait_daemon.api import notes, secrets
 
 # A job has many runs, and so has a batch: their ids need not be spelled anew for each.
 _job_id: Final = lru_cache(4_096)(partial(spell, Prefix.JOB))
@@ -122,6 +122,10 @@ def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
         fire_at=run.fire_at,
         timeout_secs=run.timeout_secs,
         warnings=list(run.warnings or ()),
+        progress=None,
+        cost_microusd=0,
+        outputs={} if whole else UNSET,
+        usage=[] if whole else UNSET,
     )
 
 
@@ -163,6 +167,10 @@ def run(row: Mapping[str, Any]) -> wire.Run:
         fire_at=row["fire_at"],
         timeout_secs=row["timeout_secs"],
         warnings=row["warnings"] or [],
+        progress=notes.progress(row.get("progress")),
+        cost_microusd=row.get("cost_microusd") or 0,
+        outputs=notes.values(row["outputs"]) if "outputs" in row else UNSET,
+        usage=notes.usage(row["usage"]) if "usage" in row else UNSET,
     )
 
 
