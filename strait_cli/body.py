@@ -57,6 +57,8 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "version_policy": _field(str, "--version-policy", text="pin or latest.", metavar="POLICY"),
     "payload_schema": _field(str, "--payload-schema", text="Schema of payloads: JSON, @file or -.", metavar="JSON"),
     "result_schema": _field(str, "--result-schema", text="Schema of results: JSON, @file or -.", metavar="JSON"),
+    "completion": _field(str, "--completion", text="response, or callback: 2xx only accepts.", metavar="MODE"),
+    "max_cost_per_run_microusd": _number("--max-cost-per-run-microusd", "A run that reports more fails; 0 = no limit."),
     "dedup_window_secs": _number("--dedup-window-secs", "Seconds in which the same payload makes one run; 0 = off."),
     "debounce_window_secs": _number("--debounce-window-secs", "Seconds without a trigger before it runs; 0 = off."),
     "debounce_max_wait_secs": _number("--debounce-max-wait-secs", "Seconds a debounced run waits at most; 0 = no end."),

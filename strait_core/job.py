@@ -65,6 +65,13 @@ RESERVED_HEADERS: Final = frozenset(
 )
 
 
+class Completion(StrEnum):
+    """What ends an attempt that went well: the endpoint's 2xx answer, or its own later word (2xx = accepted)."""
+
+    RESPONSE = "response"
+    CALLBACK = "callback"
+
+
 class VersionPolicy(StrEnum):
     """Which version of a job its waiting runs use: the one at trigger time, or the newest."""
 
@@ -103,6 +110,8 @@ class JobSpec:
     poison_pill_threshold: int | None = None
     payload_schema: Mapping[str, Any] | None = None
     result_schema: Mapping[str, Any] | None = None
+    completion: Completion = Completion.RESPONSE
+    max_cost_per_run_microusd: int | None = None
     dedup_window_secs: int | None = None
     debounce_window_secs: int | None = None
     debounce_max_wait_secs: int | None = None
@@ -125,6 +134,8 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "retry_priority_boost": Bounds(0, 10),
     "priority": Bounds(0, 10),
     "run_ttl_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
+    # A thousand million dollars: far below where the numbers of JSON lose their last digits.
+    "max_cost_per_run_microusd": Bounds(0, 10**15, none_means_no_limit=True),
     "dedup_window_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
     "debounce_window_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
     "debounce_max_wait_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),

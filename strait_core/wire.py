@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from strait_core.job import VersionPolicy
+from strait_core.job import Completion, VersionPolicy
 from strait_core.retry import RetryStrategy
 from strait_core.run import Status
 from strait_core.wire_notes import Progress, Usage
@@ -50,6 +50,8 @@ class JobPatch(Request):
     version_policy: VersionPolicy | UnsetType | None = UNSET
     payload_schema: dict[str, Any] | UnsetType | None = UNSET
     result_schema: dict[str, Any] | UnsetType | None = UNSET
+    completion: Completion | UnsetType | None = UNSET
+    max_cost_per_run_microusd: int | UnsetType | None = UNSET
     dedup_window_secs: int | UnsetType | None = UNSET
     debounce_window_secs: int | UnsetType | None = UNSET
     debounce_max_wait_secs: int | UnsetType | None = UNSET
@@ -109,6 +111,8 @@ class Job(Struct, kw_only=True):
     version_policy: VersionPolicy
     payload_schema: dict[str, Any] | None
     result_schema: dict[str, Any] | None
+    completion: Completion
+    max_cost_per_run_microusd: int | None
     dedup_window_secs: int | None
     debounce_window_secs: int | None
     debounce_max_wait_secs: int | None

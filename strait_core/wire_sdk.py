@@ -24,8 +24,6 @@ MAX_MESSAGE: Final = 16_384
 MAX_NOTE: Final = 1_000
 MAX_MODEL: Final = 128
 MAX_TOKENS: Final = 10**12
-# A thousand million dollars; far below where JSON's numbers lose their last digits.
-MAX_COST: Final = 10**15
 
 
 class ProgressReport(Request):
@@ -110,13 +108,13 @@ class ProgressEvent(Struct, kw_only=True):
     at: datetime
 
 
-class Completion(Request):
+class CompleteReport(Request):
     """POST complete: the run's result, any JSON; none is null."""
 
     result: Raw | UnsetType = UNSET
 
 
-class Failure(Request):
+class FailReport(Request):
     """POST fail: what went wrong, and whether another attempt could do better."""
 
     error: str

@@ -18,12 +18,12 @@ from strait_core.errors import StraitError
 from strait_core.store import history, queue, runs
 from strait_core.store.faults import BadData, Clash, MissingPartition, Refused
 from strait_core.store.pool import Conn
-from strait_core.store.queue import Finish, Release, Retry, Start
+from strait_core.store.queue import Accept, Finish, Release, Retry, Start
 from strait_daemon.clock import Clock
 from strait_daemon.gather import Answered, Gatherer
 from strait_daemon.line import Line
 
-Move: TypeAlias = Start | Finish | Retry | Release
+Move: TypeAlias = Start | Finish | Retry | Accept | Release
 
 # A statement of at most 500 rows that takes longer than this has met a database in trouble.
 FLUSH_SECS: Final = 30.0
@@ -153,6 +153,7 @@ _Statement: TypeAlias = Callable[[Conn, Sequence[Move], object], Awaitable[set[U
 _STATEMENTS: Final[dict[type[Move], _Statement]] = {
     Finish: queue.finish_if_held,  # type: ignore[dict-item]
     Retry: queue.retry_if_held,  # type: ignore[dict-item]
+    Accept: queue.accept_if_held,  # type: ignore[dict-item]
     Release: queue.release_if_held,  # type: ignore[dict-item]
     Start: queue.start_if_held,  # type: ignore[dict-item]
 }

@@ -88,6 +88,20 @@ class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     total_ms: float | None = None
 
 
+class Accept(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A live attempt whose endpoint has accepted and will say itself how it ends; no worker holds it from now on."""
+
+    id: UUID
+    attempt: int
+    lease: int
+    http_status: int | None = None
+    fallback: str | None = None
+    queue_wait_ms: float | None = None
+    connect_ms: float | None = None
+    ttfb_ms: float | None = None
+    transfer_ms: float | None = None
+
+
 class Release(Struct, frozen=True, gc=False):
     """A claim that is given back before it started."""
 
@@ -160,6 +174,11 @@ async def finish_if_held(conn: Conn, items: Sequence[Finish], now: datetime) -> 
 async def retry_if_held(conn: Conn, items: Sequence[Retry], now: datetime) -> set[UUID]:
     """executing → queued; the ids that were still held."""
     return await _done(conn, "retry_if_held", items, now)
+
+
+async def accept_if_held(conn: Conn, items: Sequence[Accept], now: datetime) -> set[UUID]:
+    """executing, and no worker's any more; the ids that were still held. Sent again, it does the same again."""
+    return await _done(conn, "accept_if_held", items, now)
 
 
 async def release_if_held(conn: Conn, items: Sequence[Release], now: datetime) -> set[UUID]:

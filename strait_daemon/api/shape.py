@@ -60,6 +60,8 @@ def job(stored: StoredJob) -> wire.Job:
         version_policy=spec.version_policy,
         payload_schema=None if spec.payload_schema is None else dict(spec.payload_schema),
         result_schema=None if spec.result_schema is None else dict(spec.result_schema),
+        completion=spec.completion,
+        max_cost_per_run_microusd=spec.max_cost_per_run_microusd,
         dedup_window_secs=spec.dedup_window_secs,
         debounce_window_secs=spec.debounce_window_secs,
         debounce_max_wait_secs=spec.debounce_max_wait_secs,

@@ -5,34 +5,31 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from datetime import datetime
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
-from strait_core import poison
-from strait_core.retry import RetryStrategy, boosted, retry_delay
-from strait_core.run import TRANSITIONS, Event, OutcomeKind, Status, decide
+from strait_core.job import Completion
+from strait_core.run import OutcomeKind
 from strait_core.signing import signed_headers
-from strait_core.store.history import LONG, SHORT, keep_of
-from strait_core.store.queue import Finish, Retry
-from strait_core.store.webhooks import new_hook
+from strait_core.store.history import SHORT
+from strait_core.store.queue import Accept, Retry
 from strait_daemon.clock import Clock
 from strait_daemon.egress.client import EgressClient, EgressError, Timing
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
 from strait_daemon.worker import outcome
 from strait_daemon.worker.attempt import Attempt, Stop
+from strait_daemon.worker.closing import close
 from strait_daemon.worker.outcome import Ending
 from strait_daemon.writer import Move
 
 MAX_PREVIOUS_ERROR: Final = 1_024
 # An endpoint with a fallback has so long to take a connection (half the time limit when that is shorter).
 CONNECT_SECS: Final = 10.0
-_ENDPOINTS_DOING: Final = frozenset({OutcomeKind.ERROR, OutcomeKind.TIMEOUT})
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +93,9 @@ class Executor:
             answer = await self.client.post(url, self._headers(attempt, body), body, timing, connect_secs)
         except EgressError as error:
             return outcome.of_error(error)
-        return outcome.judged(outcome.of_answer(answer, target.never_retry, self.clock.now), target.judge)
+        ending = outcome.of_answer(answer, target.never_retry, self.clock.now)
+        # What says "accepted" is no result yet.
+        return outcome.judged(ending, target.judge) if target.spec.completion is Completion.RESPONSE else ending
 
     async def _ask_both(self, attempt: Attempt, fallback: URL | Ending, timing: Timing) -> Ending:
         """The endpoint's ending, or the fallback's when the endpoint cannot be reached or has no room."""
@@ -136,65 +135,23 @@ class Executor:
         return headers
 
     def _closed(self, attempt: Attempt, ending: Ending, timing: Timing) -> Move:
-        """The move that an ending decides."""
+        """The move that an ending decides; what a job with callbacks has accepted goes on without this process."""
         run = attempt.run
-        if attempt.fallback is not None:
-            ending = outcome.at_fallback(ending, attempt.fallback)
-        fingerprint, streak = _repeated(attempt, ending)
-        poisoned = 0 < (attempt.target.spec.poison_pill_threshold or 0) <= streak
-        event = decide(
-            ending.outcome,
-            attempt=attempt.number,
-            attempt_base=run.attempt_base,
-            max_attempts=run.max_attempts,
-            poisoned=poisoned,
-        )
-        if poisoned and event is Event.DEAD_LETTER:
-            ending = outcome.given_up(ending, streak)
+        if ending.outcome.kind is OutcomeKind.SUCCESS and attempt.target.spec.completion is Completion.CALLBACK:
+            millis = timing.millis()
+            millis.pop("total_ms")
+            return Accept(
+                id=run.id,
+                attempt=attempt.number,
+                lease=run.lease,
+                http_status=ending.http_status,
+                fallback=attempt.fallback,
+                queue_wait_ms=run.queue_wait_ms,
+                **millis,
+            )
+        event, move = close(attempt, ending, self.clock.now(), timing.millis())
         self.metrics.attempts.ended(event, monotonic() - timing.began)
-        now = self.clock.now()
-        facts: dict[str, Any] = {
-            "id": run.id,
-            "attempt": attempt.number,
-            "lease": run.lease,
-            "finished_at": now,
-            "error_class": ending.error_class,
-            "error": ending.error,
-            "http_status": ending.http_status,
-            "fallback": attempt.fallback,
-            "queue_wait_ms": run.queue_wait_ms,
-            **timing.millis(),
-        }
-        if event is Event.RETRY:
-            facts["error_fingerprint"], facts["error_streak"] = fingerprint, streak or None
-            return self._retry(attempt, ending, now, facts)
-        status = TRANSITIONS[Status.EXECUTING, event]
-        return Finish(
-            **facts,
-            status=status,
-            keep=keep_of(status),
-            result=ending.result,
-            result_truncated=ending.truncated,
-            hook=None if attempt.target.spec.webhook_url is None else new_hook(now),
-        )
-
-    @staticmethod
-    def _retry(attempt: Attempt, ending: Ending, now: datetime, facts: dict[str, Any]) -> Retry:
-        run, spec = attempt.run, attempt.target.spec
-        delay = retry_delay(
-            RetryStrategy(run.retry_strategy) if run.retry_strategy else spec.retry_strategy,
-            attempt.number - run.attempt_base,
-            custom_secs=spec.retry_delays_secs,
-            retry_after=ending.retry_after,
-            uniform=random.uniform,
-        )
-        return Retry(
-            **facts,
-            outcome=ending.outcome.kind.value,
-            keep=LONG,
-            due_at=now + delay,
-            priority=boosted(run.priority, spec.retry_priority_boost),
-        )
+        return move
 
     def _released(self, attempt: Attempt) -> Move | None:
         """The attempt is closed without being spent; one that was taken away needs nothing."""
@@ -212,17 +169,6 @@ class Executor:
             priority=run.priority,
             base_add=1,
         )
-
-
-def _repeated(attempt: Attempt, ending: Ending) -> tuple[int | None, int]:
-    """The error's fingerprint and how often it has come in a row; nothing when nobody asks.
-
-    Only what the endpoint did counts: lost workers and our own faults are no errors of its.
-    """
-    if attempt.target.spec.poison_pill_threshold is None or ending.outcome.kind not in _ENDPOINTS_DOING:
-        return None, 0
-    now = poison.fingerprint(ending.error_class, ending.http_status, ending.error)
-    return now, poison.streak((attempt.run.error_fingerprint, attempt.run.error_streak), now)
 
 
 def _time_out(attempt: Attempt, deadline: float) -> None:

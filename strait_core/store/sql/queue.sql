@@ -294,6 +294,30 @@ WITH batch AS (
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM requeued
 
+-- name: accept_if_held
+-- Takes accepted callbacks off their workers; no move: the attempt goes on until its endpoint, or the clock, ends it.
+WITH batch AS (
+    SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
+        id uuid, attempt integer, lease bigint, http_status integer, fallback text, queue_wait_ms real, connect_ms real,
+        ttfb_ms real, transfer_ms real)
+), freed AS (
+    UPDATE strait.runs r SET worker_id = NULL FROM batch b
+    WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
+        AND r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
+    RETURNING r.id, r.attempt, r.lease, r.started_at + make_interval(secs => r.timeout_secs) AS deadline_at,
+        b.http_status, b.fallback, b.queue_wait_ms, b.connect_ms, b.ttfb_ms, b.transfer_ms
+), accepted AS (
+    INSERT INTO strait.callbacks (run_id, attempt, lease, deadline_at, http_status, fallback, queue_wait_ms, connect_ms,
+        ttfb_ms, transfer_ms)
+    SELECT id, attempt, lease, deadline_at, http_status, fallback, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms
+    FROM freed
+    ON CONFLICT (run_id) DO UPDATE SET attempt = excluded.attempt, lease = excluded.lease,
+        deadline_at = excluded.deadline_at, http_status = excluded.http_status, fallback = excluded.fallback,
+        queue_wait_ms = excluded.queue_wait_ms, connect_ms = excluded.connect_ms, ttfb_ms = excluded.ttfb_ms,
+        transfer_ms = excluded.transfer_ms
+)
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM freed
+
 -- name: release_if_held
 -- Gives back claims that never started: the attempt is not spent, the run takes a fresh place in the ready order.
 WITH batch AS (

@@ -1,0 +1,93 @@
+"""The move that an ending decides, wherever it was learned: from the endpoint's answer, its own word, or the clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from strait_core import poison
+from strait_core.retry import RetryStrategy, boosted, retry_delay
+from strait_core.run import TRANSITIONS, Event, OutcomeKind, Status, decide
+from strait_core.store.history import LONG, keep_of
+from strait_core.store.queue import Finish, Retry
+from strait_core.store.webhooks import new_hook
+from strait_daemon.worker import outcome
+from strait_daemon.worker.attempt import Attempt
+from strait_daemon.worker.outcome import Ending
+
+_ENDPOINTS_DOING: Final = frozenset({OutcomeKind.ERROR, OutcomeKind.TIMEOUT})
+
+
+def close(
+    attempt: Attempt, ending: Ending, now: datetime, millis: Mapping[str, float | None]
+) -> tuple[Event, Finish | Retry]:
+    """What the ending of an attempt does to its run; `millis` are the attempt's timings."""
+    run, spec = attempt.run, attempt.target.spec
+    if attempt.fallback is not None:
+        ending = outcome.at_fallback(ending, attempt.fallback)
+    fingerprint, streak = _repeated(attempt, ending)
+    poisoned = 0 < (spec.poison_pill_threshold or 0) <= streak
+    event = decide(
+        ending.outcome,
+        attempt=attempt.number,
+        attempt_base=run.attempt_base,
+        max_attempts=run.max_attempts,
+        poisoned=poisoned,
+    )
+    if poisoned and event is Event.DEAD_LETTER:
+        ending = outcome.given_up(ending, streak)
+    facts: dict[str, Any] = {
+        "id": run.id,
+        "attempt": attempt.number,
+        "lease": run.lease,
+        "finished_at": now,
+        "error_class": ending.error_class,
+        "error": ending.error,
+        "http_status": ending.http_status,
+        "fallback": attempt.fallback,
+        "queue_wait_ms": run.queue_wait_ms,
+        **millis,
+    }
+    if event is Event.RETRY:
+        facts["error_fingerprint"], facts["error_streak"] = fingerprint, streak or None
+        return event, _retry(attempt, ending, now, facts)
+    status = TRANSITIONS[Status.EXECUTING, event]
+    return event, Finish(
+        **facts,
+        status=status,
+        keep=keep_of(status),
+        result=ending.result,
+        result_truncated=ending.truncated,
+        hook=None if spec.webhook_url is None else new_hook(now),
+    )
+
+
+def _retry(attempt: Attempt, ending: Ending, now: datetime, facts: dict[str, Any]) -> Retry:
+    run, spec = attempt.run, attempt.target.spec
+    delay = retry_delay(
+        RetryStrategy(run.retry_strategy) if run.retry_strategy else spec.retry_strategy,
+        attempt.number - run.attempt_base,
+        custom_secs=spec.retry_delays_secs,
+        retry_after=ending.retry_after,
+        uniform=random.uniform,
+    )
+    return Retry(
+        **facts,
+        outcome=ending.outcome.kind.value,
+        keep=LONG,
+        due_at=now + delay,
+        priority=boosted(run.priority, spec.retry_priority_boost),
+    )
+
+
+def _repeated(attempt: Attempt, ending: Ending) -> tuple[int | None, int]:
+    """The error's fingerprint and how often it has come in a row; nothing when nobody asks.
+
+    Only what the endpoint did counts: lost workers and our own faults are no errors of its.
+    """
+    if attempt.target.spec.poison_pill_threshold is None or ending.outcome.kind not in _ENDPOINTS_DOING:
+        return None, 0
+    now = poison.fingerprint(ending.error_class, ending.http_status, ending.error)
+    return now, poison.streak((attempt.run.error_fingerprint, attempt.run.error_streak), now)
