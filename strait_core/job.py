@@ -132,6 +132,7 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "timeout_secs": Bounds(1, DAY_SECS),
     "max_attempts": Bounds(1, 100),
     "retry_priority_boost": Bounds(0, 10),
+    "poison_pill_threshold": Bounds(0, 100, none_means_no_limit=True),
     "priority": Bounds(0, 10),
     "run_ttl_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
     # A thousand million dollars: far below where the numbers of JSON lose their last digits.
@@ -148,7 +149,6 @@ _BLANK: Final = JobSpec(**dict.fromkeys(REQUIRED, ""))  # type: ignore[arg-type]
 DEFAULTS: Final[Mapping[str, Any]] = {f.name: getattr(_BLANK, f.name) for f in fields(JobSpec)[len(REQUIRED) :]}
 
 
-    "poison_pill_threshold": Bounds(0, 100, none_means_no_limit=True),
 def evolve(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     """The definition with `changes` applied; null puts a field back to its default, 0 lifts a limit."""
     return replace(spec, **{name: settled(name, value) for name, value in changes.items()})
