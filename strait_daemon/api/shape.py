@@ -208,6 +208,7 @@ def attempt(row: Mapping[str, Any]) -> wire.Attempt:
         http_status=row["http_status"],
         error=row["error"],
         error_class=row["error_class"],
+        fallback=row["fallback"],
         timings_ms=wire.Timings(
             queue_wait=_millis(row["queue_wait_ms"]),
             connect=_millis(row["connect_ms"]),
@@ -217,7 +218,6 @@ def attempt(row: Mapping[str, Any]) -> wire.Attempt:
         ),
     )
 
-        fallback=row["fallback"],
 
 def live_attempt(row: Mapping[str, Any]) -> wire.Attempt:
     """The attempt under way, or the one that a claim is about to start."""
@@ -232,6 +232,7 @@ def live_attempt(row: Mapping[str, Any]) -> wire.Attempt:
         http_status=None,
         error=None,
         error_class=None,
+        fallback=None,
         timings_ms=wire.Timings(queue_wait=None, connect=None, ttfb=None, transfer=None, total=None),
     )
 
@@ -241,7 +242,6 @@ def _text(value: UUID | None) -> str | None:
 
 
 def _millis(value: float | None) -> float | None:
-        fallback=None,
     # Stored in four bytes: what lies behind the microseconds is noise.
     return None if value is None else round(value, 3)
 
