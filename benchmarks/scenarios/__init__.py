@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.measure import Scenario
-from benchmarks.scenarios import bulk, cli, cold_start, drain, flat, in_flight, latency, noop, processes, trigger
+from benchmarks.scenarios import bulk, cli, cold_start, drain, flat, in_flight, latency, noop, processes, streams, trigger
 
 
 def all_scenarios() -> Sequence[Scenario]:
@@ -18,6 +18,7 @@ def all_scenarios() -> Sequence[Scenario]:
         latency.SCENARIO,
         flat.SCENARIO,
         in_flight.SCENARIO,
+        streams.SCENARIO,
         cold_start.SCENARIO,
         cli.SCENARIO,
     ]
