@@ -108,6 +108,34 @@ WEBHOOK: Final = (
     Column("delivered_at", "delivered", "time", wide=True),
     Column("project_id", "project", wide=True),
 )
+SCHEDULE: Final = (
+    Column("job_slug", "job"),
+    Column("cron"),
+    Column("timezone", "zone"),
+    Column("state"),
+    Column("next_fire_at", "next", "time"),
+    Column("last_fire_at", "last", "time"),
+    Column("last_run_id", "last run"),
+    Column("id", wide=True),
+    Column("project_id", "project", wide=True),
+    Column("held_fire_at", "waiting", "time", wide=True),
+    Column("pause_reason", "why", shrinks=True, wide=True),
+)
+FIRE: Final = (
+    Column("fire_at", "tick", "time"),
+    Column("triggered_by", "by"),
+    Column("run_id", "run"),
+    Column("skipped"),
+    Column("ticks", kind="number"),
+    Column("decided_at", "decided", "time", wide=True),
+    Column("first_fire_at", "from", "time", wide=True),
+)
+NEXT_FIRE: Final = (
+    Column("fire_at", "UTC"),
+    Column("local"),
+    Column("zone_offset", "offset"),
+    Column("runs_at", "runs", wide=True),
+)
 CONTEXT: Final = (
     Column("active"),
     Column("name"),

@@ -158,12 +158,18 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
     from strait_cli import body, configfile  # noqa: PLC0415 - as above
     from strait_cli.context import COLORS, DEFAULT_SERVER, FIELDS, FORMATS, TIME_FORMATS  # noqa: PLC0415
     from strait_core.retry import RetryStrategy  # noqa: PLC0415
+    from strait_core.rule import DstGap, DstOverlap  # noqa: PLC0415
     from strait_core.run import Status  # noqa: PLC0415
+    from strait_core.schedule import MisfirePolicy, OverlapPolicy  # noqa: PLC0415
 
     if name == "context" or (path[:1] == ("context",) and name == "name" and path[1:] != ("create",)):
         yield from ((one, fields.get("server", DEFAULT_SERVER)) for one, fields in configfile.contexts().items())
     elif name == "db":
         yield FILES
+    elif name == "timezone":
+        from strait_core.wallclock import zone_names  # noqa: PLC0415 - reads the tz database's list
+
+        yield from ((zone, "") for zone in sorted(zone_names()))
     else:
         known: dict[str, Iterable[str]] = {
             "format": FORMATS,
@@ -173,6 +179,11 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
             "until": Status,
             "retry_strategy": RetryStrategy,
             "version_policy": ("pin", "latest"),
+            "misfire_policy": MisfirePolicy,
+            "overlap_policy": OverlapPolicy,
+            "dst_gap": DstGap,
+            "dst_overlap": DstOverlap,
+            "roll": ("none", "next", "previous"),
             "mode": ("all", "api", "worker"),
             "setting": FIELDS,
             "shell": ("bash", "zsh", "fish"),
@@ -203,6 +214,12 @@ def _runs(before: Sequence[str], current: str) -> Iterator[Candidate]:
         yield run["id"], f"{run['job_slug']} · {run['status']} · {times.shown(run['created_at'], 'relative', now)}"
 
 
+def _schedules(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    del current
+    for one in _fetch("/v1/schedules", {}, before):
+        yield one["job_slug"], f"{one['cron']} {one['timezone']} · {one['state']}"
+
+
 def _workers(before: Sequence[str], current: str) -> Iterator[Candidate]:
     del current
     for worker in _fetch("/v1/workers", {}, before):
@@ -220,6 +237,7 @@ _DYNAMIC: Final[Mapping[str, Callable[[Sequence[str], str], Iterator[Candidate]]
     "run": _runs,
     "runs": _runs,
     "worker": _workers,
+    "schedule": _schedules,
     "project": _projects,
 }
 

@@ -46,6 +46,16 @@ def job_ref(client: Client, text: str) -> str:
     return text
 
 
+def schedule_ref(client: Client, text: str) -> str:
+    """A schedule's id, or its job's slug or id, as the API takes it; a shortened id is completed."""
+    _check(text, "a schedule's id, or its job's slug")
+    if text.startswith("job_"):
+        return job_ref(client, text)
+    if ids.parse(ids.Prefix.SCHEDULE, text) or ids.prefix_range(ids.Prefix.SCHEDULE, text) is None:
+        return text
+    return _unique(client, "schedules", text)
+
+
 def worker_id(client: Client, text: str) -> str:
     """A worker's id; a unique prefix will do."""
     _check(text, "a worker's id")

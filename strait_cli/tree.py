@@ -30,6 +30,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "version": Noun("version", "Show the versions of this command line and of the server", _START),
     "jobs": Noun("jobs", "Create, change, trigger and pause jobs", _WORK, ("job", "j")),
     "runs": Noun("runs", "List, watch, cancel and replay runs", _WORK, ("run", "r")),
+    "schedules": Noun("schedules", "See, pause and fire schedules; what their ticks came to", _WORK, ("schedule",)),
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
     "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
     "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),

@@ -16,7 +16,11 @@ from urllib.parse import urlsplit
 from strait_core import ids
 from strait_core.errors import Fault
 from strait_core.retry import RetryStrategy
+from strait_core.rule import DstGap, DstOverlap
+from strait_core.schedule import MisfirePolicy, OverlapPolicy
+from strait_core.timetable import schedule_faults
 
+HOUR_SECS: Final = 3_600
 DAY_SECS: Final = 86_400
 YEAR_SECS: Final = 365 * DAY_SECS
 MAX_TAGS: Final = 20
@@ -119,6 +123,16 @@ class JobSpec:
     batch_max_size: int = 100
 
 
+    cron: str | None = None
+    timezone: str = "UTC"
+    misfire_policy: MisfirePolicy = MisfirePolicy.COALESCE
+    # However late a tick may still fire; None = any lateness.
+    misfire_max_lateness_secs: int | None = None
+    misfire_max_runs: int = 100
+    overlap_policy: OverlapPolicy = OverlapPolicy.ALLOW
+    jitter_secs: int | None = None
+    dst_gap: DstGap = DstGap.TRANSITION
+    dst_overlap: DstOverlap = DstOverlap.FIRST
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """A whole number's range, both ends included; `none_means_no_limit`: 0 and null both say "no limit"."""
@@ -145,6 +159,9 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
 }
 LENGTHS: Final[Mapping[str, int]] = {"name": 255, "slug": 128, "description": 2_000}
 REQUIRED: Final = ("project_id", "slug", "name", "endpoint_url")
+    "misfire_max_lateness_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
+    "misfire_max_runs": Bounds(1, 1_000),
+    "jitter_secs": Bounds(0, HOUR_SECS, none_means_no_limit=True),
 _BLANK: Final = JobSpec(**dict.fromkeys(REQUIRED, ""))  # type: ignore[arg-type]
 DEFAULTS: Final[Mapping[str, Any]] = {f.name: getattr(_BLANK, f.name) for f in fields(JobSpec)[len(REQUIRED) :]}
 
@@ -182,6 +199,7 @@ def faults_of(spec: JobSpec) -> list[Fault]:
     for name in BOUNDS:
         faults += check_number(name, getattr(spec, name))
     return faults
+        *schedule_faults(spec, DEFAULTS),
 
 
 def check_number(name: str, value: int | None) -> list[Fault]:

@@ -13,7 +13,9 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from strait_core.job import Completion, VersionPolicy
 from strait_core.retry import RetryStrategy
+from strait_core.rule import DstGap, DstOverlap
 from strait_core.run import Status
+from strait_core.schedule import MisfirePolicy, OverlapPolicy
 from strait_core.wire_notes import Progress, Usage
 
 T = TypeVar("T")
@@ -58,6 +60,15 @@ class JobPatch(Request):
     batch_window_secs: int | UnsetType | None = UNSET
     batch_max_size: int | UnsetType | None = UNSET
 
+    cron: str | UnsetType | None = UNSET
+    timezone: str | UnsetType | None = UNSET
+    misfire_policy: MisfirePolicy | UnsetType | None = UNSET
+    misfire_max_lateness_secs: int | UnsetType | None = UNSET
+    misfire_max_runs: int | UnsetType | None = UNSET
+    overlap_policy: OverlapPolicy | UnsetType | None = UNSET
+    jitter_secs: int | UnsetType | None = UNSET
+    dst_gap: DstGap | UnsetType | None = UNSET
+    dst_overlap: DstOverlap | UnsetType | None = UNSET
 
 class JobCreate(JobPatch):
     """POST /v1/jobs; name, slug and endpoint_url are required here, and project_id unless the request names one."""
@@ -121,6 +132,15 @@ class Job(Struct, kw_only=True):
     batch_max_size: int
     created_at: datetime
     updated_at: datetime
+    cron: str | None
+    timezone: str
+    misfire_policy: MisfirePolicy
+    misfire_max_lateness_secs: int | None
+    misfire_max_runs: int
+    overlap_policy: OverlapPolicy
+    jitter_secs: int | None
+    dst_gap: DstGap
+    dst_overlap: DstOverlap
 
 
 class JobVersion(Struct, kw_only=True):

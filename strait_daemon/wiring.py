@@ -41,6 +41,7 @@ from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
 from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import Service
 from strait_daemon.services.stager import LONGEST_SECS, Stager, due_before
+from strait_daemon.services.ticker import Ticker
 from strait_daemon.settings import Mode, Settings, Supervised
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
@@ -242,6 +243,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     accountant = Accountant(parts.pool, parts.clock, parts.metrics)
     parts.services += [
         _service(parts, "stager", stager.tick, LONGEST_SECS),
+        _service(parts, "ticker", _ticker(parts).tick, LONGEST_SECS),
         _service(parts, "reaper", reaper.tick, settings.reaper_interval, LONG_TICK_SECS),
         _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
         _service(parts, "outbox", _outbox(parts).tick, OUTBOX_SECS),
@@ -249,6 +251,11 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
     ]
+
+
+def _ticker(parts: Parts) -> Ticker:
+    bus = parts.bus
+    return Ticker(parts.pool, parts.clock, parts.new_id, wake=bus.wake, changed=bus.runs_changed, taken=bus.runs_taken)
 
 
 def _outbox(parts: Parts) -> Outbox:

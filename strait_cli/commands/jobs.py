@@ -8,7 +8,7 @@ import typer
 
 from strait_cli import body
 from strait_cli.ask import confirm
-from strait_cli.columns import JOB, VERSION
+from strait_cli.columns import JOB, NEXT_FIRE, VERSION
 from strait_cli.commands import trigger
 from strait_cli.paths import path_of
 from strait_cli.refs import job_ref
@@ -184,6 +184,17 @@ def versions(
     pages = session.api.pages(f"{_path(session, job)}/versions", limit=limit)
     session.out.items(pages, VERSION, name="version_id")
     session.more(pages)
+
+
+@verb(app, "next-runs", examples=("strait jobs next-runs nightly-report --count 3",))
+def next_runs(
+    session: Session,
+    job: Job,
+    count: Annotated[int, typer.Option("--count", min=1, max=200, help="How many.", metavar="N")] = 10,
+) -> None:
+    """Show when the job's schedule fires next, in UTC and as the clocks there show it."""
+    found = session.api.get(f"{_path(session, job)}/next-runs", {"limit": count})["data"]
+    session.out.items(found, NEXT_FIRE, name="fire_at")
 
 
 verb(app, "trigger", extra=body.TRIGGER_FIELDS, examples=trigger.EXAMPLES)(trigger.trigger)

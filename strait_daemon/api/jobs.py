@@ -20,9 +20,12 @@ from strait_core.store.jobs import JobFilter, StoredJob
 from strait_core.store.pool import Conn
 from strait_daemon.api import query, secrets, shape
 from strait_daemon.api.context import Api
+from strait_daemon.api.following import following, tell
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.services import ticks
+from strait_daemon.services.ticks import Done
 
 REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
 # Stands in for a required field that is missing, so that the others can be judged.
@@ -92,6 +95,8 @@ async def _store(api: Api, call: Call, scope: Scope, spec: JobSpec, *, enabled: 
         job = await jobs.insert_job(conn, deps.new_id(), deps.new_id(), spec, deps.clock.now(), enabled=enabled)
         if job is None:
             raise _taken(spec)
+        if spec.cron is not None:
+            await ticks.place(conn, job, deps.clock.now(), deps.new_id)
         return _answer(job, 201)
 
     answer = await answered_once(api, call, scope, work)
@@ -147,14 +152,17 @@ async def list_versions(api: Api, call: Call) -> Reply:
 @asynccontextmanager
 async def _changing(api: Api, call: Call) -> AsyncIterator[tuple[Conn, StoredJob]]:
     """The job that the path names, held in a transaction, as it must be (`If-Match`) before it is changed."""
+    done = Done()
     async with api.connection() as conn, conn.transaction():
         found = await find_job(conn, call.path["job"], call.project)
         job = await jobs.lock_job(conn, found.id)
         if job is None:
             raise _gone(call)
         _check_match(call.headers.get(b"if-match"), job)
-        yield conn, job
+        async with following(api, conn, job, done):
+            yield conn, job
     api.jobs.forget()
+    tell(api, done)
 
 
 def _check_match(wanted: bytes | None, job: StoredJob) -> None:

@@ -31,11 +31,13 @@ _TAGS: Final = {
     "jobs": "What can be run: an endpoint, its policy, its limits.",
     "runs": "Executions of jobs.",
     "sdk": "What the endpoint of a run may say and ask while its attempt goes on; by the run token.",
+    "schedules": "When jobs run by themselves, and what every tick came to.",
     "ops": "How the server itself is.",
 }
 _PATH_PARAMETERS: Final = {
     "job": "The job: its id or its slug.",
     "run": "The run's id.",
+    "schedule": "The schedule: its id, or the id or the slug of its job.",
     "worker": "The worker's id.",
     "delivery": "The delivery's id.",
     "key": "1 to 256 characters of A-Z a-z 0-9 . _ : -",

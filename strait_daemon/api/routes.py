@@ -10,7 +10,20 @@ from strait_core.errors import (
     NotFoundError,
     PreconditionError,
 )
-from strait_daemon.api import bulk, docs, jobs, ops, runs, sdk_routes, stats, stream, trigger, webhooks
+from strait_daemon.api import (
+    bulk,
+    docs,
+    jobs,
+    ops,
+    runs,
+    schedules,
+    sdk_routes,
+    stats,
+    stream,
+    trigger,
+    webhooks,
+)
+# stream, trigger, webhooks
 from strait_daemon.api.body import BULK_BYTES, TRIGGER_BYTES, Body, Nothing
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.query import (
@@ -366,6 +379,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *JOBS,
         *FLEET,
         *webhooks.ROUTES,
+        *schedules.ROUTES,
         *ops_routes(metrics_public=metrics_public),
         *docs.ROUTES,
     )

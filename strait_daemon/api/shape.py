@@ -68,6 +68,15 @@ def job(stored: StoredJob) -> wire.Job:
         batch_window_secs=spec.batch_window_secs,
         batch_max_size=spec.batch_max_size,
         created_at=stored.created_at,
+        cron=spec.cron,
+        timezone=spec.timezone,
+        misfire_policy=spec.misfire_policy,
+        misfire_max_lateness_secs=spec.misfire_max_lateness_secs,
+        misfire_max_runs=spec.misfire_max_runs,
+        overlap_policy=spec.overlap_policy,
+        jitter_secs=spec.jitter_secs,
+        dst_gap=spec.dst_gap,
+        dst_overlap=spec.dst_overlap,
         updated_at=stored.updated_at,
     )
 

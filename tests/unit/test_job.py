@@ -14,6 +14,8 @@ from strait_core import job
 from strait_core.errors import Fault
 from strait_core.job import DEFAULTS, JobSpec, VersionPolicy, evolve, faults_of, settled
 from strait_core.retry import RetryStrategy
+from strait_core.rule import DstGap, DstOverlap
+from strait_core.schedule import MisfirePolicy, OverlapPolicy
 
 SPEC = JobSpec(project_id="proj_123", slug="hello-world", name="Hello World", endpoint_url="https://example.com/post")
 
@@ -52,6 +54,15 @@ def test_the_defaults_are_those_of_the_product():
         "batch_window_secs": None,
         "batch_max_size": 100,
     }
+        "cron": None,
+        "timezone": "UTC",
+        "misfire_policy": MisfirePolicy.COALESCE,
+        "misfire_max_lateness_secs": None,
+        "misfire_max_runs": 100,
+        "overlap_policy": OverlapPolicy.ALLOW,
+        "jitter_secs": None,
+        "dst_gap": DstGap.TRANSITION,
+        "dst_overlap": DstOverlap.FIRST,
 
 
 NUMBERS = [
@@ -68,7 +79,17 @@ NUMBERS = [
     ("batch_max_size", 1, 1_000),
 ]
 # What a field needs beside it to mean something.
-BESIDE = {"debounce_max_wait_secs": {"debounce_window_secs": 1}, "batch_max_size": {"batch_window_secs": 1}}
+    ("misfire_max_lateness_secs", 0, 31_536_000),
+    ("misfire_max_runs", 1, 1_000),
+    ("jitter_secs", 0, 3_600),
+_CRON = {"cron": "0 9 * * *"}
+BESIDE = {
+    "debounce_max_wait_secs": {"debounce_window_secs": 1},
+    "batch_max_size": {"batch_window_secs": 1},
+    "misfire_max_lateness_secs": _CRON,
+    "misfire_max_runs": _CRON,
+    "jitter_secs": _CRON,
+}
 
 
 @pytest.mark.parametrize(("name", "low", "high"), NUMBERS)

@@ -23,7 +23,7 @@ CREATE INDEX schedules_due ON strait.schedules (due_at) WHERE due_at IS NOT NULL
 CREATE INDEX schedules_expect ON strait.schedules (expect_at) WHERE expect_at IS NOT NULL;
 
 -- One row for each tick that was decided: the run it made, or why it made none. Ticks that are passed over for the same
--- reason one after the other share a row: `ticks` of them, from `fire_at` to `until_at`.
+-- reason one after the other share a row: `ticks` of them, from `first_fire_at` to `fire_at`.
 CREATE TABLE strait.schedule_fires (
     schedule_id  uuid NOT NULL,
     fire_at      timestamptz NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE strait.schedule_fires (
     run_id       uuid,
     skipped      text,
     ticks        integer NOT NULL,
-    until_at     timestamptz NOT NULL,
+    first_fire_at timestamptz NOT NULL,
     keep         text NOT NULL,
     PRIMARY KEY (schedule_id, fire_at, keep),
     CHECK ((run_id IS NULL) = (skipped IS NOT NULL))

@@ -1,0 +1,223 @@
+"""Schedules: when each fires next, and what its ticks came to. Every function runs in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from strait_core.job import JobSpec
+from strait_core.store import history
+from strait_core.store.pool import Conn, query
+from strait_core.store.sql import load
+
+_SQL = load("schedules")
+_decode: Final = msgspec.json.Decoder(JobSpec).decode
+_encode: Final = msgspec.json.Encoder().encode
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A schedule to look at, locked, and the job it fires as it is now."""
+
+    id: UUID
+    next_fire_at: datetime | None
+    held_fire_at: datetime | None
+    due_at: datetime
+    job_id: UUID
+    version: int
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSchedule:
+    """A schedule as it stands, and the job it fires; `due_at` None = it does not fire now."""
+
+    id: UUID
+    job_id: UUID
+    spec: JobSpec
+    version: int
+    next_fire_at: datetime | None
+    held_fire_at: datetime | None
+    due_at: datetime | None
+    paused: bool
+    paused_at: datetime | None
+    pause_reason: str | None
+    enabled: bool
+    job_paused: bool
+    created_at: datetime
+    updated_at: datetime
+    # The newest tick that made a run; None while there is none, or its time is over.
+    last_fire_at: datetime | None
+    last_run_id: UUID | None
+
+
+class Fire(Struct, frozen=True, kw_only=True):
+    """What a tick came to: the run it made, or why it made none; then it may stand for `ticks`, from `first_fire_at`."""
+
+    schedule_id: UUID
+    fire_at: datetime
+    triggered_by: str
+    run_id: UUID | None = None
+    skipped: str | None = None
+    ticks: int = 1
+    first_fire_at: datetime
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """Where a schedule stands after its ticks."""
+
+    id: UUID
+    next_fire_at: datetime | None
+    held_fire_at: datetime | None
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveTick:
+    """A run that a tick has made and that is not over."""
+
+    id: UUID
+    status: str
+    attempt: int
+
+
+async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(query(_SQL[statement]), values)
+        return await cursor.fetchall()
+
+
+def _due(row: Mapping[str, Any]) -> Due:
+    return Due(**{name: value for name, value in row.items() if name != "definition"}, spec=_decode(row["definition"]))
+
+
+async def take_due(conn: Conn, now: datetime, limit: int, after: datetime | None = None) -> list[Due]:
+    """Lock schedules that are due, the longest due first; with `after` only those that came due later than that."""
+    values = {"now": now, "after": after or _LONG_AGO, "limit": limit}
+    return [_due(row) for row in await _rows(conn, "take_due", values)]
+
+
+async def take_one(conn: Conn, schedule_id: UUID, now: datetime) -> Due | None:
+    """Lock one schedule; None when it is not due."""
+    rows = await _rows(conn, "take_one", {"id": schedule_id, "now": now})
+    return _due(rows[0]) if rows else None
+
+
+async def next_due(conn: Conn, after: datetime) -> datetime | None:
+    """When somebody has to look next at what comes due later than `after`; None when nothing does."""
+    row = await (await conn.cursor(binary=True).execute(query(_SQL["next_due"]), {"after": after})).fetchone()
+    return row[0] if row else None
+
+
+async def active_ticks(conn: Conn, jobs: Collection[UUID]) -> dict[UUID, list[ActiveTick]]:
+    """By job, the runs of ticks that are not over, the oldest first."""
+    found: dict[UUID, list[ActiveTick]] = {}
+    for row in await _rows(conn, "active_ticks", {"jobs": list(jobs)}):
+        found.setdefault(row["job_id"], []).append(ActiveTick(row["id"], row["status"], row["attempt"]))
+    return found
+
+
+async def note_fires(conn: Conn, fires: Sequence[Fire], now: datetime) -> None:
+    """Record what ticks came to; raises psycopg's UniqueViolation when one of them was decided before."""
+    if fires:
+        await history.ensure_weeks(conn, "schedule_fires", history.LONG, [fire.fire_at for fire in fires], now)
+        await conn.execute(query(_SQL["note_fires"]), {"batch": Jsonb(fires, dumps=_encode), "now": now})
+
+
+async def advance(conn: Conn, steps: Sequence[Step]) -> None:
+    """Move schedules on."""
+    if steps:
+        await conn.execute(query(_SQL["advance"]), {"batch": Jsonb(steps, dumps=_encode)})
+
+
+async def put(
+    conn: Conn, new_id: UUID, job_id: UUID, next_fire_at: datetime | None, due_at: datetime | None, now: datetime
+) -> UUID:
+    """Give a job a schedule, or the one it has its next tick; its id."""
+    values = {"id": new_id, "job_id": job_id, "next_fire_at": next_fire_at, "due_at": due_at, "now": now}
+    found: UUID = (await _rows(conn, "put_schedule", values))[0]["id"]
+    return found
+
+
+async def drop(conn: Conn, job_id: UUID) -> None:
+    """Take a job's schedule away; what it came to stays until its time is over."""
+    await conn.execute(query(_SQL["drop_schedule"]), {"job_id": job_id})
+
+
+async def lock(conn: Conn, job_id: UUID) -> dict[str, Any] | None:
+    """The row of a job's schedule, held until the transaction ends."""
+    rows = await _rows(conn, "lock_schedule", {"job_id": job_id})
+    return rows[0] if rows else None
+
+
+async def set_paused(
+    conn: Conn,
+    schedule_id: UUID,
+    now: datetime,
+    *,
+    paused: bool,
+    reason: str | None,
+    next_fire_at: datetime | None,
+    due_at: datetime | None,
+) -> None:
+    """Pause a schedule or let it go on."""
+    values = {
+        "id": schedule_id,
+        "paused": paused,
+        "paused_at": now if paused else None,
+        "reason": reason,
+        "next_fire_at": next_fire_at,
+        "due_at": due_at,
+        "now": now,
+    }
+    await conn.execute(query(_SQL["set_paused"]), values)
+
+
+def _stored(row: Mapping[str, Any]) -> StoredSchedule:
+    left_out = {"kind", "target_id", "definition", "expect_at"}
+    rest = {name: value for name, value in row.items() if name not in left_out}
+    return StoredSchedule(**rest, job_id=row["target_id"], spec=_decode(row["definition"]))
+
+
+async def by_id(conn: Conn, schedule_id: UUID, project: str | None) -> StoredSchedule | None:
+    """The schedule of that id."""
+    rows = await _rows(conn, "schedule_by_id", {"id": schedule_id, "project": project})
+    return _stored(rows[0]) if rows else None
+
+
+async def of_job(conn: Conn, job_id: UUID) -> StoredSchedule | None:
+    """The schedule of that job; None when it has none."""
+    rows = await _rows(conn, "schedule_of_job", {"job_id": job_id})
+    return _stored(rows[0]) if rows else None
+
+
+async def list_schedules(
+    conn: Conn,
+    project: str | None,
+    *,
+    limit: int,
+    before: UUID | None,
+    paused: bool | None = None,
+    id_range: tuple[UUID, UUID] | None = None,
+) -> list[StoredSchedule]:
+    """Schedules, the newest first."""
+    low, high = id_range or (None, None)
+    values = {"project": project, "paused": paused, "before": before, "low": low, "high": high, "limit": limit}
+    return [_stored(row) for row in await _rows(conn, "schedules", values)]
+
+
+async def fires(
+    conn: Conn, schedule_id: UUID, *, limit: int, before: datetime | None, skipped: bool | None = None
+) -> list[dict[str, Any]]:
+    """What the ticks of a schedule came to, the newest first."""
+    values = {"id": schedule_id, "before": before, "skipped": skipped, "limit": limit}
+    return await _rows(conn, "fires", values)

@@ -1,0 +1,94 @@
+-- Schedules and their ticks. A tick locks its schedule, so whatever changes a schedule waits for the tick, and the tick
+-- passes over a schedule that is being changed. `due_at` is null while a schedule does not fire.
+
+-- name: take_due
+-- Schedules to look at, the longest due first; those that another process looks at are left to it.
+SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+WHERE s.due_at > %(after)s AND s.due_at <= %(now)s
+ORDER BY s.due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
+
+-- name: take_one
+-- One schedule to look at; waits for whoever has it. Nothing comes back when it is not due.
+SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+WHERE s.id = %(id)s AND s.due_at <= %(now)s FOR UPDATE OF s
+
+-- name: next_due
+SELECT min(due_at) FROM strait.schedules WHERE due_at > %(after)s
+
+-- name: active_ticks
+-- Runs that ticks of these jobs have made and that are not over, the oldest first.
+SELECT job_id, id, status, attempt FROM strait.runs WHERE job_id = ANY(%(jobs)s) AND fire_at IS NOT NULL ORDER BY id
+
+-- name: note_fires
+INSERT INTO strait.schedule_fires (schedule_id, fire_at, decided_at, triggered_by, run_id, skipped, ticks, first_fire_at, keep)
+SELECT schedule_id, fire_at, %(now)s, triggered_by, run_id, skipped, ticks, first_fire_at, 'long'
+FROM jsonb_to_recordset(%(batch)s::jsonb) AS b(
+    schedule_id uuid, fire_at timestamptz, triggered_by text, run_id uuid, skipped text, ticks integer,
+    first_fire_at timestamptz)
+
+-- name: advance
+WITH batch AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(batch)s::jsonb) AS b(
+        id uuid, next_fire_at timestamptz, held_fire_at timestamptz, due_at timestamptz)
+)
+UPDATE strait.schedules s SET next_fire_at = b.next_fire_at, held_fire_at = b.held_fire_at, due_at = b.due_at
+FROM batch b WHERE s.id = ANY(ARRAY(SELECT id FROM batch)) AND s.id = b.id
+
+-- name: put_schedule
+-- The schedule of a job: a new one, or the one there is at its next tick.
+INSERT INTO strait.schedules (id, kind, target_id, next_fire_at, due_at, paused, created_at, updated_at)
+VALUES (%(id)s, 'job', %(job_id)s, %(next_fire_at)s, %(due_at)s, false, %(now)s, %(now)s)
+ON CONFLICT (target_id) DO UPDATE SET next_fire_at = excluded.next_fire_at, due_at = excluded.due_at,
+    updated_at = excluded.updated_at
+RETURNING id
+
+-- name: drop_schedule
+DELETE FROM strait.schedules WHERE target_id = %(job_id)s
+
+-- name: lock_schedule
+SELECT * FROM strait.schedules WHERE target_id = %(job_id)s FOR UPDATE
+
+-- name: set_paused
+UPDATE strait.schedules SET paused = %(paused)s, paused_at = %(paused_at)s, pause_reason = %(reason)s,
+    next_fire_at = %(next_fire_at)s, due_at = %(due_at)s, updated_at = %(now)s
+WHERE id = %(id)s
+
+-- name: schedule_by_id
+SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
+    f.run_id AS last_run_id
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN LATERAL (
+    SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
+    ORDER BY fire_at DESC LIMIT 1
+) f ON true
+WHERE s.id = %(id)s AND (%(project)s::text IS NULL OR j.project_id = %(project)s)
+
+-- name: schedule_of_job
+SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
+    f.run_id AS last_run_id
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN LATERAL (
+    SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
+    ORDER BY fire_at DESC LIMIT 1
+) f ON true
+WHERE s.target_id = %(job_id)s
+
+-- name: schedules
+SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
+    f.run_id AS last_run_id
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN LATERAL (
+    SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
+    ORDER BY fire_at DESC LIMIT 1
+) f ON true
+WHERE (%(project)s::text IS NULL OR j.project_id = %(project)s)
+    AND (%(paused)s::boolean IS NULL OR s.paused = %(paused)s)
+    AND (%(before)s::uuid IS NULL OR s.id < %(before)s)
+    AND (%(low)s::uuid IS NULL OR s.id BETWEEN %(low)s AND %(high)s)
+ORDER BY s.id DESC LIMIT %(limit)s
+
+-- name: fires
+-- What the ticks of a schedule came to, the newest first.
+SELECT fire_at, decided_at, triggered_by, run_id, skipped, ticks, first_fire_at FROM strait.schedule_fires
+WHERE schedule_id = %(id)s AND (%(before)s::timestamptz IS NULL OR fire_at < %(before)s)
+    AND (%(skipped)s::boolean IS NULL OR (skipped IS NOT NULL) = %(skipped)s)
+ORDER BY fire_at DESC LIMIT %(limit)s

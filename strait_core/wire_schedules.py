@@ -1,0 +1,58 @@
+"""What travels over HTTP about schedules, their ticks and calendars; the rest of the wire is in `wire.py`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import UNSET, Struct, UnsetType
+
+from strait_core.wire import Request
+
+
+class Schedule(Struct, kw_only=True):
+    """A job's schedule; `next_fire_at` is null while it does not fire, `state` says why: paused or disabled."""
+
+    id: str
+    kind: str
+    job_id: str
+    job_slug: str
+    project_id: str
+    state: str
+    cron: str
+    timezone: str
+    next_fire_at: datetime | None
+    held_fire_at: datetime | None
+    last_fire_at: datetime | None
+    last_run_id: str | None
+    paused: bool
+    paused_at: datetime | None
+    pause_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class ScheduleFire(Struct, kw_only=True):
+    """What a tick came to: the run it made, or why it made none; `ticks` of them from `first_fire_at` to `fire_at`."""
+
+    fire_at: datetime
+    first_fire_at: datetime
+    ticks: int
+    decided_at: datetime
+    triggered_by: str
+    run_id: str | None
+    skipped: str | None
+
+
+class NextFire(Struct, kw_only=True):
+    """A fire to come: the instant in UTC and in local time, and when the run is made (later by the jitter)."""
+
+    fire_at: datetime
+    runs_at: datetime
+    local: str
+    zone_offset: str
+
+
+class SchedulePause(Request):
+    """POST /v1/schedules/{schedule}/pause."""
+
+    reason: str | UnsetType | None = UNSET

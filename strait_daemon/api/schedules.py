@@ -1,0 +1,309 @@
+"""Schedules: what fires when, what it came to; pause, resume, fire by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from strait_core import ids, wire
+from strait_core import wire_schedules as told
+from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
+from strait_core.store import jobs, runs, schedules
+from strait_core.store.idempotency import Scope
+from strait_core.store.jobs import StoredJob
+from strait_core.store.pool import Conn
+from strait_core.store.schedules import StoredSchedule
+from strait_daemon.api import query, shape
+from strait_daemon.api.body import Body, Nothing
+from strait_daemon.api.context import Api
+from strait_daemon.api.following import tell
+from strait_daemon.api.idempotency import answered_once
+from strait_daemon.api.lookup import find_job
+from strait_daemon.api.operation import Call, Operation, Reply, reply
+from strait_daemon.api.query import LIMIT_PARAM, PAGING, PROJECT, flag_param, id_prefix_param
+from strait_daemon.services import ticks
+from strait_daemon.services.ticks import Done
+
+SCHEDULE: Final = "/v1/schedules/{schedule}"
+MAX_REASON: Final = 1_000
+_UNCLEAR: Final = (NotFoundError, ConflictError)
+
+
+async def find_schedule(conn: Conn, ref: str, project: str | None) -> StoredSchedule:
+    """The schedule of that id, or of the job of that slug or id."""
+    schedule_id = ids.parse(ids.Prefix.SCHEDULE, ref)
+    if schedule_id is not None:
+        found = await schedules.by_id(conn, schedule_id, project)
+        if found is None:
+            raise NotFoundError(f"there is no schedule {ref!r}", hint="see `strait schedules list`")
+        return found
+    job = await find_job(conn, ref, project)
+    found = await schedules.of_job(conn, job.id)
+    if found is None:
+        slug = job.spec.slug
+        raise NotFoundError(
+            f"job {slug!r} has no schedule", hint=f"give it one: strait jobs update {slug} --cron '0 9 * * *'"
+        )
+    return found
+
+
+def _shaped(found: StoredSchedule) -> told.Schedule:
+    state = "paused" if found.paused or found.job_paused else "active" if found.enabled else "disabled"
+    return told.Schedule(
+        id=ids.spell(ids.Prefix.SCHEDULE, found.id),
+        kind="job",
+        job_id=ids.spell(ids.Prefix.JOB, found.job_id),
+        job_slug=found.spec.slug,
+        project_id=found.spec.project_id,
+        state=state,
+        cron=found.spec.cron or "",
+        timezone=found.spec.timezone,
+        next_fire_at=None if found.due_at is None else found.next_fire_at,
+        held_fire_at=found.held_fire_at,
+        last_fire_at=found.last_fire_at,
+        last_run_id=_run_id(found.last_run_id),
+        paused=found.paused,
+        paused_at=found.paused_at,
+        pause_reason=found.pause_reason,
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+    )
+
+
+async def list_schedules(api: Api, call: Call) -> Reply:
+    """GET /v1/schedules."""
+    asked = call.query
+    limit = query.limit_of(asked)
+    async with api.connection() as conn:
+        found = await schedules.list_schedules(
+            conn,
+            call.project,
+            limit=limit + 1,
+            before=query.before_id(asked),
+            paused=asked.get("paused"),
+            id_range=asked.get("id_prefix"),
+        )
+    page, cursor = query.cut(found, limit, lambda one: query.id_cursor(one.id))
+    return reply(wire.Page(data=[_shaped(one) for one in page], next_cursor=cursor))
+
+
+async def get_schedule(api: Api, call: Call) -> Reply:
+    """GET /v1/schedules/{schedule}."""
+    async with api.connection() as conn:
+        return reply(_shaped(await find_schedule(conn, call.path["schedule"], call.project)))
+
+
+async def history(api: Api, call: Call) -> Reply:
+    """GET /v1/schedules/{schedule}/history."""
+    limit, micros = query.limit_of(call.query), query.after_number(call.query)
+    before = None if micros is None else _instant(micros)
+    async with api.connection() as conn:
+        found = await find_schedule(conn, call.path["schedule"], call.project)
+        rows = await schedules.fires(conn, found.id, limit=limit + 1, before=before, skipped=call.query.get("skipped"))
+    page, cursor = query.cut(rows, limit, lambda row: query.number_cursor(_micros(row["fire_at"])))
+    return reply(wire.Page(data=[_fire(row) for row in page], next_cursor=cursor))
+
+
+def _fire(row: dict[str, Any]) -> told.ScheduleFire:
+    return told.ScheduleFire(
+        fire_at=row["fire_at"],
+        first_fire_at=row["first_fire_at"],
+        ticks=row["ticks"],
+        decided_at=row["decided_at"],
+        triggered_by=row["triggered_by"],
+        run_id=_run_id(row["run_id"]),
+        skipped=row["skipped"],
+    )
+
+
+def _run_id(run_id: UUID | None) -> str | None:
+    return None if run_id is None else ids.spell(ids.Prefix.RUN, run_id)
+
+
+def _micros(at: datetime) -> int:
+    return round(at.timestamp() * 1_000_000)
+
+
+def _instant(micros: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(micros / 1_000_000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise query.wrong_request("?cursor= is not a cursor of this list; take it from next_cursor") from None
+
+
+async def next_of_schedule(api: Api, call: Call) -> Reply:
+    """GET /v1/schedules/{schedule}/next."""
+    async with api.connection() as conn:
+        found = await find_schedule(conn, call.path["schedule"], call.project)
+    return _upcoming(call, found)
+
+
+async def next_of_job(api: Api, call: Call) -> Reply:
+    """GET /v1/jobs/{job}/next-runs."""
+    async with api.connection() as conn:
+        found = await find_schedule(conn, call.path["job"], call.project)
+    return _upcoming(call, found)
+
+
+def _upcoming(call: Call, found: StoredSchedule) -> Reply:
+    coming = [] if found.due_at is None else ticks.upcoming(found, call.query.get("limit", 10))
+    zone = ZoneInfo(found.spec.timezone)
+    shown = [
+        told.NextFire(
+            fire_at=fire_at,
+            runs_at=runs_at,
+            local=f"{fire_at.astimezone(zone):%Y-%m-%dT%H:%M:%S}",
+            zone_offset=fire_at.astimezone(zone).isoformat()[len("2030-01-31T09:00:00") :],
+        )
+        for fire_at, runs_at in coming
+    ]
+    return reply(wire.Page(data=shown, next_cursor=None))
+
+
+@asynccontextmanager
+async def _changing(api: Api, call: Call) -> AsyncIterator[tuple[Conn, StoredJob, StoredSchedule]]:
+    """A schedule and its job, both held, the job first as every change of a job does; what was due has fired."""
+    done = Done()
+    async with api.connection() as conn, conn.transaction():
+        ref = await find_schedule(conn, call.path["schedule"], call.project)
+        job = await jobs.lock_job(conn, ref.job_id)
+        if job is not None:
+            done.add(await ticks.settle(conn, job, api.deps.clock.now(), api.deps.new_id))
+        found = None if job is None else await schedules.of_job(conn, job.id)
+        if job is None or found is None:
+            raise NotFoundError(f"schedule {call.path['schedule']!r} has just been deleted")
+        yield conn, job, found
+    tell(api, done)
+
+
+async def pause_schedule(api: Api, call: Call) -> Reply:
+    """POST /v1/schedules/{schedule}/pause."""
+    reason = call.body.reason or None
+    if reason is not None and len(reason) > MAX_REASON:
+        raise ValidationError([Fault("/reason", f"must be at most {MAX_REASON} characters")])
+    return await _set_paused(api, call, paused=True, reason=reason)
+
+
+async def resume_schedule(api: Api, call: Call) -> Reply:
+    """POST /v1/schedules/{schedule}/resume."""
+    return await _set_paused(api, call, paused=False, reason=None)
+
+
+async def _set_paused(api: Api, call: Call, *, paused: bool, reason: str | None) -> Reply:
+    async with _changing(api, call) as (conn, job, found):
+        if found.paused != paused or paused:
+            await ticks.set_paused(conn, job, found, api.deps.clock.now(), paused=paused, reason=reason)
+        after = await schedules.of_job(conn, job.id)
+        assert after is not None
+    return reply(_shaped(after))
+
+
+async def trigger_schedule(api: Api, call: Call) -> Reply:
+    """POST /v1/schedules/{schedule}/trigger."""
+    deps = api.deps
+
+    async def work(conn: Conn) -> Reply:
+        ref = await find_schedule(conn, call.path["schedule"], call.project)
+        job = await jobs.lock_job(conn, ref.job_id)
+        run_id = None if job is None else await ticks.fire_now(conn, job, ref, deps.clock.now(), deps.new_id)
+        row = None if run_id is None else await runs.get_run(conn, run_id)
+        if row is None:
+            raise ConflictError(
+                f"job {ref.spec.slug!r} takes no runs: it is paused or disabled",
+                hint=f"see `strait jobs get {ref.spec.slug}`",
+            )
+        return reply(shape.run(row), 201)
+
+    async with api.connection() as conn:
+        found = await find_schedule(conn, call.path["schedule"], call.project)
+    answer = await answered_once(api, call, Scope(found.spec.project_id, f"triggerSchedule:{found.id}"), work)
+    deps.bus.wake()
+    return answer
+
+
+def _route(method: str, end: str, **rest: Any) -> Operation:
+    return Operation(method=method, path=SCHEDULE + end, tag="schedules", query=rest.pop("query", (PROJECT,)),
+        raises=rest.pop("raises", _UNCLEAR), **rest)  # fmt: skip
+
+
+_COUNT: Final = (PROJECT, LIMIT_PARAM)
+ROUTES: Final = (
+    Operation(
+        method="GET",
+        path="/v1/schedules",
+        handle=list_schedules,
+        name="listSchedules",
+        summary="List schedules, the newest first: what fires when.",
+        tag="schedules",
+        returns=wire.Page[told.Schedule],
+        query=(
+            PROJECT,
+            *PAGING,
+            id_prefix_param(ids.Prefix.SCHEDULE),
+            flag_param("paused", "Only paused schedules, or only those that are not."),
+        ),
+    ),
+    _route("GET", "", handle=get_schedule, name="getSchedule", summary="Read a schedule.", returns=told.Schedule),
+    _route(
+        "GET",
+        "/history",
+        handle=history,
+        name="listScheduleFires",
+        summary="List what each tick came to, the newest first: the run it made, or why it made none.",
+        returns=wire.Page[told.ScheduleFire],
+        query=(PROJECT, *PAGING, flag_param("skipped", "Only ticks that made no run, or only those that did.")),
+    ),
+    _route(
+        "GET",
+        "/next",
+        handle=next_of_schedule,
+        name="listNextFires",
+        summary="The next fires, the nearest first; none while the schedule does not fire.",
+        returns=wire.Page[told.NextFire],
+        query=_COUNT,
+    ),
+    _route(
+        "POST",
+        "/pause",
+        handle=pause_schedule,
+        name="pauseSchedule",
+        summary="Fire no more ticks; nothing piles up meanwhile. The job itself still takes triggers.",
+        returns=told.Schedule,
+        body=Body(told.SchedulePause),
+    ),
+    _route(
+        "POST",
+        "/resume",
+        handle=resume_schedule,
+        name="resumeSchedule",
+        summary="Go on with the next tick.",
+        returns=told.Schedule,
+        body=Body(Nothing),
+    ),
+    _route(
+        "POST",
+        "/trigger",
+        handle=trigger_schedule,
+        name="triggerSchedule",
+        summary="Fire now, beside whatever runs; the ticks to come stay as they are.",
+        status=201,
+        returns=wire.Run,
+        body=Body(Nothing),
+        once=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/jobs/{job}/next-runs",
+        handle=next_of_job,
+        name="listNextRuns",
+        summary="When the job's schedule fires next.",
+        tag="jobs",
+        returns=wire.Page[told.NextFire],
+        query=_COUNT,
+        raises=_UNCLEAR,
+    ),
+)

@@ -1,0 +1,275 @@
+"""What ticks come to, applied: `schedule.decide` says it, here runs are stored, ticks recorded and schedules moved on.
+
+Every function works in the caller's transaction, on schedules that it holds, so a tick is decided once whoever comes
+first: the ticker of any process, or the request that changes the schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from strait_core.run import CANCELABLE, Event, Status
+from strait_core.schedule import (
+    CATCH_UP,
+    CRON,
+    GRACE,
+    Action,
+    Decision,
+    Decisions,
+    OverlapPolicy,
+    State,
+    decide,
+    due_at,
+    next_fire,
+    previous_fire,
+)
+from strait_core.store import queue, runs, schedules
+from strait_core.store.jobs import StoredJob
+from strait_core.store.pool import Conn
+from strait_core.store.runs import Ended
+from strait_core.store.schedules import ActiveTick, Due, Fire, Step, StoredSchedule
+from strait_core.timetable import schedule_of
+from strait_core.trigger import NewRun, new_run
+from strait_core.wire import TriggerRequest
+
+# Runs made for missed ticks of one schedule in one go, and how long until the next go: a backlog drains at this pace.
+ROOM: Final = 5
+PACE: Final = timedelta(seconds=1)
+# How long until a tick that waits for the run before it is looked at again.
+HELD_PAUSE: Final = timedelta(seconds=0.5)
+_TICK: Final = timedelta(microseconds=1)
+_NOTHING_SAID: Final = TriggerRequest()
+NewId = Callable[[], UUID]
+
+
+@dataclass(slots=True)
+class Done:
+    """What came of a look: runs made, runs canceled, and schedules left because they need a transaction of their own.
+
+    `refused`: schedules whose job has changed since it was read; they are as due as they were.
+    """
+
+    made: list[UUID] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    left: list[UUID] = field(default_factory=list)
+    refused: int = 0
+
+    def add(self, more: Done) -> None:
+        """Take in what came of another look."""
+        self.made += more.made
+        self.ended += more.ended
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What one schedule's look is to do."""
+
+    due: Due
+    step: Step
+    fires: list[Fire] = field(default_factory=list)
+    new: list[NewRun] = field(default_factory=list)
+    cancel: list[UUID] = field(default_factory=list)
+
+
+async def look(
+    conn: Conn,
+    due: Sequence[Due],
+    now: datetime,
+    new_id: NewId,
+    *,
+    alone: bool = False,
+    room: int = ROOM,
+    as_of: datetime | None = None,
+) -> Done:
+    """Decide what is due of these schedules at `now`, or at `as_of` when that is given.
+
+    Unless it is `alone`, one that would cancel runs is left for later: canceling waits for other transactions, and
+    nobody else should wait with it.
+    """
+    done = Done()
+    overlapping = [one.job_id for one in due if _minds_overlap(one)]
+    active = await schedules.active_ticks(conn, overlapping) if overlapping else {}
+    plans = [_plan(one, active.get(one.job_id, ()), now, as_of or now, new_id, room) for one in due]
+    if not alone:
+        done.left = [plan.due.id for plan in plans if plan.cancel]
+        plans = [plan for plan in plans if not plan.cancel]
+    await _apply(conn, plans, now, done)
+    return done
+
+
+def _minds_overlap(due: Due) -> bool:
+    return due.held_fire_at is not None or due.spec.overlap_policy is not OverlapPolicy.ALLOW
+
+
+def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, as_of: datetime, new_id: NewId, room: int) -> _Plan:
+    schedule = schedule_of(due.id, due.spec)
+    plan = _Plan(due, Step(id=due.id, next_fire_at=None, held_fire_at=None, due_at=None))
+    held, live = due.held_fire_at, len(active)
+    if held is not None and (live == 0 or due.spec.overlap_policy is not OverlapPolicy.QUEUE_ONE):
+        _fire(plan, held, CRON if now - held <= GRACE else CATCH_UP, now, new_id)
+        held, live = None, live + 1
+    waiting = [one.id for one in active]
+    found = decide(schedule, State(due.next_fire_at, live, held is not None), as_of, room=room)
+    for decision in found.decided:
+        if decision.action is Action.SKIP:
+            plan.fires.append(_skip(due.id, decision))
+        elif decision.after_running:
+            held = decision.fire_at
+        else:
+            if decision.cancel_running:
+                plan.cancel = waiting
+                _drop_earlier(plan)
+            _fire(plan, decision.fire_at, decision.triggered_by, now, new_id)
+    plan.step = _step(due.id, found, held, now)
+    return plan
+
+
+def _drop_earlier(plan: _Plan) -> None:
+    """A run that this very look would make and then cancel is not made: its tick gives way to the later one."""
+    for run in plan.new:
+        at = next(at for at, fire in enumerate(plan.fires) if fire.run_id == run.id)
+        plan.fires[at] = replace(plan.fires[at], run_id=None, skipped="overlap")
+    plan.new.clear()
+
+
+def _fire(plan: _Plan, fire_at: datetime, triggered_by: str, now: datetime, new_id: NewId) -> None:
+    due = plan.due
+    run = new_run(
+        _NOTHING_SAID,
+        due.spec,
+        run_id=new_id(),
+        job_id=due.job_id,
+        job_version=due.version,
+        now=now,
+        triggered_by=triggered_by,
+    )
+    plan.new.append(replace(run, fire_at=fire_at))
+    plan.fires.append(
+        Fire(schedule_id=due.id, fire_at=fire_at, triggered_by=triggered_by, run_id=run.id, first_fire_at=fire_at)
+    )
+
+
+def _skip(schedule_id: UUID, decision: Decision) -> Fire:
+    assert decision.reason is not None
+    return Fire(
+        schedule_id=schedule_id,
+        fire_at=decision.fire_at,
+        triggered_by=decision.triggered_by,
+        skipped=decision.reason.value,
+        ticks=decision.count,
+        first_fire_at=decision.first_fire_at or decision.fire_at,
+    )
+
+
+def _step(schedule_id: UUID, found: Decisions, held: datetime | None, now: datetime) -> Step:
+    upcoming = found.next_due_at
+    if upcoming is not None and upcoming <= now:
+        # A backlog goes on at its pace, and stays recognizable as one.
+        upcoming = max(upcoming, now - GRACE - PACE)
+    if held is not None:
+        upcoming = now + HELD_PAUSE if upcoming is None else min(upcoming, now + HELD_PAUSE)
+    return Step(id=schedule_id, next_fire_at=found.next_fire_at, held_fire_at=held, due_at=upcoming)
+
+
+async def _apply(conn: Conn, plans: Sequence[_Plan], now: datetime, done: Done) -> None:
+    """Cancel, store, record, move on. A plan of which a run is refused is dropped whole: its job has just changed."""
+    for plan in plans:
+        if plan.cancel:
+            done.ended += await runs.end_active(
+                conn,
+                plan.cancel,
+                event=Event.CANCEL,
+                to=Status.CANCELED,
+                allowed=CANCELABLE,
+                now=now,
+                reason="the next tick came (overlap_policy cancel_running)",
+            )
+    new = [run for plan in plans for run in plan.new]
+    stored = await queue.insert_runs(conn, new, now) if new else set()
+    kept = [plan for plan in plans if all(run.id in stored for run in plan.new)]
+    done.refused += len(plans) - len(kept)
+    await schedules.note_fires(conn, [fire for plan in kept for fire in plan.fires], now)
+    await schedules.advance(conn, [plan.step for plan in kept])
+    done.made += stored
+
+
+# ── changes of a schedule ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def settle(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> Done:
+    """Decide every tick whose time has come under the rule in force, before it changes: none is lost by an edit.
+
+    The caller holds the job; this takes the schedule too. Jitter is cut short.
+    """
+    row = await schedules.lock(conn, job.id)
+    if row is None or row["due_at"] is None or job.spec.cron is None:
+        return Done()
+    at, held = row["next_fire_at"], row["held_fire_at"]
+    if held is None and (at is None or at > now):
+        return Done()
+    due = Due(row["id"], at, held, row["due_at"], job.id, job.version, job.spec)
+    last = previous_fire(schedule_of(row["id"], job.spec).rule, now + _TICK)
+    as_of = now if last is None else max(now, due_at(schedule_of(row["id"], job.spec), last))
+    return await look(conn, [due], now, new_id, alone=True, room=job.spec.misfire_max_runs, as_of=as_of)
+
+
+async def place(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> None:
+    """Let the schedule of a job follow its definition: there or not, firing or not, next after `now`."""
+    if job.spec.cron is None:
+        await schedules.drop(conn, job.id)
+        return
+    row = await schedules.lock(conn, job.id)
+    schedule_id = new_id() if row is None else row["id"]
+    fires_now = job.enabled and not job.paused and not (row is not None and row["paused"])
+    held = row is not None and row["held_fire_at"] is not None
+    upcoming, upcoming_due = _upcoming(schedule_id, job, now, held=held) if fires_now else (None, None)
+    await schedules.put(conn, schedule_id, job.id, upcoming, upcoming_due, now)
+
+
+def _upcoming(
+    schedule_id: UUID, job: StoredJob, now: datetime, *, held: bool
+) -> tuple[datetime | None, datetime | None]:
+    """The next tick, and when somebody has to look: at once when another tick waits."""
+    schedule = schedule_of(schedule_id, job.spec)
+    at = next_fire(schedule.rule, now)
+    return at, now if held else None if at is None else due_at(schedule, at)
+
+
+async def set_paused(
+    conn: Conn, job: StoredJob, found: StoredSchedule, now: datetime, *, paused: bool, reason: str | None
+) -> None:
+    """Pause a schedule, or let it go on with the next tick after `now`. The caller has settled what was due."""
+    fires_now = job.enabled and not job.paused and not paused
+    held = found.held_fire_at is not None
+    upcoming, upcoming_due = _upcoming(found.id, job, now, held=held) if fires_now else (None, None)
+    await schedules.set_paused(
+        conn, found.id, now, paused=paused, reason=reason, next_fire_at=upcoming, due_at=upcoming_due
+    )
+
+
+async def fire_now(conn: Conn, job: StoredJob, found: StoredSchedule, now: datetime, new_id: NewId) -> UUID | None:
+    """Fire by hand, beside whatever runs; None when the job takes no runs."""
+    due = Due(found.id, None, None, now, job.id, job.version, job.spec)
+    plan = _Plan(due, Step(id=found.id, next_fire_at=None, held_fire_at=None, due_at=None))
+    _fire(plan, now, "manual", now, new_id)
+    if not await queue.insert_runs(conn, plan.new, now):
+        return None
+    await schedules.note_fires(conn, plan.fires, now)
+    return plan.new[0].id
+
+
+def upcoming(found: StoredSchedule, count: int) -> list[tuple[datetime, datetime]]:
+    """The next ticks of a schedule that fires: when each is, and when with its jitter it is due."""
+    schedule = schedule_of(found.id, found.spec)
+    coming: list[tuple[datetime, datetime]] = []
+    at = found.next_fire_at
+    while at is not None and len(coming) < count:
+        coming.append((at, due_at(schedule, at)))
+        at = next_fire(schedule.rule, at)
+    return coming

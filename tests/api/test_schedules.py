@@ -1,0 +1,144 @@
+"""Schedules over HTTP: they come with a job's `cron`, follow its changes and tell what their ticks came to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.api.caller import Caller
+
+
+def schedule(api: Caller, job: dict[str, Any]) -> dict[str, Any]:
+    """The job's schedule."""
+    found: dict[str, Any] = api.call("GET", f"/v1/schedules/{job['slug']}?project_id={api.project}")
+    return found
+
+
+def test_a_job_with_cron_has_a_schedule(api: Caller):
+    """Read by slug, by the job's id and by its own; listed; gone with the expression, and with the job."""
+    job = api.make_job("nightly", cron="30 2 * * *", timezone="Europe/Berlin")
+    found = schedule(api, job)
+    assert (found["state"], found["cron"], found["timezone"]) == ("active", "30 2 * * *", "Europe/Berlin")
+    assert found["id"].startswith("sch_")
+    assert found["job_id"] == job["id"]
+    assert found == api.call("GET", f"/v1/schedules/{found['id']}") == api.call("GET", f"/v1/schedules/{job['id']}")
+    assert api.call("GET", f"/v1/schedules?project_id={api.project}")["data"] == [found]
+    at = datetime.fromisoformat(found["next_fire_at"])
+    assert at > datetime.now(UTC)
+    assert at.minute == 30
+    api.call("PATCH", f"/v1/jobs/{job['id']}", {"cron": None, "timezone": None})
+    problem = api.refuse("GET", f"/v1/schedules/{job['id']}", status=404)
+    assert "--cron" in problem["hint"]
+    api.call("PATCH", f"/v1/jobs/{job['id']}", {"cron": "@daily"})
+    assert schedule(api, job)["id"] != found["id"]
+    api.call("DELETE", f"/v1/jobs/{job['id']}", status=204)
+    assert api.call("GET", f"/v1/schedules?project_id={api.project}")["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer", "words"),
+    [
+        ({"cron": "* * * * * *"}, "/cron", "6 fields"),
+        ({"cron": "61 * * * *"}, "/cron", "minute (field 1"),
+        ({"cron": "0 0 30 2 *"}, "/cron", "never fires"),
+        ({"cron": "@daily", "timezone": "Europe/Berln"}, "/timezone", "Europe/Berlin"),
+        ({"timezone": "Europe/Berlin"}, "/timezone", "works only with cron"),
+        ({"overlap_policy": "skip"}, "/overlap_policy", "works only with cron"),
+        ({"cron": "@daily", "jitter_secs": 3_601}, "/jitter_secs", "3600"),
+        ({"cron": "@daily", "misfire_max_runs": 0}, "/misfire_max_runs", "1"),
+    ],
+)
+def test_a_wrong_schedule_is_refused(api: Caller, fields: dict[str, Any], pointer: str, words: str):
+    """422 that points at the field and says what would do; nothing is stored."""
+    body = {"project_id": api.project, "name": "x", "slug": "x", "endpoint_url": "http://127.0.0.1:9/", **fields}
+    problem = api.refuse("POST", "/v1/jobs", body, status=422)
+    (fault,) = problem["errors"]
+    assert fault["pointer"] == pointer
+    assert words in fault["message"]
+    assert api.call("GET", f"/v1/schedules?project_id={api.project}")["data"] == []
+
+
+def test_pause_and_resume(api: Caller):
+    """A paused schedule has no next fire; its job still takes triggers; resumed, it goes on with the next tick."""
+    job = api.make_job("tick", cron="0 * * * *")
+    before = schedule(api, job)
+    paused = api.call("POST", f"/v1/schedules/{before['id']}/pause", {"reason": "holidays"})
+    assert (paused["state"], paused["next_fire_at"], paused["pause_reason"]) == ("paused", None, "holidays")
+    assert api.call("GET", f"/v1/schedules/{before['id']}/next")["data"] == []
+    assert api.call("GET", f"/v1/schedules?paused=true&project_id={api.project}")["data"] == [paused]
+    api.trigger(job)
+    api.call("PATCH", f"/v1/jobs/{job['id']}", {"cron": "5 * * * *"})
+    assert schedule(api, job)["next_fire_at"] is None
+    resumed = api.call("POST", f"/v1/schedules/{before['id']}/resume")
+    assert resumed["state"] == "active"
+    assert datetime.fromisoformat(resumed["next_fire_at"]).minute == 5
+
+
+def test_a_job_that_takes_no_runs_has_no_next_fire(api: Caller):
+    """Paused or disabled: the schedule says so, and comes back with the job."""
+    job = api.make_job("off", cron="0 * * * *", enabled=False)
+    assert (schedule(api, job)["state"], schedule(api, job)["next_fire_at"]) == ("disabled", None)
+    api.call("PATCH", f"/v1/jobs/{job['id']}", {"enabled": True})
+    assert schedule(api, job)["next_fire_at"] is not None
+    api.call("POST", f"/v1/jobs/{job['id']}/pause")
+    assert (schedule(api, job)["state"], schedule(api, job)["next_fire_at"]) == ("paused", None)
+    api.refuse("POST", f"/v1/schedules/{job['id']}/trigger", status=409)
+    api.call("POST", f"/v1/jobs/{job['id']}/resume")
+    assert schedule(api, job)["state"] == "active"
+
+
+def test_fire_by_hand(api: Caller):
+    """A run now, with the tick's mark and a row in the history; repeated with its key, the same run."""
+    job = api.make_job("by-hand", cron="0 0 1 1 *")
+    path = f"/v1/schedules/{job['id']}"
+    run = api.call("POST", f"{path}/trigger", status=201, headers={"Idempotency-Key": "once"})
+    assert (run["triggered_by"], run["job_id"]) == ("manual", job["id"])
+    again = api.call("POST", f"{path}/trigger", status=201, headers={"Idempotency-Key": "once"})
+    assert again["id"] == run["id"]
+    (fire,) = api.call("GET", f"{path}/history")["data"]
+    assert (fire["run_id"], fire["fire_at"], fire["skipped"]) == (run["id"], run["fire_at"], None)
+    assert api.call("GET", f"{path}/history?skipped=true")["data"] == []
+    found = schedule(api, job)
+    assert (found["last_run_id"], found["last_fire_at"]) == (run["id"], run["fire_at"])
+
+
+def test_history_pages(api: Caller):
+    """Newest first, page by page, each fire once."""
+    job = api.make_job("paged", cron="0 0 1 1 *")
+    path = f"/v1/schedules/{job['id']}"
+    made = [api.call("POST", f"{path}/trigger", status=201)["fire_at"] for _ in range(5)]
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = api.call("GET", f"{path}/history?limit=2{cursor}")
+        seen += [fire["fire_at"] for fire in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == sorted(made, reverse=True)
+
+
+def test_the_next_fires(api: Caller):
+    """As many as asked for, in UTC and as the clocks there show it; by schedule or by job."""
+    job = api.make_job("soon", cron="0 9 * * *", timezone="America/New_York", jitter_secs=600)
+    found = api.call("GET", f"/v1/schedules/{job['id']}/next?limit=3")["data"]
+    assert len(found) == 3
+    assert found == api.call("GET", f"/v1/jobs/{job['id']}/next-runs?limit=3")["data"]
+    for one in found:
+        assert one["local"].endswith("T09:00:00")
+        assert one["zone_offset"] in {"-05:00", "-04:00"}
+        late = datetime.fromisoformat(one["runs_at"]) - datetime.fromisoformat(one["fire_at"])
+        assert timedelta(0) <= late <= timedelta(seconds=600)
+    plain = api.make_job("plain")
+    api.refuse("GET", f"/v1/jobs/{plain['id']}/next-runs", status=404)
+
+
+def test_schedules_of_other_projects_are_not_there(api: Caller):
+    """404, as for a schedule that does not exist."""
+    job = api.make_job("mine", cron="@daily")
+    found = schedule(api, job)
+    api.refuse("GET", f"/v1/schedules/{found['id']}?project_id=other", status=404)
+    api.refuse("GET", "/v1/schedules/sch_01hzy5w3x2f4t8q9m7k6j5h4g3", status=404)
+    api.refuse("POST", f"/v1/schedules/{found['id']}/pause", {"reason": "x" * 1_001}, status=422)
