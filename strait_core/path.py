@@ -15,6 +15,8 @@ from typing import Final
 from strait_core.run import TERMINAL, TRANSITIONS, Event, Status
 
 CREATED: Final = "create"
+# Moves the time that a run waits for, not its state; it has a seq like any move.
+RESCHEDULED: Final = "reschedule"
 # The outcome of an attempt that a draining worker gave back.
 RELEASED: Final = "released"
 _FORWARD: Final[Mapping[Status, Event]] = {

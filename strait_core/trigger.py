@@ -82,7 +82,7 @@ def faults_of(request: NewRunRequest, now: datetime) -> list[Fault]:
         faults += check_tags("tags", request.tags)
     if request.metadata:
         faults += check_metadata("metadata", request.metadata)
-    return faults + _check_schedule(request.scheduled_at, now)
+    return faults + check_schedule(request.scheduled_at, now)
 
 
 def gathers(spec: JobSpec) -> bool:
@@ -109,7 +109,8 @@ def window_faults_of(request: TriggerRequest, spec: JobSpec) -> list[Fault]:
     return faults
 
 
-def _check_schedule(at: datetime | UnsetType | None, now: datetime) -> list[Fault]:
+def check_schedule(at: datetime | UnsetType | None, now: datetime) -> list[Fault]:
+    """When a run may begin: an instant with an offset, at most a year ahead."""
     if at is UNSET or at is None:
         return []
     if at.tzinfo is None:

@@ -92,6 +92,7 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
         metrics_public=settings.metrics_public,
         metrics=parts.metrics.render,
         ready=parts.ready,
+        stage=parts.stage,
         log=log,
         closing=closing,
     )

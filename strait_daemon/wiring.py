@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
@@ -97,6 +97,11 @@ class Parts:
         for service in self.services:
             if service.name == name:
                 service.wake()
+
+    def stage(self, at: datetime) -> None:
+        """A run comes due at that time: the stager looks, if it would sleep over it."""
+        if at < self.clock.now() + timedelta(seconds=LONGEST_SECS):
+            self.wake_service("stager")
 
     def new_id(self) -> UUID:
         """A fresh time-ordered id."""

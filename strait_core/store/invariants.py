@@ -17,7 +17,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from strait_core import ids
-from strait_core.path import Closed, Move, Standing, Step, path_of
+from strait_core.path import RESCHEDULED, Closed, Move, Standing, Step, path_of
 from strait_core.run import ACTIVE, TERMINAL, Event, Status, next_status
 from strait_core.store import history
 from strait_core.store.pool import Conn, query
@@ -194,6 +194,9 @@ def _wrong_ending(run: Standing, attempts: Sequence[Closed], moves: Sequence[Mov
 
 def _is_move(before: Step, step: Step) -> bool:
     """Whether the table has the move, and the attempt number grows with a start and with nothing else."""
+    if step.event == RESCHEDULED:
+        waits = before.status in {Status.DELAYED, Status.QUEUED}
+        return waits and step.status is before.status and step.attempt == before.attempt
     try:
         event = Event(step.event)
     except ValueError:

@@ -131,9 +131,9 @@ async def list_runs(
     conn: Conn, where: RunFilter, *, limit: int, before: UUID | None, include: Collection[str] = ()
 ) -> list[Row]:
     """Runs that match, newest first, older than `before`; `include` names the heavy columns wanted."""
-    conditions, values = _conditions(where)
+    found, values = conditions(where)
     if before is not None:
-        conditions.append(sql.SQL("r.id < %(before)s"))
+        found.append(sql.SQL("r.id < %(before)s"))
         values["before"] = before
     columns = [*_LIGHT, *(name for name in HEAVY if name in include)]
     statement = sql.SQL(
@@ -142,7 +142,7 @@ async def list_runs(
         " JOIN strait.jobs j ON j.id = r.job_id LEFT JOIN strait.workers w ON w.id = r.worker_id ORDER BY r.id DESC"
     ).format(
         columns=sql.SQL(", ").join(sql.Identifier("r", name) for name in columns),
-        where=sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true"),
+        where=sql.SQL(" AND ").join(found) if found else sql.SQL("true"),
     )
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(statement, {**values, "limit": limit})
@@ -172,19 +172,27 @@ _CONDITIONS: Final = {
 }
 
 
-def _conditions(where: RunFilter) -> tuple[list[sql.Composable], dict[str, Any]]:
-    conditions: list[sql.Composable] = []
+# As the index `run_history_unsuccessful` has it.
+UNSUCCESSFUL: Final = sql.SQL("r.status IN ('failed', 'timed_out', 'crashed', 'system_failed', 'dead_letter')")
+
+
+def conditions(where: RunFilter) -> tuple[list[sql.Composable], dict[str, Any]]:
+    """What a filter says, in SQL over a table called r, and its values."""
+    found: list[sql.Composable] = []
     values: dict[str, Any] = {}
     for name, condition in _CONDITIONS.items():
         value = getattr(where, name)
         if value is None or (name in {"statuses", "tags", "metadata"} and not value):
             continue
-        conditions.append(sql.SQL(condition))
+        found.append(sql.SQL(condition))
         values[name] = Jsonb(value) if name in {"tags", "metadata"} else _plain(value)
+    if where.statuses and REPLAYABLE.issuperset(where.statuses):
+        # Says what the index of runs without success says, so that it can be used.
+        found.append(UNSUCCESSFUL)
     if where.id_range is not None:
-        conditions.append(sql.SQL("r.id BETWEEN %(low)s AND %(high)s"))
+        found.append(sql.SQL("r.id BETWEEN %(low)s AND %(high)s"))
         values["low"], values["high"] = where.id_range
-    return conditions, values
+    return found, values
 
 
 def _plain(value: Any) -> Any:
@@ -243,15 +251,31 @@ async def expired_ids(conn: Conn, limit: int, now: datetime) -> list[UUID]:
     return [row["id"] for row in await _all(conn, "expired_ids", {"limit": limit, "now": now})]
 
 
+async def reschedule(conn: Conn, run_id: UUID, at: datetime, now: datetime) -> datetime | None:
+    """Move the time for which a delayed run, or one that awaits a retry, waits; None when it waits for none."""
+    async with conn.transaction():
+        # Who has the due entry decides: a promotion, a cancel or this.
+        if await _one(conn, "hold_due", {"id": run_id}) is None:
+            return None
+        values = {"id": run_id, "at": at, "now": now, "reason": f"to {at.isoformat(timespec='seconds')}"}
+        row = await _one(conn, "reschedule", values)
+    return None if row is None else row["due_at"]
+
+
 async def replay(conn: Conn, run_id: UUID, now: datetime) -> bool:
     """Bring a finished run back to the queue; False when it is not in a replayable state or its job may not run."""
+    return bool(await replay_all(conn, [run_id], now))
+
+
+async def replay_all(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> set[UUID]:
+    """Bring finished runs back to the queue; those that were in a replayable state and whose job may run."""
     values = {
-        "id": run_id,
-        "made_at": made_at(run_id),
+        "ids": list(run_ids),
+        "made_at": made_at(min(run_ids, key=ids.time_of)),
         "from": [status.value for status in REPLAYABLE],
         "now": now,
     }
-    return await _one(conn, "replay", values) is not None
+    return {row["id"] for row in await _all(conn, "replay", values)}
 
 
 async def held_by_worker(conn: Conn, worker: UUID, limit: int) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,8 +23,8 @@ from strait_daemon.vault import Vault
 class Deps:
     """The parts the API calls.
 
-    `metrics` gives the exposition and its content type; `ready` one answer per component. Setting `closing` ends the
-    open streams politely: the server does so before it stops.
+    `metrics` gives the exposition and its content type; `ready` one answer per component; `stage` is told of a time at
+    which a run comes due. Setting `closing` ends the open streams politely: the server does so before it stops.
     """
 
     pool: Pool
@@ -41,5 +41,6 @@ class Deps:
     metrics_public: bool
     metrics: Callable[[], tuple[bytes, str]]
     ready: Callable[[], Awaitable[dict[str, ComponentHealth]]]
+    stage: Callable[[datetime], None]
     log: Any
     closing: asyncio.Event = field(default_factory=asyncio.Event)

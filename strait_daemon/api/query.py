@@ -156,6 +156,14 @@ def _cursor(text: str) -> bytes:
     return raw
 
 
+def read_cursor(pointer: str, text: str) -> UUID:
+    """The id that a cursor inside a body names."""
+    try:
+        return UUID(bytes=_cursor(text))
+    except _WrongError as wrong:
+        raise ValidationError([Fault(pointer, str(wrong))]) from None
+
+
 def _spell(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from strait_core import ids, wire
+from strait_core import ids, wire, wire_bulk
 from strait_core.errors import (
     ConflictError,
     NotFoundError,
@@ -12,6 +12,7 @@ from strait_core.errors import (
 )
 from strait_daemon.api import (
     bulk,
+    bulk_runs,
     docs,
     jobs,
     ops,
@@ -286,6 +287,17 @@ RUNS: Final = (
     ),
     _of_run(
         "POST",
+        "/reschedule",
+        handle=runs.reschedule_run,
+        name="rescheduleRun",
+        summary="Move the time for which a delayed run, or one that awaits a retry, waits.",
+        returns=wire.Run,
+        body=Body(wire_bulk.Reschedule, required=True),
+        raises=_UNCLEAR,
+        etag=True,
+    ),
+    _of_run(
+        "POST",
         "/replay",
         handle=runs.replay_run,
         name="replayRun",
@@ -374,6 +386,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
     """Everything that the API serves; what is called most comes first."""
     return (
         *TRIGGERS,
+        *bulk_runs.ROUTES,
         *RUNS,
         *sdk_routes.ROUTES,
         *JOBS,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from strait_core import ids, wire
-from strait_core.errors import ConflictError
+from strait_core.errors import ConflictError, ValidationError
 from strait_core.run import CANCELABLE, REPLAYABLE, Event, Status
 from strait_core.store import jobs, runs, watch
 from strait_core.store.pool import Conn
 from strait_core.store.runs import Row, RunFilter
+from strait_core.trigger import check_schedule
 from strait_daemon.api import query, shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.lookup import find_job_ids, no_run, run_id_of
@@ -119,6 +121,28 @@ async def cancel_run(api: Api, call: Call) -> Reply:
         raise ConflictError(
             f"the run is over: it is {row['status']}", hint="only a run that is not over can be canceled"
         )
+    return _answer(row)
+
+
+async def reschedule_run(api: Api, call: Call) -> Reply:
+    """POST /v1/runs/{run}/reschedule."""
+    deps = api.deps
+    run_id = run_id_of(call.path["run"])
+    now = deps.clock.now()
+    at: datetime = call.body.scheduled_at
+    if faults := check_schedule(at, now):
+        raise ValidationError(faults)
+    async with api.connection() as conn:
+        await _head(conn, call)
+        due_at = await runs.reschedule(conn, run_id, at.astimezone(UTC), now)
+        row = await _row(conn, call, run_id)
+    if due_at is None:
+        raise ConflictError(
+            f"the run is {row['status']} and waits for no time",
+            hint="only a delayed run, or a queued one that awaits a retry, can be rescheduled",
+        )
+    deps.bus.runs_changed([run_id])
+    deps.stage(due_at)
     return _answer(row)
 
 

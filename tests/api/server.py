@@ -112,6 +112,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         metrics_public=False,
         metrics=parts.metrics.render,
         ready=parts.ready,
+        stage=parts.stage,
         log=log,
     )
 

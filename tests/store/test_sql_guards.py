@@ -35,6 +35,8 @@ NOTES: Final = {"beat", "set_progress", "set_checkpoint", "set_metadata", "put_o
 # A drain gives a started attempt back by the statement of retries; an insert makes a run, it moves none.
 ALSO_RELEASES: Final = "retry_if_held"
 CREATES: Final = "insert_runs"
+# Moves the time that a run waits for, which is no move in the table, but has a seq.
+RETIMES: Final = "reschedule"
 # These change what a delayed run says, and leave it where it is.
 REWRITES: Final = {"replace_delayed", "append_item"}
 
@@ -121,7 +123,9 @@ def expected(events: set[Event]) -> tuple[set[str], set[str]]:
 
 def test_every_statement_that_moves_runs_is_known():
     """A new statement that touches a run's state has to be compared with the table, here."""
-    assert {name for name, text in statements().items() if moves_runs(text)} == {*MOVERS, *REWRITES, *NOTES, CREATES}
+    assert {name for name, text in statements().items() if moves_runs(text)} == {
+        *MOVERS, *REWRITES, *NOTES, CREATES, RETIMES,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(REWRITES))
@@ -131,6 +135,16 @@ def test_a_rewrite_moves_nothing(name: str):
     changed, _, where = text.partition("WHERE")
     assert re.findall(r"status = '(\w+)'", where) == [Status.DELAYED.value]
     assert not re.search(r"\b(status|seq|attempt|lease)\b", changed)
+
+
+def test_a_new_time_leaves_the_state_alone():
+    """It takes runs that wait for a time, counts one step, and writes no state."""
+    text = statements()[RETIMES]
+    change = text[text.index("UPDATE strait.runs") : text.index("RETURNING")]
+    assigned, _, where = change.rpartition("WHERE r.id")
+    assert set(re.findall(r"'(\w+)'", where)) == {Status.DELAYED.value, Status.QUEUED.value}
+    assert "seq = r.seq + 1" in assigned
+    assert not re.search(r"\b(status|attempt|lease) = ", assigned)
 
 
 @pytest.mark.parametrize("name", sorted(set(MOVERS) - {"end_active", "replay", "finish_if_held"}))

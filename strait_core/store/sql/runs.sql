@@ -98,14 +98,36 @@ DELETE FROM strait.due d USING later l WHERE d.run_id = l.run_id
 SELECT id FROM strait.runs WHERE expires_at <= %(now)s AND status IN ('delayed', 'queued')
 ORDER BY expires_at LIMIT %(limit)s
 
+-- name: hold_due
+-- Comes back while the run waits for its time; a promotion under way is waited for.
+SELECT run_id FROM strait.due WHERE run_id = %(id)s FOR UPDATE
+
+-- name: reschedule
+-- Moves the time that a run waits for, whose due entry the caller holds. A delayed run keeps its time to live, which
+-- counts from its time; it stays later than its creation, by which one tells that it was delayed.
+WITH moved AS (
+    UPDATE strait.runs r SET seq = r.seq + 1,
+        scheduled_at = CASE r.status WHEN 'delayed' THEN greatest(%(at)s, r.created_at + interval '1 microsecond')
+            ELSE r.scheduled_at END,
+        expires_at = CASE r.status WHEN 'delayed' THEN r.expires_at
+            + (greatest(%(at)s, r.created_at + interval '1 microsecond') - r.scheduled_at) ELSE r.expires_at END,
+        next_retry_at = CASE r.status WHEN 'queued' THEN %(at)s::timestamptz END
+    WHERE r.id = %(id)s AND r.status IN ('delayed', 'queued')
+    RETURNING r.id, r.status, r.seq, r.attempt, coalesce(r.next_retry_at, r.scheduled_at) AS due_at
+), noted AS (
+    INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
+    SELECT id, seq, 'reschedule', status, attempt, %(now)s, %(reason)s, 'long' FROM moved
+)
+UPDATE strait.due d SET due_at = m.due_at FROM moved m WHERE d.run_id = m.id RETURNING d.due_at
+
 -- name: replay
 -- Brings finished runs back: same id, attempt numbers go on, a fresh allowance, the TTL starts anew.
 WITH last_replay AS (
-    SELECT max(e.at) AS replayed_at FROM strait.run_events e
-    WHERE e.run_id = %(id)s AND e.at >= %(made_at)s AND e.event = 'replay'
+    SELECT e.run_id, max(e.at) AS replayed_at FROM strait.run_events e
+    WHERE e.run_id = ANY(%(ids)s) AND e.at >= %(made_at)s AND e.event = 'replay' GROUP BY e.run_id
 ), back AS (
     DELETE FROM strait.run_history h USING strait.jobs j
-    WHERE h.id = %(id)s AND h.finished_at >= %(made_at)s AND h.status = ANY(%(from)s)
+    WHERE h.id = ANY(%(ids)s) AND h.finished_at >= %(made_at)s AND h.status = ANY(%(from)s)
         AND j.id = h.job_id AND j.enabled AND j.deleted_at IS NULL
     RETURNING h.*, j.lane, j.latest, j.version, nextval('strait.ready_seqs') AS ready_seq
 ), stored AS (
@@ -120,7 +142,7 @@ WITH last_replay AS (
         error_class, error, tags, metadata, payload,
         idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
         progress, outputs, state, usage, checkpoint, note_seq
-    FROM back LEFT JOIN last_replay ON true
+    FROM back LEFT JOIN last_replay ON run_id = id
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
     SELECT lane, priority, ready_seq, id, job_id, %(now)s FROM back
