@@ -64,7 +64,6 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "debounce_max_wait_secs": _number("--debounce-max-wait-secs", "Seconds a debounced run waits at most; 0 = no end."),
     "batch_window_secs": _number("--batch-window-secs", "Seconds whose triggers make one run; 0 = off."),
     "batch_max_size": _number("--batch-max-size", "Triggers in one batch at most, 1 to 1000 (100)."),
-}
     "cron": _field(str, "--cron", text="When it runs by itself: '0 9 * * 1-5'.", metavar="EXPR"),
     "timezone": _field(str, "--timezone", text="Zone of the schedule: Europe/Berlin (UTC).", metavar="ZONE"),
     "misfire_policy": _field(str, "--misfire-policy", text="coalesce, all or skip what was missed.", metavar="POLICY"),
@@ -76,6 +75,7 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "jitter_secs": _number("--jitter-secs", "Spread ticks over so many seconds, up to 3600; 0 = none."),
     "dst_gap": _field(str, "--dst-gap", text="A time that the clocks skip: transition, skip or shift.", metavar="RULE"),
     "dst_overlap": _field(str, "--dst-overlap", text="A time that comes twice: first, second or both.", metavar="RULE"),
+}
 TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
     "tags": _pairs("--tags", "--tag", text="A tag of the run"),
     "metadata": _pairs("--metadata", text="Metadata of the run"),

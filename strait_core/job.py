@@ -121,8 +121,6 @@ class JobSpec:
     debounce_max_wait_secs: int | None = None
     batch_window_secs: int | None = None
     batch_max_size: int = 100
-
-
     cron: str | None = None
     timezone: str = "UTC"
     misfire_policy: MisfirePolicy = MisfirePolicy.COALESCE
@@ -133,6 +131,8 @@ class JobSpec:
     jitter_secs: int | None = None
     dst_gap: DstGap = DstGap.TRANSITION
     dst_overlap: DstOverlap = DstOverlap.FIRST
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """A whole number's range, both ends included; `none_means_no_limit`: 0 and null both say "no limit"."""
@@ -156,12 +156,12 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "debounce_max_wait_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
     "batch_window_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
     "batch_max_size": Bounds(1, 1_000),
-}
-LENGTHS: Final[Mapping[str, int]] = {"name": 255, "slug": 128, "description": 2_000}
-REQUIRED: Final = ("project_id", "slug", "name", "endpoint_url")
     "misfire_max_lateness_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
     "misfire_max_runs": Bounds(1, 1_000),
     "jitter_secs": Bounds(0, HOUR_SECS, none_means_no_limit=True),
+}
+LENGTHS: Final[Mapping[str, int]] = {"name": 255, "slug": 128, "description": 2_000}
+REQUIRED: Final = ("project_id", "slug", "name", "endpoint_url")
 _BLANK: Final = JobSpec(**dict.fromkeys(REQUIRED, ""))  # type: ignore[arg-type]
 DEFAULTS: Final[Mapping[str, Any]] = {f.name: getattr(_BLANK, f.name) for f in fields(JobSpec)[len(REQUIRED) :]}
 
@@ -195,11 +195,11 @@ def faults_of(spec: JobSpec) -> list[Fault]:
         *check_metadata("default_run_metadata", spec.default_run_metadata),
         *_check_retry_lists(spec),
         *_check_windows(spec),
+        *schedule_faults(spec, DEFAULTS),
     ]
     for name in BOUNDS:
         faults += check_number(name, getattr(spec, name))
     return faults
-        *schedule_faults(spec, DEFAULTS),
 
 
 def check_number(name: str, value: int | None) -> list[Fault]:

@@ -59,7 +59,6 @@ class JobPatch(Request):
     debounce_max_wait_secs: int | UnsetType | None = UNSET
     batch_window_secs: int | UnsetType | None = UNSET
     batch_max_size: int | UnsetType | None = UNSET
-
     cron: str | UnsetType | None = UNSET
     timezone: str | UnsetType | None = UNSET
     misfire_policy: MisfirePolicy | UnsetType | None = UNSET
@@ -69,6 +68,7 @@ class JobPatch(Request):
     jitter_secs: int | UnsetType | None = UNSET
     dst_gap: DstGap | UnsetType | None = UNSET
     dst_overlap: DstOverlap | UnsetType | None = UNSET
+
 
 class JobCreate(JobPatch):
     """POST /v1/jobs; name, slug and endpoint_url are required here, and project_id unless the request names one."""
@@ -130,8 +130,6 @@ class Job(Struct, kw_only=True):
     poison_pill_threshold: int | None
     batch_window_secs: int | None
     batch_max_size: int
-    created_at: datetime
-    updated_at: datetime
     cron: str | None
     timezone: str
     misfire_policy: MisfirePolicy
@@ -141,6 +139,8 @@ class Job(Struct, kw_only=True):
     jitter_secs: int | None
     dst_gap: DstGap
     dst_overlap: DstOverlap
+    created_at: datetime
+    updated_at: datetime
 
 
 class JobVersion(Struct, kw_only=True):

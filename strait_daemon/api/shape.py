@@ -67,7 +67,6 @@ def job(stored: StoredJob) -> wire.Job:
         debounce_max_wait_secs=spec.debounce_max_wait_secs,
         batch_window_secs=spec.batch_window_secs,
         batch_max_size=spec.batch_max_size,
-        created_at=stored.created_at,
         cron=spec.cron,
         timezone=spec.timezone,
         misfire_policy=spec.misfire_policy,
@@ -77,6 +76,7 @@ def job(stored: StoredJob) -> wire.Job:
         jitter_secs=spec.jitter_secs,
         dst_gap=spec.dst_gap,
         dst_overlap=spec.dst_overlap,
+        created_at=stored.created_at,
         updated_at=stored.updated_at,
     )
 

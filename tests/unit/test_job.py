@@ -53,7 +53,6 @@ def test_the_defaults_are_those_of_the_product():
         "debounce_max_wait_secs": None,
         "batch_window_secs": None,
         "batch_max_size": 100,
-    }
         "cron": None,
         "timezone": "UTC",
         "misfire_policy": MisfirePolicy.COALESCE,
@@ -63,6 +62,7 @@ def test_the_defaults_are_those_of_the_product():
         "jitter_secs": None,
         "dst_gap": DstGap.TRANSITION,
         "dst_overlap": DstOverlap.FIRST,
+    }
 
 
 NUMBERS = [
@@ -77,11 +77,11 @@ NUMBERS = [
     ("debounce_max_wait_secs", 0, 86_400),
     ("batch_window_secs", 0, 86_400),
     ("batch_max_size", 1, 1_000),
-]
-# What a field needs beside it to mean something.
     ("misfire_max_lateness_secs", 0, 31_536_000),
     ("misfire_max_runs", 1, 1_000),
     ("jitter_secs", 0, 3_600),
+]
+# What a field needs beside it to mean something.
 _CRON = {"cron": "0 9 * * *"}
 BESIDE = {
     "debounce_max_wait_secs": {"debounce_window_secs": 1},
