@@ -96,22 +96,22 @@ class JobSpec:
     headers: Mapping[str, str] = field(default_factory=dict)
     # As it is stored: sealed.
     signing_secret: str | None = field(default=None, repr=False)
+    # Called in the same attempt when nobody can be reached at endpoint_url, or it answers 429.
+    fallback_endpoint_url: str | None = None
     webhook_url: str | None = None
     webhook_secret: str | None = field(default=None, repr=False)
     timeout_secs: int = 300
     max_attempts: int = 3
-    # Called in the same attempt when nobody can be reached at endpoint_url, or it answers 429.
-    fallback_endpoint_url: str | None = None
     retry_strategy: RetryStrategy = RetryStrategy.EXPONENTIAL
     retry_delays_secs: tuple[int, ...] = ()
     retry_priority_boost: int = 1
     non_retryable_statuses: tuple[int, ...] = ()
+    # So many times the same error in a row, and the run is given up; None = never.
+    poison_pill_threshold: int | None = None
     priority: int = 0
     run_ttl_secs: int | None = None
     default_run_metadata: Mapping[str, str] = field(default_factory=dict)
     version_policy: VersionPolicy = VersionPolicy.PIN
-    # So many times the same error in a row, and the run is given up; None = never.
-    poison_pill_threshold: int | None = None
     payload_schema: Mapping[str, Any] | None = None
     result_schema: Mapping[str, Any] | None = None
     completion: Completion = Completion.RESPONSE
@@ -189,6 +189,7 @@ def faults_of(spec: JobSpec) -> list[Fault]:
         *check_length("name", spec.name, required=True),
         *check_length("description", spec.description),
         *check_url("endpoint_url", spec.endpoint_url),
+        *_check_fallback(spec),
         *_check_webhook(spec),
         *check_tags("tags", spec.tags),
         *_check_headers(spec.headers),
@@ -207,7 +208,6 @@ def check_number(name: str, value: int | None) -> list[Fault]:
     bounds = BOUNDS[name]
     if value is None or bounds.low <= value <= bounds.high:
         return []
-        *_check_fallback(spec),
     return [Fault(f"/{name}", f"must be from {bounds.low} to {bounds.high}")]
 
 
@@ -255,6 +255,14 @@ def check_url(name: str, url: str) -> list[Fault]:
     return []
 
 
+def _check_fallback(spec: JobSpec) -> list[Fault]:
+    if spec.fallback_endpoint_url is None:
+        return []
+    if spec.fallback_endpoint_url == spec.endpoint_url:
+        return [Fault("/fallback_endpoint_url", "must differ from endpoint_url")]
+    return check_url("fallback_endpoint_url", spec.fallback_endpoint_url)
+
+
 def _check_webhook(spec: JobSpec) -> list[Fault]:
     if spec.webhook_url is not None:
         return check_url("webhook_url", spec.webhook_url)
@@ -273,14 +281,6 @@ def check_metadata(name: str, metadata: Mapping[str, str]) -> list[Fault]:
 
 def _check_pairs(name: str, pairs: Mapping[str, str], most: int, key_length: int, value_length: int) -> list[Fault]:
     faults = [Fault(f"/{name}", f"must have at most {most} entries")] if len(pairs) > most else []
-def _check_fallback(spec: JobSpec) -> list[Fault]:
-    if spec.fallback_endpoint_url is None:
-        return []
-    if spec.fallback_endpoint_url == spec.endpoint_url:
-        return [Fault("/fallback_endpoint_url", "must differ from endpoint_url")]
-    return check_url("fallback_endpoint_url", spec.fallback_endpoint_url)
-
-
     for key, value in pairs.items():
         pointer = f"/{name}/{escape_pointer(key)}"
         if not 1 <= len(key) <= key_length:
