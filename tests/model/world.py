@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
@@ -17,7 +18,7 @@ from strait_core.trigger import NewRun
 from strait_daemon.services.reaper import lost_move
 from strait_daemon.writer import Move
 from tests.model.reference import STALE_AFTER, Reference
-from tests.store.scene import Scene
+from tests.store.scene import NOW, Scene
 
 T = TypeVar("T")
 CONNECTIONS: Final = 3
@@ -71,6 +72,13 @@ class World:
             await self.scene.close()
 
         self.runner.run(closed())
+
+    async def begin_again(self) -> None:
+        """Empty, at the first instant, with the same ids to come: one example is as its repetition."""
+        await self.scene.clear()
+        self.scene.now, self.scene.chance, self.turn = NOW, random.Random(7), 0
+        for sequence in ("leases", "ready_seqs"):
+            await self.scene.rows(f"ALTER SEQUENCE strait.{sequence} RESTART")
 
     def do(self, asked: Coroutine[Any, Any, T]) -> T:
         """Run to its end."""
