@@ -187,6 +187,10 @@ class Printer:
         """A state's name in its colour, for lines of stdout."""
         return paint(text, Column("status", kind="status"), self.style())
 
+    def bold(self, text: str) -> str:
+        """Text that stands out, for lines of stdout."""
+        return dressed(safe(text), "1", self.out.color)
+
     # ── talk ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def note(self, text: str) -> None:

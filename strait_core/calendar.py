@@ -11,11 +11,12 @@ from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from strait_core.errors import Fault
+from strait_core.errors import Fault, ValidationError
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 # 1970-01-01 was a Thursday; Sunday is day 0 of the week, as in cron.
 _FIRST_WEEKDAY: Final = 4
+WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 MAX_ENTRIES: Final = 2_000
 MAX_ROLL_DAYS: Final = 366
 
@@ -98,3 +99,27 @@ def faults_of(calendar: Calendar, pointer: str = "") -> list[Fault]:
     if not (calendar.dates or calendar.ranges or calendar.weekdays):
         faults.append(Fault(pointer, "must name at least one date, range or weekday"))
     return faults
+
+
+def parse_days(text: str, pointer: str) -> Calendar:
+    """The calendar that a list such as `sat,sun,2030-12-24..2030-12-26` names; raises ValidationError."""
+    dates: set[date] = set()
+    ranges: list[tuple[date, date]] = []
+    weekdays: set[int] = set()
+    faults: list[Fault] = []
+    for item in filter(None, (part.strip() for part in text.lower().split(","))):
+        first, dots, last = item.partition("..")
+        try:
+            if item[:3] in WEEKDAYS and item.isalpha():
+                weekdays.add(WEEKDAYS.index(item[:3]))
+            elif dots:
+                ranges.append((date.fromisoformat(first), date.fromisoformat(last)))
+            else:
+                dates.add(date.fromisoformat(item))
+        except ValueError:
+            faults.append(Fault(pointer, f'"{item[:40]}" is no date (2030-12-24), range (a..b) or weekday (sat)'))
+    calendar = Calendar(frozenset(dates), tuple(ranges), frozenset(weekdays))
+    faults = faults or [Fault(pointer, one.message) for one in faults_of(calendar)]
+    if faults:
+        raise ValidationError(faults)
+    return calendar

@@ -109,10 +109,10 @@ def _fires_on(rule: Rule, day: int) -> bool:
     """Whether a day has fires, its calendar included."""
     calendar = rule.calendar
     if calendar is None:
-        return _matches(rule.expression, day)
+        return matches(rule.expression, day)
     if not calendar.allows(day):
         return False
-    return _matches(rule.expression, day) or _rolls_to(rule.expression, calendar, day)
+    return matches(rule.expression, day) or _rolls_to(rule.expression, calendar, day)
 
 
 def _rolls_to(expression: Expression, calendar: Attachment, day: int) -> bool:
@@ -123,12 +123,13 @@ def _rolls_to(expression: Expression, calendar: Attachment, day: int) -> bool:
     for other in range(day + step, day + step * MAX_ROLL_DAYS, step):
         if calendar.allows(other):
             return False
-        if _matches(expression, other):
+        if matches(expression, other):
             return True
     return False
 
 
-def _matches(expression: Expression, day: int) -> bool:
+def matches(expression: Expression, day: int) -> bool:
+    """Whether the expression matches a day, whatever any calendar says."""
     date = date_of(day)
     if not expression.months >> date.month & 1:
         return False

@@ -16,12 +16,14 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final, assert_never
 
+from strait_core.errors import Fault
 from strait_core.firing import count_fires, fires, next_fire, previous_fire
 from strait_core.rule import DstGap, DstOverlap, Rule
 
 __all__ = [
     "GRACE", "Action", "Decision", "Decisions", "DstGap", "DstOverlap", "MisfirePolicy", "OverlapPolicy", "Policy",
-    "Rule", "Schedule", "SkipReason", "State", "count_fires", "decide", "due_at", "fires", "next_fire", "previous_fire",
+    "Rule", "Schedule", "SkipReason", "State", "calendar_faults", "count_fires", "decide", "due_at", "fires",
+    "next_fire", "previous_fire",
 ]  # fmt: skip
 
 GRACE: Final = timedelta(seconds=60)
@@ -139,6 +141,13 @@ def due_at(schedule: Schedule, fire_at: datetime) -> datetime:
         jitter = min(jitter, int((following - fire_at).total_seconds()) - 1)
     digest = blake2b(f"{schedule.id}@{int(fire_at.timestamp())}".encode(), digest_size=8).digest()
     return fire_at + timedelta(seconds=int.from_bytes(digest) % (jitter + 1))
+
+
+def calendar_faults(rule: Rule, now: datetime, pointer: str) -> list[Fault]:
+    """That a calendar leaves no day to a rule that would otherwise fire; nothing when it leaves one."""
+    if rule.calendar is None or next_fire(rule, now) is not None:
+        return []
+    return [Fault(pointer, "leaves no day: the schedule would never fire")]
 
 
 def decide(schedule: Schedule, state: State, now: datetime, *, room: int = 100) -> Decisions:
