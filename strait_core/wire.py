@@ -262,6 +262,7 @@ class Attempt(Struct, kw_only=True):
     http_status: int | None
     error: str | None
     error_class: str | None
+    fallback: str | None
     timings_ms: Timings
 
 
@@ -281,8 +282,6 @@ class Page(Struct, Generic[T], kw_only=True):
 
     data: list[T]
     next_cursor: str | None
-
-    fallback: str | None
 
 class WebhookTest(Request):
     """POST /v1/webhooks/test: the job by its id or slug."""
