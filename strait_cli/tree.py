@@ -33,6 +33,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "schedules": Noun("schedules", "See, pause and fire schedules; what their ticks came to", _WORK, ("schedule",)),
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
     "cron": Noun("cron", "Check, explain, list and simulate cron expressions; needs no server", _WORK),
+    "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),
     "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
     "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),
     "webhooks": Noun("webhooks", "Deliveries of webhooks: list, repeat, test", _OPERATE, ("webhook",)),

@@ -9,6 +9,8 @@ import typer
 
 from strait_cli.ask import confirm
 from strait_cli.columns import ATTEMPT, EVENT, RUN
+from strait_cli.commands import many_runs
+from strait_cli.filters import DEAD, NARROWING, query_of
 from strait_cli.paths import path_of
 from strait_cli.refs import run_id
 from strait_cli.session import Session
@@ -38,6 +40,7 @@ app = noun("List, watch, cancel and replay runs: single executions of jobs.")
 @verb(
     app,
     "list",
+    extra=NARROWING,
     examples=(
         "strait runs list",
         "strait runs list --job hello --status failed,dead_letter --limit 20",
@@ -48,44 +51,17 @@ app = noun("List, watch, cancel and replay runs: single executions of jobs.")
 def list_runs(
     session: Session,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.", metavar="N")] = 50,
-    status: Annotated[list[str] | None, _filter("--status", "In these states: a,b.", "STATES")] = None,
-    job: Annotated[str | None, _filter("--job", "Of this job: slug or id.", "JOB")] = None,
-    tag: Annotated[list[str] | None, _filter("--tag", "With this tag.", "KEY:VALUE")] = None,
-    metadata: Annotated[list[str] | None, _filter("--metadata", "With this metadata.", "KEY:VALUE")] = None,
-    triggered_by: Annotated[str | None, _filter("--triggered-by", "Started by this.")] = None,
-    error_class: Annotated[str | None, _filter("--error-class", "Whose last error is of this class.")] = None,
-    batch_id: Annotated[str | None, _filter("--batch-id", "Of this bulk trigger.", "ID")] = None,
-    created_after: Annotated[str | None, _filter("--created-after", "Younger than this.", "TIME")] = None,
-    created_before: Annotated[str | None, _filter("--created-before", "Older than this.", "TIME")] = None,
     include: Annotated[
         str | None, _filter("--include", "Add payload, result or both: payload,result.", "FIELDS")
     ] = None,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """List runs, newest first."""
-    query = {
-        "status": _states(status),
-        "job_id": job,
-        "tag": tag,
-        "metadata": metadata,
-        "triggered_by": triggered_by,
-        "error_class": error_class,
-        "batch_id": batch_id,
-        "created_after": created_after,
-        "created_before": created_before,
-        "include": include,
-    }
-    given = {name: value for name, value in query.items() if value}
-    pages = session.api.pages("/v1/runs", given, limit=limit)
+    query = query_of(given) | ({"include": include} if include else {})
+    pages = session.api.pages("/v1/runs", query, limit=limit)
     session.out.items(pages, RUN)
     session.more(pages)
-
-
-def _states(texts: list[str] | None) -> str | None:
-    states = [part.strip() for text in texts or () for part in text.split(",") if part.strip()]
-    for state in states:
-        if state not in {one.value for one in Status}:
-            raise UsageError(f'--status: "{state}" is no state', hint=", ".join(Status))
-    return ",".join(states) or None
 
 
 @verb(app, "get", examples=("strait runs get @last", "strait runs get run_01hzy --jq .result"))
@@ -192,6 +168,43 @@ def replay(
     from strait_cli import watch as watching  # noqa: PLC0415 - as above
 
     watching.watch(session, again["id"], run=again, timeout=timeout)
+
+
+verb(
+    app,
+    "reschedule",
+    examples=("strait runs reschedule @last --in 5m", "strait runs reschedule run_01hzy --at 2030-01-31T09:00:00Z"),
+)(many_runs.reschedule)
+verb(
+    app,
+    "dlq",
+    extra=DEAD,
+    examples=("strait runs dlq", "strait runs dlq --job hello --error-class server -o wide"),
+)(many_runs.dlq)
+verb(
+    app,
+    "bulk-cancel",
+    extra=NARROWING,
+    examples=("strait runs bulk-cancel --job hello --dry-run", "strait runs bulk-cancel run_01hzy run_01hzz --yes"),
+)(many_runs.bulk_cancel)
+verb(
+    app,
+    "bulk-replay",
+    extra=NARROWING,
+    examples=(
+        "strait runs bulk-replay --status dead_letter --job hello --dry-run",
+        "strait runs bulk-replay --created-after 2030-01-31T00:00:00Z --yes",
+    ),
+)(many_runs.bulk_replay)
+verb(
+    app,
+    "export",
+    extra=NARROWING,
+    examples=(
+        "strait runs export runs.jsonl --job hello --include payload,result",
+        "strait runs export failed.csv --status failed,dead_letter",
+    ),
+)(many_runs.export)
 
 
 def _path(session: Session, run: str) -> str:
