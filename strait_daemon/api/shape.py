@@ -26,59 +26,23 @@ _batch_id: Final = lru_cache(256)(partial(spell, Prefix.BATCH))
 
 
 def job(stored: StoredJob) -> wire.Job:
-    """A job, whole."""
+    """A job, whole: what is not said here is shown as the definition has it, under the same name."""
     spec = stored.spec
-    return wire.Job(
-        id=spell(Prefix.JOB, stored.id),
-        project_id=spec.project_id,
-        slug=spec.slug,
-        name=spec.name,
-        description=spec.description,
-        tags=dict(spec.tags),
-        enabled=stored.enabled,
-        paused=stored.paused,
-        paused_at=stored.paused_at,
-        pause_reason=stored.pause_reason,
-        endpoint_url=spec.endpoint_url,
-        headers=dict(spec.headers),
-        signing_secret=secrets.masked(spec.signing_secret),
-        fallback_endpoint_url=spec.fallback_endpoint_url,
-        webhook_url=spec.webhook_url,
-        webhook_secret=secrets.masked(spec.webhook_secret),
-        timeout_secs=spec.timeout_secs,
-        max_attempts=spec.max_attempts,
-        retry_strategy=spec.retry_strategy,
-        retry_delays_secs=list(spec.retry_delays_secs),
-        retry_priority_boost=spec.retry_priority_boost,
-        non_retryable_statuses=list(spec.non_retryable_statuses),
-        poison_pill_threshold=spec.poison_pill_threshold,
-        priority=spec.priority,
-        run_ttl_secs=spec.run_ttl_secs,
-        default_run_metadata=dict(spec.default_run_metadata),
-        version=stored.version,
-        version_id=spell(Prefix.VERSION, stored.version_id),
-        version_policy=spec.version_policy,
-        payload_schema=None if spec.payload_schema is None else dict(spec.payload_schema),
-        result_schema=None if spec.result_schema is None else dict(spec.result_schema),
-        completion=spec.completion,
-        max_cost_per_run_microusd=spec.max_cost_per_run_microusd,
-        dedup_window_secs=spec.dedup_window_secs,
-        debounce_window_secs=spec.debounce_window_secs,
-        debounce_max_wait_secs=spec.debounce_max_wait_secs,
-        batch_window_secs=spec.batch_window_secs,
-        batch_max_size=spec.batch_max_size,
-        cron=spec.cron,
-        timezone=spec.timezone,
-        misfire_policy=spec.misfire_policy,
-        misfire_max_lateness_secs=spec.misfire_max_lateness_secs,
-        misfire_max_runs=spec.misfire_max_runs,
-        overlap_policy=spec.overlap_policy,
-        jitter_secs=spec.jitter_secs,
-        dst_gap=spec.dst_gap,
-        dst_overlap=spec.dst_overlap,
-        created_at=stored.created_at,
-        updated_at=stored.updated_at,
-    )
+    own: dict[str, Any] = {
+        "id": spell(Prefix.JOB, stored.id),
+        "enabled": stored.enabled,
+        "paused": stored.paused,
+        "paused_at": stored.paused_at,
+        "pause_reason": stored.pause_reason,
+        "signing_secret": secrets.masked(spec.signing_secret),
+        "webhook_secret": secrets.masked(spec.webhook_secret),
+        "version": stored.version,
+        "version_id": spell(Prefix.VERSION, stored.version_id),
+        "created_at": stored.created_at,
+        "updated_at": stored.updated_at,
+    }
+    rest = {name: getattr(spec, name) for name in wire.Job.__struct_fields__ if name not in own}
+    return wire.Job(**own, **rest)
 
 
 def job_etag(stored: StoredJob) -> bytes:
