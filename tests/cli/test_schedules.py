@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from strait_core.timetable import OF_CRON
 from tests.cli.runner import Shell
 from tests.support.endpoint import Endpoint
 
@@ -40,6 +41,7 @@ def test_every_field_of_a_schedule_is_a_flag(shell: Shell):
         "dst_overlap": "both",
     }
     assert {name: job[name] for name in expected} == expected
+    assert set(expected) == {"cron", *OF_CRON}
     assert shell.run("jobs", "update", "s", "--cron", "99 * * * *", code=7).err.count("minute") == 1
 
 
