@@ -117,7 +117,10 @@ def _read(text: str) -> Expression:
     from croniter import croniter  # noqa: PLC0415 - 40 ms, and only what reads an expression needs it
 
     fields = ALIASES.get(text, text).split()
-    expanded, _ = croniter.expand(" ".join(fields))
+    plain = [
+        ",".join(_plain(kind, item) for item in word.split(",")) for kind, word in zip(FIELDS, fields, strict=True)
+    ]
+    expanded, _ = croniter.expand(" ".join(plain))
     masks = []
     for kind, values in zip(FIELDS, expanded, strict=True):
         high = 6 if kind.low == 0 and kind.high == 7 else kind.high
@@ -137,6 +140,23 @@ def _read(text: str) -> Expression:
         by_weekday=weekday not in {"*", "*/1"},
         is_fixed_time=not any(sign in field for field in (minute, hour) for sign in "*/"),
     )
+
+
+def _plain(kind: FieldKind, item: str) -> str:
+    """An item as croniter reads it rightly: in numbers, and a range of one value as that value.
+
+    It takes `0-0` in the day of week for a range that goes round, to every day.
+    """
+    body, slash, step = item.partition("/")
+    if body == "*":
+        return item
+    low, dash, high = body.partition("-")
+    first, last = kind.value(low), kind.value(high) if dash else None
+    if high == "sun":
+        last = 7
+    if dash and first == last:
+        return str(first)
+    return (f"{first}-{last}" if dash else str(first)) + slash + step
 
 
 def _messages(text: str) -> Iterator[str]:
