@@ -51,6 +51,9 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
         str, "--non-retryable-statuses", text="HTTP statuses that fail at once: 400,404.", metavar="N,N"
     ),
     "poison_pill_threshold": _number("--poison-pill-threshold", "The same error so often in a row ends it; 0 = off."),
+    "breaker_threshold": _number(
+        "--breaker-threshold", "Failures in a row that hold its runs for a while; 0 = off (5)."
+    ),
     "priority": _number("--priority", "0 to 10; the highest runs first (0)."),
     "run_ttl_secs": _number("--run-ttl-secs", "Seconds after which an unstarted run expires; 0 = never."),
     "default_run_metadata": _pairs("--default-run-metadata", text="Metadata every run begins with"),

@@ -108,6 +108,8 @@ class JobSpec:
     non_retryable_statuses: tuple[int, ...] = ()
     # So many times the same error in a row, and the run is given up; None = never.
     poison_pill_threshold: int | None = None
+    # So many failures in a row at the endpoint, over all runs, and it is left alone for a while; 0 = never.
+    breaker_threshold: int = 5
     priority: int = 0
     run_ttl_secs: int | None = None
     default_run_metadata: Mapping[str, str] = field(default_factory=dict)
@@ -147,6 +149,7 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "max_attempts": Bounds(1, 100),
     "retry_priority_boost": Bounds(0, 10),
     "poison_pill_threshold": Bounds(0, 100, none_means_no_limit=True),
+    "breaker_threshold": Bounds(0, 1_000),
     "priority": Bounds(0, 10),
     "run_ttl_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
     # A thousand million dollars: far below where the numbers of JSON lose their last digits.

@@ -36,18 +36,19 @@ class JobPatch(Request):
     enabled: bool | UnsetType = UNSET
     headers: dict[str, str] | UnsetType | None = UNSET
     signing_secret: str | UnsetType | None = UNSET
+    fallback_endpoint_url: str | UnsetType | None = UNSET
     webhook_url: str | UnsetType | None = UNSET
     webhook_secret: str | UnsetType | None = UNSET
-    fallback_endpoint_url: str | UnsetType | None = UNSET
     timeout_secs: int | UnsetType | None = UNSET
     max_attempts: int | UnsetType | None = UNSET
     retry_strategy: RetryStrategy | UnsetType | None = UNSET
     retry_delays_secs: list[int] | UnsetType | None = UNSET
     retry_priority_boost: int | UnsetType | None = UNSET
     non_retryable_statuses: list[int] | UnsetType | None = UNSET
+    poison_pill_threshold: int | UnsetType | None = UNSET
+    breaker_threshold: int | UnsetType | None = UNSET
     priority: int | UnsetType | None = UNSET
     run_ttl_secs: int | UnsetType | None = UNSET
-    poison_pill_threshold: int | UnsetType | None = UNSET
     default_run_metadata: dict[str, str] | UnsetType | None = UNSET
     version_policy: VersionPolicy | UnsetType | None = UNSET
     payload_schema: dict[str, Any] | UnsetType | None = UNSET
@@ -105,6 +106,7 @@ class Job(Struct, kw_only=True):
     endpoint_url: str
     headers: dict[str, str]
     signing_secret: str | None
+    fallback_endpoint_url: str | None
     webhook_url: str | None
     webhook_secret: str | None
     timeout_secs: int
@@ -113,10 +115,11 @@ class Job(Struct, kw_only=True):
     retry_delays_secs: list[int]
     retry_priority_boost: int
     non_retryable_statuses: list[int]
+    poison_pill_threshold: int | None
+    breaker_threshold: int
     priority: int
     run_ttl_secs: int | None
     default_run_metadata: dict[str, str]
-    fallback_endpoint_url: str | None
     version: int
     version_id: str
     version_policy: VersionPolicy
@@ -127,7 +130,6 @@ class Job(Struct, kw_only=True):
     dedup_window_secs: int | None
     debounce_window_secs: int | None
     debounce_max_wait_secs: int | None
-    poison_pill_threshold: int | None
     batch_window_secs: int | None
     batch_max_size: int
     cron: str | None

@@ -36,6 +36,7 @@ class Message(msgspec.Struct, omit_defaults=True):
     hello: bool = False
     watching: bool = False
     wake: bool = False
+    breakers: bool = False
     changed: list[str] = []
     taken: list[str] = []
 
@@ -69,6 +70,7 @@ class Bus:
         self._watchers: dict[UUID, set[asyncio.Event]] = {}
         self._on_wake: list[Callable[[], None]] = []
         self._on_taken: list[Callable[[list[UUID]], None]] = []
+        self._on_breakers: list[Callable[[], None]] = []
         self._peers: dict[str, tuple[float, bool]] = {}
         self._outbox = Message(self._id)
         self._kick = asyncio.Event()
@@ -81,6 +83,17 @@ class Bus:
     def on_taken(self, callback: Callable[[list[UUID]], None]) -> None:
         """Call back with runs whose live attempt was ended from outside, in any process."""
         self._on_taken.append(callback)
+
+    def on_breakers(self, callback: Callable[[], None]) -> None:
+        """Call back whenever another process has changed the state of breakers."""
+        self._on_breakers.append(callback)
+
+    def breakers_changed(self) -> None:
+        """This process changed the state of breakers: the others look, and who claims runs looks as well."""
+        self.wake()
+        if self._peers:
+            self._outbox.breakers = True
+            self._kick.set()
 
     def wake(self) -> None:
         """Runs became ready."""
@@ -179,6 +192,7 @@ class Bus:
                 hello=outbox.hello,
                 watching=outbox.watching,
                 wake=outbox.wake and at == 0,
+                breakers=outbox.breakers and at == 0,
                 changed=changed[at : at + IDS_PER_MESSAGE],
                 taken=taken[at : at + IDS_PER_MESSAGE],
             )
@@ -219,6 +233,9 @@ class Bus:
         if message.wake:
             for wake in self._on_wake:
                 wake()
+        if message.breakers:
+            for look in self._on_breakers:
+                look()
         self._signal(map(_long, message.changed))
         if message.taken:
             ids = list(map(_long, message.taken))

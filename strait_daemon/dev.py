@@ -32,6 +32,8 @@ from strait_daemon.telemetry import configure_logging, masked
 # The database to use instead of the bundled one; `--database URL` sets it.
 OVERRIDE: Final = "STRAIT_DEV_DATABASE"
 _NO_URL_YET: Final = "postgresql://"
+# Who works on an endpoint does not want to wait a minute for it to be called again.
+COOLDOWN_SECS: Final = 5.0
 # Settings of some other deployment, which are not read here.
 _FOREIGN: Final = (
     "DATABASE_URL",
@@ -204,6 +206,8 @@ def _overrides(options: DevOptions, database_url: str | None) -> dict[str, Any]:
         "jwt_signing_key": devdata.secret("jwt_signing_key"),
         "encryption_key": devdata.secret("encryption_key"),
     }
+    if not configuration.is_set("BREAKER_COOLDOWN"):
+        given["breaker_cooldown"] = COOLDOWN_SECS
     return given if options.port is None else {**given, "port": options.port}
 
 

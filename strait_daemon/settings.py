@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     stale_threshold: Seconds = _named("STALE_THRESHOLD", default=60.0, ge=0.3, le=86_400)
     reaper_interval: Seconds = _named("REAPER_INTERVAL", default=5.0, ge=0.1, le=3_600)
     drain_timeout: Seconds = _named("DRAIN_TIMEOUT", default=30.0, ge=0, le=3_600)
+    # How long an endpoint that keeps failing is left alone.
+    breaker_cooldown: Seconds = _named("BREAKER_COOLDOWN", default=60.0, ge=0.1, le=86_400)
     retention_short_days: int = _named("RETENTION_SHORT_DAYS", default=30, ge=0, le=36_500)
     retention_long_days: int = _named("RETENTION_LONG_DAYS", default=90, ge=0, le=36_500)
     allow_private_endpoints: Annotated[Openings, NoDecode, PlainValidator(_openings), PlainSerializer(str)] = _named(
@@ -231,6 +233,11 @@ def _encryption_faults(warnings: list[str], overrides: Mapping[str, Any]) -> lis
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def is_set(name: str) -> bool:
+    """Whether the environment names a value for that setting."""
+    return bool(_environment(name))
 
 
 def _environment(name: str) -> str | None:

@@ -30,6 +30,10 @@ from strait_daemon.egress.guard import Guard
 from strait_daemon.intake import Intake, any_ready
 from strait_daemon.line import Line
 from strait_daemon.services.accountant import Accountant
+from strait_daemon.services.breakers import INTERVAL_SECS as BREAKER_SECS
+from strait_daemon.services.breakers import Breakers
+from strait_daemon.services.callbacks import LONGEST_SECS as CALLBACK_SECS
+from strait_daemon.services.callbacks import Callbacks
 from strait_daemon.services.hygiene import INTERVAL_SECS as HYGIENE_SECS
 from strait_daemon.services.hygiene import Hygiene
 from strait_daemon.services.keykeeper import INTERVAL_SECS as KEYKEEPER_SECS
@@ -204,6 +208,8 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         stale_secs=settings.stale_threshold,
     )
     catalog = Catalog(AGENT, parts.guard, parts.vault)
+    cooldown = timedelta(seconds=settings.breaker_cooldown)
+    breakers = Breakers(parts.pool, parts.clock, cooldown, parts.bus.breakers_changed)
     tokens = TokenMaker(settings.jwt_signing_key.get_secret_value())
     worker = Worker(
         policy,
@@ -211,7 +217,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         heart=heart,
         writer=parts.writer,
         claimer=Claimer(policy.id, line, catalog, parts.writer, parts.clock),
-        executor=Executor(parts.client, tokens, parts.clock, parts.metrics),
+        executor=Executor(parts.client, tokens, parts.clock, parts.metrics, breakers),
         catalog=catalog,
         clock=parts.clock,
         metrics=parts.metrics,
@@ -219,7 +225,11 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
     parts.worker = worker
     parts.bus.on_wake(worker.wake)
     parts.bus.on_taken(worker.taken)
+    watch = _service(parts, "breakers", breakers.tick, BREAKER_SECS)
+    breakers.on_news(watch.wake)
+    parts.bus.on_breakers(watch.wake)
     parts.services += [
+        watch,
         _service(parts, "heartbeat", worker.beat, settings.heartbeat_interval),
         _service(parts, "heart-watch", worker.watch_heart, min(1.0, settings.heartbeat_interval)),
     ]
@@ -296,7 +306,7 @@ def start(parts: Parts) -> None:
 
 async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
     """Drain, write what is left, and let go of every connection; `at_once` cuts the drain short."""
-    keep = {"heartbeat", "heart-watch", "clock"}
+    keep = {"heartbeat", "heart-watch", "clock", "breakers"}
     await asyncio.gather(*(s.stop() for s in parts.services if s.name not in keep))
     if parts.worker is not None:
         await parts.worker.drain(parts.settings.drain_timeout, at_once)

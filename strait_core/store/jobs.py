@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from strait_core import breaker
 from strait_core.job import JobSpec, VersionPolicy
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
@@ -90,6 +91,7 @@ def _stored(spec: JobSpec) -> dict[str, Any]:
         "slug": spec.slug,
         "latest": spec.version_policy is VersionPolicy.LATEST,
         "tags": Jsonb(spec.tags),
+        "breaker": breaker.of_job(spec),
         "definition": msgspec.json.encode(spec).decode(),
     }
 

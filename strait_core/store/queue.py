@@ -134,6 +134,9 @@ class Claimed(NamedTuple):
     error_streak: int | None = None
 
 
+_CLAIMED: Final = len(Claimed._fields)
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What one claim took, how many entries it met and sent to their own lanes, and whether those lanes hold any."""
@@ -207,7 +210,7 @@ async def claim(
     rows = await cursor.fetchall()
     # Before a run's columns stand the claim's own two.
     moved, gated = rows[0][:2]
-    return Claim([Claimed(*row[2:]) for row in rows if row[2] is not None], moved, gated or moved > 0)
+    return Claim([Claimed(*row[2 : 2 + _CLAIMED]) for row in rows if row[2] is not None], moved, gated or moved > 0)
 
 
 async def open_lanes(conn: Conn) -> list[int]:

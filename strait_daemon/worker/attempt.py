@@ -36,6 +36,8 @@ class Attempt:
     open: bool = False
     calling: bool = False
     stop: Stop | None = None
+    # When it may be tried again, if its endpoint is left alone for a while.
+    held_until: datetime | None = None
     # Why the fallback is asked; None while it is not.
     fallback: str | None = None
     task: asyncio.Task[None] | None = None

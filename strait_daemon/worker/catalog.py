@@ -10,7 +10,7 @@ from uuid import UUID
 from multidict import CIMultiDict
 from yarl import URL
 
-from strait_core import ids
+from strait_core import breaker, ids
 from strait_core.job import JobSpec
 from strait_core.schema import Judge
 from strait_core.signing import key_of
@@ -38,6 +38,8 @@ class Target:
     headers: CIMultiDict[str]
     never_retry: frozenset[int]
     signing_key: bytes | None
+    # The endpoint's breaker; None when the job wants none.
+    breaker: UUID | None
     judge: Judge | None
 
 
@@ -83,7 +85,8 @@ class Catalog:
             refusal = outcome.of_fault(error)
         judge = None if spec.result_schema is None else Judge(spec.result_schema)
         fallback = self._fallback(spec.fallback_endpoint_url)
-        return Target(spec, url, refusal, fallback, headers, frozenset(spec.non_retryable_statuses), key, judge)
+        never_retry = frozenset(spec.non_retryable_statuses)
+        return Target(spec, url, refusal, fallback, headers, never_retry, key, breaker.of_job(spec), judge)
 
     def _fallback(self, url: str | None) -> URL | Ending | None:
         if url is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from http import HTTPStatus
 from time import monotonic
 from typing import Final
 
@@ -12,6 +13,7 @@ import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
+from strait_core.breaker import Verdict
 from strait_core.job import Completion
 from strait_core.run import OutcomeKind
 from strait_core.signing import signed_headers
@@ -19,6 +21,7 @@ from strait_core.store.history import SHORT
 from strait_core.store.queue import Accept, Retry
 from strait_daemon.clock import Clock
 from strait_daemon.egress.client import EgressClient, EgressError, Timing
+from strait_daemon.services.breakers import Breakers
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
 from strait_daemon.worker import outcome
@@ -42,6 +45,7 @@ class Executor:
     tokens: TokenMaker
     clock: Clock
     metrics: Metrics
+    breakers: Breakers
 
     async def execute(self, attempt: Attempt) -> Move | None:
         """See an open attempt to its end; the move that closes it, None when somebody else has closed it.
@@ -53,7 +57,15 @@ class Executor:
         attempt.open = False
         if ending is None:
             return self._released(attempt)
+        if not (self.breakers.calm and ending.http_status == HTTPStatus.OK):
+            self._tell_breaker(attempt, ending)
         return self._closed(attempt, ending, timing)
+
+    def _tell_breaker(self, attempt: Attempt, ending: Ending) -> None:
+        key, ok = attempt.target.breaker, outcome.speaks_well(ending)
+        if key is not None and ok is not None:
+            threshold = attempt.target.spec.breaker_threshold
+            self.breakers.heard(Verdict(key, ok, attempt.claimed_at, attempt.run.lease, threshold))
 
     def failed(self, attempt: Attempt, error: Exception) -> Move:
         """The move for an attempt whose ending could not be found or written: our own fault."""
@@ -62,6 +74,9 @@ class Executor:
     async def _call(self, attempt: Attempt, timing: Timing) -> Ending | None:
         """Call the endpoint within the run's time limit; None when this process lets go of the attempt."""
         run = attempt.run
+        attempt.held_until = self.breakers.held_until(attempt.target.breaker)
+        if attempt.held_until is not None:
+            attempt.end(Stop.RELEASED)
         if attempt.stop is not None:
             # No byte has left, so an attempt that was cut off need not count.
             attempt.stop = Stop.RELEASED if attempt.stop is Stop.CUT_OFF else attempt.stop
@@ -165,7 +180,7 @@ class Executor:
             outcome="released",
             keep=SHORT,
             finished_at=self.clock.now(),
-            due_at=None,
+            due_at=attempt.held_until,
             priority=run.priority,
             base_add=1,
         )

@@ -9,7 +9,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -25,6 +25,7 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SUCCESS: Final = Outcome(OutcomeKind.SUCCESS)
 _NULL: Final = "null"
 _UNREACHABLE: Final = frozenset({"dns", "tls", "connection"})
+_FAILURES: Final = _UNREACHABLE | {"protocol", "server"}
 _json: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -87,6 +88,25 @@ def asks_fallback(ending: Ending) -> bool:
     An endpoint that has the request and is slow, answers badly or says no may be doing the work.
     """
     return not ending.outcome.final and (ending.http_status == 429 or ending.error_class in _UNREACHABLE)
+
+
+def speaks_well(ending: Ending) -> bool | None:
+    """Whether the endpoint is there and works; None when the ending says nothing of that.
+
+    An endpoint that says no (4xx), or too much (429), is well. Our own faults, lost workers and addresses that may not
+    be called say nothing.
+    """
+    match ending.outcome.kind:
+        case OutcomeKind.SUCCESS:
+            return True
+        case OutcomeKind.TIMEOUT:
+            return False
+        case OutcomeKind.ERROR:
+            return None if ending.error_class == "ssrf" else ending.error_class not in _FAILURES
+        case OutcomeKind.LOST | OutcomeKind.FAULT:
+            return None
+        case _:
+            assert_never(ending.outcome.kind)
 
 
 def at_fallback(ending: Ending, why: str) -> Ending:

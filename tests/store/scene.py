@@ -54,7 +54,7 @@ class Scene:
 
     async def clear(self) -> None:
         """Take out every row; sequences and partitions stay."""
-        counts = ("workers", "stats_depth", "stats_jobs", "stats_rates")
+        counts = ("workers", "breakers", "stats_depth", "stats_jobs", "stats_rates")
         await self.rows("; ".join(f"DELETE FROM strait.{table}" for table in ("job_versions", *TABLES, *counts)))
 
     async def close(self) -> None:

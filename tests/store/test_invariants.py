@@ -88,7 +88,31 @@ BREAKS: dict[str, list[str]] = {
         "UPDATE strait.runs SET worker_id = id WHERE status = 'delayed'",
     ],
     "lease_held_twice": ["UPDATE strait.runs SET lease = 1 WHERE status IN ('dequeued', 'executing')"],
-    "waiting_run_without_reason": ["UPDATE strait.runs SET status = 'waiting' WHERE status = 'executing'"],
+    "waiting_run_without_reason": [
+        "UPDATE strait.runs SET status = 'waiting' WHERE status = 'executing'",
+        "UPDATE strait.waits SET outcome = 'received', settled_at = '2030-01-16Z'",
+    ],
+    "wait_without_run": [
+        "UPDATE strait.waits SET run_id = gen_random_uuid()",
+        "UPDATE strait.runs SET waits = NULL WHERE status = 'waiting'",
+        "UPDATE strait.runs SET waits = true WHERE status = 'executing'",
+        "UPDATE strait.runs SET status = 'queued' WHERE status = 'waiting'",
+    ],
+    "wait_for_nothing": [
+        "UPDATE strait.events SET status = 'canceled', retired = true",
+        "UPDATE strait.waits SET event_id = NULL, due_at = NULL, child_id = run_id",
+        "DELETE FROM strait.events",
+    ],
+    "wait_overdue": ["UPDATE strait.waits SET due_at = '2030-01-01Z'"],
+    "breaker_without_bound": [
+        f"INSERT INTO strait.breakers VALUES (gen_random_uuid(), {values}, 0, '2030-01-16Z')"
+        for values in (
+            "'closed', 1, '2030-01-16Z', NULL, 1",
+            "'probing', 1, '2030-01-16Z', NULL, NULL",
+            "'open', 1, '2030-01-16Z', NULL, 0",
+            "'open', 1, '2030-01-16Z', '2030-01-16Z', 1",
+        )
+    ],
     "attempts_over_allowance": [
         "UPDATE strait.runs SET attempt = 4 WHERE status = 'executing'",
         "UPDATE strait.runs SET max_attempts = 0 WHERE status = 'dequeued'",
@@ -169,9 +193,9 @@ async def test_a_state_off_the_table_is_reported(own_scene: Scene):
 async def test_a_gate_that_is_closed_for_no_reason_is_reported(own_scene: Scene):
     """Claim and explain read one view: what is closed there has to say why."""
     await told(own_scene)
+    await own_scene.rows("ALTER VIEW strait.job_gates RENAME TO real_gates")
     await own_scene.rows(
-        "CREATE OR REPLACE VIEW strait.job_gates AS SELECT id AS job_id, project_id, lane, own_lane, false AS is_open,"
-        " NULL::text AS reason FROM strait.jobs"
+        "CREATE VIEW strait.job_gates AS SELECT job_id, false AS is_open, NULL::text AS reason FROM strait.real_gates"
     )
     (violation,) = await own_scene.broken()
     (job,) = await own_scene.rows("SELECT id FROM strait.jobs")

@@ -64,6 +64,11 @@ SELECT id AS subject FROM strait.runs WHERE status = 'waiting'
 -- name: gate_closed_without_reason
 SELECT 'job ' || job_id AS subject FROM strait.job_gates WHERE is_open <> (reason IS NULL)
 
+-- name: breaker_without_bound
+-- A breaker that is not closed says how many runs may start, a closed one does not; an open one knows until when.
+SELECT 'breaker ' || key AS subject FROM strait.breakers
+WHERE (state = 'closed') <> (allowance IS NULL) OR state = 'open' AND (open_until IS NULL OR allowance <> 0)
+
 -- name: lease_of_dead_worker
 -- Nothing is held by a worker that was last heard of before `dead_before`; one that was never heard of counts from the
 -- claim.

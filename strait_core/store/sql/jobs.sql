@@ -3,9 +3,9 @@
 -- name: insert_job
 WITH stored AS (
     INSERT INTO strait.jobs (id, project_id, slug, lane, enabled, paused, latest, tags, version, version_id,
-        definition, created_at, updated_at)
+        definition, created_at, updated_at, breaker)
     VALUES (%(id)s, %(project_id)s, %(slug)s, 0, %(enabled)s, false, %(latest)s, %(tags)s, 1, %(version_id)s,
-        %(definition)s, %(now)s, %(now)s)
+        %(definition)s, %(now)s, %(now)s, %(breaker)s)
     ON CONFLICT (slug, project_id) WHERE deleted_at IS NULL DO NOTHING
     RETURNING *
 ), versioned AS (
@@ -29,6 +29,7 @@ SELECT * FROM strait.jobs WHERE id = %(id)s AND deleted_at IS NULL FOR NO KEY UP
 WITH stored AS (
     UPDATE strait.jobs SET slug = %(slug)s, enabled = %(enabled)s, latest = %(latest)s, tags = %(tags)s,
         version = %(version)s, version_id = %(version_id)s, definition = %(definition)s, updated_at = %(now)s,
+        breaker = %(breaker)s,
         lane = CASE WHEN %(enabled)s THEN lane ELSE own_lane END
     WHERE id = %(id)s
     RETURNING *

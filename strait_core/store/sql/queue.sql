@@ -113,11 +113,20 @@ WHERE g.is_open ORDER BY h.priority DESC, h.ready_seq
 -- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age. A lane
 -- gives at most its share twice over (and 8 at least), so that no more entries are locked than the claim can use.
 WITH gates AS MATERIALIZED (
-    SELECT g.own_lane AS lane, greatest(8, 2 * %(slots)s / cardinality(%(lanes)b::bigint[])) AS share
-    FROM strait.job_gates g WHERE g.own_lane = ANY(%(lanes)b::bigint[]) AND g.is_open
-), picked AS MATERIALIZED (
+    SELECT g.own_lane AS lane, g.breaker, greatest(8, 2 * %(slots)s / cardinality(%(lanes)b::bigint[])) AS share
+    FROM strait.job_gates g JOIN strait.jobs w ON w.id = g.job_id
+    WHERE g.own_lane = ANY(%(lanes)b::bigint[]) AND g.is_open
+        -- A job with a window: its interval that is open now, or the next one.
+        AND (w.open_from IS NULL OR (w.open_from <= %(now)s AND %(now)s < w.open_until))
+), barriers AS MATERIALIZED (
+    -- Breakers that let only some runs through, to one claim at a time.
+    SELECT b.key, b.allowance FROM strait.breakers b
+    WHERE b.key = ANY(ARRAY(SELECT DISTINCT breaker FROM gates WHERE breaker IS NOT NULL)) AND b.allowance > 0
+    ORDER BY b.key FOR UPDATE SKIP LOCKED
+), entries AS MATERIALIZED (
     SELECT * FROM (
-        SELECT e.* FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
+        SELECT e.*, NULL::uuid AS breaker, NULL::integer AS allowance
+        FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
         CROSS JOIN LATERAL (
             SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at
             FROM strait.ready r
@@ -125,13 +134,21 @@ WITH gates AS MATERIALIZED (
             ORDER BY r.ready_seq LIMIT %(slots)s FOR UPDATE SKIP LOCKED
         ) e
         UNION ALL
-        SELECT e.* FROM gates g CROSS JOIN LATERAL (
+        SELECT e.*, g.breaker, b.allowance
+        FROM gates g LEFT JOIN barriers b ON b.key = g.breaker CROSS JOIN LATERAL (
             SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at
             FROM strait.ready r WHERE r.lane = g.lane
-            ORDER BY r.priority DESC, r.ready_seq LIMIT least(g.share, %(slots)s) FOR UPDATE SKIP LOCKED
+            ORDER BY r.priority DESC, r.ready_seq
+            LIMIT least(g.share, %(slots)s, CASE WHEN g.breaker IS NOT NULL THEN coalesce(b.allowance, 0) END)
+            FOR UPDATE SKIP LOCKED
         ) e
-    ) entries
+    ) every
     ORDER BY priority DESC, ready_seq LIMIT %(slots)s
+), picked AS MATERIALIZED (
+    -- All lanes of a breaker together get no more than it allows.
+    SELECT * FROM (
+        SELECT *, row_number() OVER (PARTITION BY breaker ORDER BY priority DESC, ready_seq) AS nth FROM entries
+    ) numbered WHERE breaker IS NULL OR nth <= allowance
 ), sorted AS MATERIALIZED (
     SELECT p.*, j.lane, j.latest, j.version FROM picked p JOIN strait.jobs j ON j.id = p.job_id
     WHERE j.id = ANY(ARRAY(SELECT job_id FROM picked))
@@ -141,7 +158,7 @@ WITH gates AS MATERIALIZED (
 ), taken AS (
     DELETE FROM strait.ready r USING sorted s
     WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE lane = from_lane)) AND r.ctid = s.at
-    RETURNING r.lane, r.run_id, r.priority, r.ready_seq, r.ready_at, s.latest, s.version
+    RETURNING r.lane, r.run_id, r.priority, r.ready_seq, r.ready_at, s.latest, s.version, s.breaker
 ), claimed AS (
     UPDATE strait.runs u SET status = 'dequeued', seq = u.seq + 1, lease = nextval('strait.leases'),
         worker_id = %(worker)s, claimed_at = %(now)s,
@@ -151,7 +168,12 @@ WITH gates AS MATERIALIZED (
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload,
-        t.ready_seq, t.lane, u.error_fingerprint, u.error_streak
+        t.ready_seq, t.lane, u.error_fingerprint, u.error_streak, t.breaker
+), let_through AS (
+    UPDATE strait.breakers b SET allowance = b.allowance - c.n, probe_run = c.ids[1], probe_lease = c.leases[1]
+    FROM (SELECT breaker, count(*)::integer AS n, array_agg(id) AS ids, array_agg(lease) AS leases FROM claimed
+        WHERE breaker IS NOT NULL GROUP BY 1) c
+    WHERE b.key = c.breaker
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))

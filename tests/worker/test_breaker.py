@@ -1,0 +1,332 @@
+"""The circuit breaker through the real daemon: it opens, holds, probes once, lets go slowly, and costs no attempt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from strait_core.breaker import FIRST_ALLOWANCE, of_job
+from strait_core.run import Status
+from strait_core.store import jobs
+from strait_core.store.jobs import StoredJob
+from tests.support.daemon import running_daemon
+from tests.support.rig import Rig, eventually, running
+from tests.support.scripted import Script, Scripted, Visit, answer, scripted
+
+COOLDOWN = 1.0
+
+
+class Sick:
+    """An endpoint's health, in the test's hands."""
+
+    def __init__(self) -> None:
+        self.well = False
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def __call__(self, visit: Visit) -> None:
+        """Answer as well as it can, after the gate."""
+        await self.hold.wait()
+        await visit.say(answer("200 OK") if self.well else answer("503 No", b"sick"))
+
+
+@asynccontextmanager
+async def several(url: str, count: int, **changes: Any) -> AsyncIterator[list[Rig]]:
+    """So many daemons on one database, the same as processes to each other; the invariants checked at the end."""
+    async with AsyncExitStack() as stack:
+        rigs = [
+            await stack.enter_async_context(running(url, BREAKER_COOLDOWN=COOLDOWN, **changes)) for _ in range(count)
+        ]
+        yield rigs
+        for rig in rigs:
+            await rig.stop()
+        await rigs[0].check()
+
+
+@pytest_asyncio.fixture
+async def rig(migrated: str) -> AsyncIterator[Rig]:
+    """One daemon with a short cooldown."""
+    async with several(migrated, 1) as (made,):
+        yield made
+
+
+async def breaker(rig: Rig, job: StoredJob) -> dict[str, Any]:
+    """The row of a job's breaker; state `none` when there is no row."""
+    rows = await rig.rows("SELECT * FROM strait.breakers WHERE key = %s", of_job(job.spec))
+    return rows[0] if rows else {"state": "none"}
+
+
+async def until(rig: Rig, job: StoredJob, *states: str) -> dict[str, Any]:
+    """Wait until the breaker is in one of these states."""
+
+    async def arrived() -> dict[str, Any] | None:
+        row = await breaker(rig, job)
+        return row if row["state"] in states else None
+
+    found: dict[str, Any] = await eventually(arrived, missing=f"the breaker never was {states}")
+    return found
+
+
+async def opened(rig: Rig, endpoint: Scripted, slug: str = "job", **changes: Any) -> StoredJob:
+    """A job whose breaker has just been opened by five runs of one attempt each."""
+    job = await rig.job(endpoint.url, slug=slug, **{"max_attempts": 1, **changes})
+    await rig.add(job, 5)
+    await until(rig, job, "open")
+    return job
+
+
+async def test_five_failures_in_a_row_open_it_and_runs_are_held(rig: Rig) -> None:
+    """No attempt is spent while it is open; the one probe that fails opens it again; a success lets all go."""
+    sick = Sick()
+    async with scripted(sick) as endpoint:
+        job = await opened(rig, endpoint)
+        held = await rig.add(job, 20)
+        visits = len(endpoint.visits)
+        assert visits == 5
+        gate = await rig.rows("SELECT is_open, reason, breaker_until FROM strait.job_gates")
+        assert [(row["is_open"], row["reason"]) for row in gate] == [(False, "breaker")]
+        first = (await breaker(rig, job))["open_until"]
+        await eventually(lambda: len(endpoint.visits) == visits + 1)
+        again = await until(rig, job, "open")
+        assert (again["open_until"] - first).total_seconds() >= COOLDOWN
+        states = Counter([(await rig.run(one))["status"] for one in held])
+        assert states == {Status.QUEUED: 19, Status.DEAD_LETTER: 1}
+        assert all([(await rig.run(one))["attempt"] == 0 for one in held if (await rig.run(one))["status"] == "queued"])
+        sick.well = True
+        await rig.wait_all()
+        assert len(endpoint.visits) == visits + 20
+
+
+async def test_one_probe_at_a_time_over_all_jobs_and_claimers(migrated: str) -> None:
+    """Four daemons and two jobs share the endpoint: while the probe is under way nobody else calls it."""
+    sick = Sick()
+    async with scripted(sick) as endpoint, several(migrated, 4) as rigs:
+        one = await opened(rigs[0], endpoint)
+        other = await rigs[0].job(endpoint.url, slug="other", max_attempts=1)
+        assert of_job(one.spec) == of_job(other.spec)
+        sick.hold.clear()
+        await eventually(lambda: _lane_of(rigs[0], other))
+        for rig, job in zip(rigs, [one, other] * 2, strict=True):
+            await rig.add(job, 25)
+        await eventually(lambda: len(endpoint.visits) == 6)
+        probing = await until(rigs[0], one, "probing")
+        # Long enough for a second probe, had anybody taken the first for lost.
+        await asyncio.sleep(2.5)
+        assert len(endpoint.visits) == 6
+        assert (await breaker(rigs[0], one))["probe_lease"] == probing["probe_lease"]
+        sick.well = True
+        sick.hold.set()
+        await rigs[0].wait_all()
+        assert len(endpoint.visits) == 5 + 100
+        assert len({dict(visit.headers)["X-Run-ID"] for visit in endpoint.visits}) == 105
+
+
+async def _lane_of(rig: Rig, job: StoredJob) -> bool:
+    rows = await rig.rows("SELECT lane = own_lane AS own FROM strait.jobs WHERE id = %s", job.id)
+    return bool(rows[0]["own"])
+
+
+async def test_a_recovery_lets_runs_go_second_by_second(rig: Rig) -> None:
+    """Ten in the first second, twice as many in the next, and so on; no herd."""
+    sick = Sick()
+    async with scripted(sick) as endpoint:
+        job = await opened(rig, endpoint)
+        await rig.add(job, 60)
+        sick.well = True
+        await rig.wait_all()
+        began = (await until(rig, job, "recovering", "closed"))["changed_at"]
+        claims = await rig.rows("SELECT claimed_at FROM strait.attempts WHERE http_status = 200")
+        after = sorted((row["claimed_at"] - began).total_seconds() for row in claims)
+        assert len(after) == 60
+        assert sum(at < 0 for at in after) == 1
+        assert sum(0 <= at < 0.9 for at in after) <= FIRST_ALLOWANCE
+        assert sum(0 <= at < 1.9 for at in after) <= 3 * FIRST_ALLOWANCE
+        await until(rig, job, "closed")
+
+
+async def test_failures_of_two_daemons_count_together(migrated: str) -> None:
+    """Three here and two there open it; what is in flight by then may fail, nothing more."""
+    sick = Sick()
+    sick.hold.clear()
+    async with scripted(sick) as endpoint, several(migrated, 2, WORKER_POOL_SIZE=3) as rigs:
+        job = await rigs[0].job(endpoint.url, max_attempts=1)
+        await rigs[0].add(job, 40)
+        await eventually(lambda: len(endpoint.visits) == 6)
+        workers = await rigs[0].rows("SELECT DISTINCT worker_id FROM strait.runs WHERE status = 'executing'")
+        assert len(workers) == 2
+        sick.hold.set()
+        row = await until(rigs[0], job, "open")
+        assert row["failures"] >= 5
+        before = len(endpoint.visits)
+        counts = await rigs[0].rows(
+            "SELECT count(*) AS n FROM strait.all_runs WHERE status <> 'queued' AND attempt = attempt_base"
+        )
+        # Each daemon has three slots: who was under way when it opened, and at most one round that had begun.
+        assert before <= 6 + 2 * 3 + 6
+        assert counts[0]["n"] == 0
+        sick.well = True
+        await rigs[0].wait_all()
+
+
+async def test_a_success_between_failures_begins_the_count_anew(rig: Rig) -> None:
+    """Four failures, one success, four failures: it never opens; nor does it by answers that say no."""
+    said = [503] * 4 + [200] + [503] * 4 + [404, 429, 302] + [503] * 4
+
+    async def script(visit: Visit) -> None:
+        await visit.say(answer(f"{said[len(endpoint.visits) - 1]} So"))
+
+    async with scripted(script) as endpoint:
+        job = await rig.job(endpoint.url, max_attempts=1)
+        for _ in said:
+            (run_id,) = await rig.add(job)
+            await rig.wait(run_id)
+        row = await breaker(rig, job)
+        assert len(endpoint.visits) == len(said)
+        assert row["state"] == "closed"
+        await eventually(lambda: _failures(rig, job, 4))
+
+
+async def _failures(rig: Rig, job: StoredJob, count: int) -> bool:
+    return bool((await breaker(rig, job))["failures"] == count)
+
+
+@pytest.mark.parametrize("how", ["refused", "timeout", "reset", "garbage"])
+async def test_connection_errors_and_timeouts_count(rig: Rig, how: str) -> None:
+    """Not only answers: nobody there, too slow, cut off, not HTTP."""
+    scripts: dict[str, Script] = {
+        "refused": lambda visit: visit.say(b""),
+        "timeout": lambda visit: visit.hung_up(),
+        "reset": _reset,
+        "garbage": lambda visit: visit.say(b"\x00 no HTTP\r\n\r\n"),
+    }
+    async with scripted(scripts[how]) as endpoint:
+        url = endpoint.url
+        if how != "refused":
+            await _opens(rig, url)
+    if how == "refused":
+        await _opens(rig, url)
+
+
+async def _reset(visit: Visit) -> None:
+    visit.reset()
+
+
+async def _opens(rig: Rig, url: str) -> None:
+    job = await rig.job(url, max_attempts=1, timeout_secs=1)
+    await rig.add(job, 5)
+    await until(rig, job, "open")
+
+
+async def test_a_threshold_of_zero_turns_it_off(rig: Rig) -> None:
+    """Nothing is counted, nothing is held, not even by the breaker of a neighbour."""
+    async with scripted(Sick()) as endpoint:
+        job = await rig.job(endpoint.url, max_attempts=1, breaker_threshold=0)
+        await rig.add(job, 20)
+        await rig.wait_all()
+        assert await rig.rows("SELECT * FROM strait.breakers") == []
+        await opened(rig, endpoint, slug="guarded")
+        await rig.add(job, 5)
+        await rig.wait_all()
+
+
+async def test_a_well_endpoint_costs_nothing(rig: Rig) -> None:
+    """No row, no statement: successes alone never write."""
+    sick = Sick()
+    sick.well = True
+    async with scripted(sick) as endpoint:
+        job = await rig.job(endpoint.url)
+        await rig.add(job, 100)
+        await rig.wait_all()
+        assert await rig.rows("SELECT * FROM strait.breakers") == []
+        assert await rig.rows(
+            "SELECT n_tup_ins + n_tup_upd AS n FROM pg_stat_user_tables WHERE relname = 'breakers'"
+        ) in (
+            [{"n": 0}],
+            [{"n": None}],
+        )
+
+
+async def test_a_probe_whose_worker_is_killed_is_followed_by_another(migrated: str) -> None:
+    """The probe's lease lapses with its worker: the reaper takes the run back, and the next one is tried."""
+    sick = Sick()
+    async with scripted(sick) as endpoint, running(migrated, MODE="api") as api:
+        settings = {"BREAKER_COOLDOWN": str(COOLDOWN)}
+        with running_daemon(migrated, mode="worker", settings=settings) as doomed:
+            job = await opened(api, endpoint)
+            sick.hold.clear()
+            await api.add(job, 5, max_attempts=2)
+            await eventually(lambda: len(endpoint.visits) == 6)
+            assert (await until(api, job, "probing"))["allowance"] == 0
+            doomed.kill()
+        sick.well = True
+        sick.hold.set()
+        async with several(migrated, 1) as (rig,):
+            await rig.wait_all(40)
+        ended = await api.rows(
+            "SELECT status, attempt, count(*) AS n FROM strait.run_history GROUP BY 1, 2 ORDER BY 3, 2"
+        )
+        assert [(row["status"], row["attempt"], row["n"]) for row in ended] == [
+            ("completed", 2, 1),
+            ("completed", 1, 4),
+            ("dead_letter", 1, 5),
+        ]
+
+
+async def test_a_probe_that_is_canceled_is_followed_by_another(rig: Rig) -> None:
+    """What was let through is gone without a word; nobody waits for it for ever."""
+    sick = Sick()
+    async with scripted(sick) as endpoint:
+        job = await opened(rig, endpoint)
+        sick.hold.clear()
+        await rig.add(job, 2)
+        await eventually(lambda: len(endpoint.visits) == 6)
+        probing = await until(rig, job, "probing")
+        assert await rig.cancel(probing["probe_run"])
+        rig.parts.bus.runs_taken([probing["probe_run"]])
+        sick.well = True
+        sick.hold.set()
+        await rig.wait_all()
+        assert len(endpoint.visits) == 7
+
+
+async def test_a_changed_endpoint_is_another_breaker(rig: Rig) -> None:
+    """An edit of the URL, or of the threshold, frees what was held; a job that comes to the sick endpoint is held."""
+    sick, well = Sick(), Sick()
+    well.well = True
+    async with scripted(sick) as bad, scripted(well) as good:
+        job = await opened(rig, bad, version_policy="latest")
+        await rig.add(job, 3)
+        visits = len(bad.visits)
+        async with rig.conn.transaction():
+            spec = await _changed(rig, job, endpoint_url=good.url)
+        await rig.wait_all()
+        assert (len(good.visits), len(bad.visits)) == (3, visits)
+        async with rig.conn.transaction():
+            await _changed(rig, spec, endpoint_url=bad.url, breaker_threshold=0)
+        await rig.add(await _now(rig, job), 2)
+        await rig.wait_all()
+        assert len(bad.visits) == visits + 2
+
+
+async def _now(rig: Rig, job: StoredJob) -> StoredJob:
+    found = await jobs.job_by_id(rig.conn, job.id)
+    assert found is not None
+    return found
+
+
+async def _changed(rig: Rig, job: StoredJob, **changes: Any) -> StoredJob:
+    locked = await jobs.lock_job(rig.conn, job.id)
+    assert locked is not None
+    done = await jobs.update_job(
+        rig.conn, locked, replace(locked.spec, **changes), rig.parts.new_id(), rig.parts.clock.now(), enabled=True
+    )
+    assert done is not None
+    rig.parts.bus.wake()
+    return done
