@@ -32,8 +32,6 @@ from strait_daemon.line import Line
 from strait_daemon.services.accountant import Accountant
 from strait_daemon.services.breakers import INTERVAL_SECS as BREAKER_SECS
 from strait_daemon.services.breakers import Breakers
-from strait_daemon.services.callbacks import LONGEST_SECS as CALLBACK_SECS
-from strait_daemon.services.callbacks import Callbacks
 from strait_daemon.services.hygiene import INTERVAL_SECS as HYGIENE_SECS
 from strait_daemon.services.hygiene import Hygiene
 from strait_daemon.services.keykeeper import INTERVAL_SECS as KEYKEEPER_SECS
