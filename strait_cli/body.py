@@ -77,6 +77,9 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     ),
     "jitter_secs": _number("--jitter-secs", "Spread ticks over so many seconds, up to 3600; 0 = none."),
     "dst_gap": _field(str, "--dst-gap", text="A time that the clocks skip: transition, skip or shift.", metavar="RULE"),
+    "execution_window_cron": _field(
+        str, "--execution-window-cron", text="Runs start only then: '0 9-17 * * 1-5'.", metavar="EXPR"
+    ),
     "dst_overlap": _field(str, "--dst-overlap", text="A time that comes twice: first, second or both.", metavar="RULE"),
 }
 TRIGGER_FIELDS: Final[Mapping[str, Any]] = {

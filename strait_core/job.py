@@ -133,6 +133,7 @@ class JobSpec:
     jitter_secs: int | None = None
     dst_gap: DstGap = DstGap.TRANSITION
     dst_overlap: DstOverlap = DstOverlap.FIRST
+    execution_window_cron: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from strait_core import cron, ids
+from strait_core import cron, ids, window
 from strait_core.errors import Fault
 from strait_core.rule import DstGap, DstOverlap, Rule
 from strait_core.schedule import Policy, Schedule
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # Fields that say something only of a job with a cron expression.
 OF_CRON: Final = (
-    "timezone",
     "misfire_policy",
     "misfire_max_lateness_secs",
     "misfire_max_runs",
@@ -31,10 +30,15 @@ OF_CRON: Final = (
 
 def schedule_faults(spec: JobSpec, defaults: Mapping[str, Any]) -> list[Fault]:
     """Everything wrong with the schedule of a definition; its numbers are judged elsewhere, by their bounds."""
+    faults = [] if spec.cron is None else cron.faults(spec.cron, "/cron")
     if spec.cron is None:
         said = [name for name in OF_CRON if getattr(spec, name) != defaults[name]]
-        return [Fault(f"/{name}", "works only with cron") for name in said]
-    return [*cron.faults(spec.cron, "/cron"), *zone_faults(spec.timezone, "/timezone")]
+        faults += [Fault(f"/{name}", "works only with cron") for name in said]
+    if spec.execution_window_cron is not None:
+        faults += window.faults(spec.execution_window_cron, "/execution_window_cron")
+    elif spec.cron is None and spec.timezone != defaults["timezone"]:
+        faults.append(Fault("/timezone", "works only with cron or execution_window_cron"))
+    return faults + zone_faults(spec.timezone, "/timezone")
 
 
 def schedule_of(schedule_id: UUID, spec: JobSpec) -> Schedule:

@@ -69,6 +69,7 @@ class JobPatch(Request):
     jitter_secs: int | UnsetType | None = UNSET
     dst_gap: DstGap | UnsetType | None = UNSET
     dst_overlap: DstOverlap | UnsetType | None = UNSET
+    execution_window_cron: str | UnsetType | None = UNSET
 
 
 class JobCreate(JobPatch):
@@ -141,6 +142,7 @@ class Job(Struct, kw_only=True):
     jitter_secs: int | None
     dst_gap: DstGap
     dst_overlap: DstOverlap
+    execution_window_cron: str | None
     created_at: datetime
     updated_at: datetime
 

@@ -36,6 +36,7 @@ from strait_daemon.services.hygiene import INTERVAL_SECS as HYGIENE_SECS
 from strait_daemon.services.hygiene import Hygiene
 from strait_daemon.services.keykeeper import INTERVAL_SECS as KEYKEEPER_SECS
 from strait_daemon.services.keykeeper import KeyKeeper
+from strait_daemon.services.opener import Opener
 from strait_daemon.services.outbox import INTERVAL_SECS as OUTBOX_SECS
 from strait_daemon.services.outbox import Outbox
 from strait_daemon.services.reaper import Reaper
@@ -257,6 +258,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     parts.services += [
         _service(parts, "stager", stager.tick, LONGEST_SECS),
         _service(parts, "ticker", _ticker(parts).tick, LONGEST_SECS),
+        _service(parts, "opener", Opener(parts.pool, parts.clock, parts.bus.wake).tick, LONGEST_SECS),
         _service(parts, "reaper", reaper.tick, settings.reaper_interval, LONG_TICK_SECS),
         _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
         _service(parts, "outbox", _outbox(parts).tick, OUTBOX_SECS),

@@ -213,9 +213,9 @@ async def claim(
     return Claim([Claimed(*row[2 : 2 + _CLAIMED]) for row in rows if row[2] is not None], moved, gated or moved > 0)
 
 
-async def open_lanes(conn: Conn) -> list[int]:
+async def open_lanes(conn: Conn, now: datetime) -> list[int]:
     """The lanes besides lane 0 from which runs may be claimed now, the one with the best entry first."""
-    cursor = await conn.execute(query(_SQL["open_lanes"]))
+    cursor = await conn.execute(query(_SQL["open_lanes"]), {"now": now})
     return [row[0] for row in await cursor.fetchall()]
 
 

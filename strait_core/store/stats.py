@@ -76,9 +76,9 @@ async def top_jobs(conn: Conn, project: str | None, limit: int) -> list[tuple[UU
     ]
 
 
-async def held(conn: Conn, project: str | None) -> dict[str, int]:
+async def held(conn: Conn, project: str | None, now: datetime) -> dict[str, int]:
     """Queued runs that may not start now, by reason."""
-    return {reason: int(n) for reason, n in await _rows(conn, "held", project=project)}
+    return {reason: int(n) for reason, n in await _rows(conn, "held", project=project, now=now)}
 
 
 async def oldest_ready(conn: Conn) -> datetime | None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from strait_core.store import jobs, schedules
+from strait_core.store import jobs, openings, schedules
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.timetable import OF_CRON
@@ -27,13 +27,31 @@ async def following(api: Api, conn: Conn, job: StoredJob, done: Done) -> AsyncIt
     after = await jobs.job_by_id(conn, job.id)
     if after is None:
         await schedules.drop(conn, job.id)
-    elif _facts(after) != _facts(job):
+        await openings.clear(conn, job.id)
+        return
+    if _facts(after) != _facts(job):
         await ticks.place(conn, after, deps.clock.now(), deps.new_id)
+    if _window(after) != _window(job):
+        await openings.place(conn, job.id, after.spec, deps.clock.now())
+
+
+async def begin(api: Api, conn: Conn, job: StoredJob) -> None:
+    """Give a new job the schedule and the window that it asks for."""
+    deps = api.deps
+    if job.spec.cron is not None:
+        await ticks.place(conn, job, deps.clock.now(), deps.new_id)
+    if job.spec.execution_window_cron is not None:
+        await openings.place(conn, job.id, job.spec, deps.clock.now())
 
 
 def _facts(job: StoredJob) -> list[Any]:
     """What a schedule depends on."""
-    return [job.enabled, job.paused, job.spec.cron, *(getattr(job.spec, name) for name in OF_CRON)]
+    spec = job.spec
+    return [job.enabled, job.paused, spec.cron, spec.timezone, *(getattr(spec, name) for name in OF_CRON)]
+
+
+def _window(job: StoredJob) -> tuple[str | None, str]:
+    return job.spec.execution_window_cron, job.spec.timezone
 
 
 def tell(api: Api, done: Done) -> None:

@@ -20,11 +20,10 @@ from strait_core.store.jobs import JobFilter, StoredJob
 from strait_core.store.pool import Conn
 from strait_daemon.api import query, secrets, shape
 from strait_daemon.api.context import Api
-from strait_daemon.api.following import following, tell
+from strait_daemon.api.following import begin, following, tell
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Call, Reply, reply
-from strait_daemon.services import ticks
 from strait_daemon.services.ticks import Done
 
 REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
@@ -95,8 +94,7 @@ async def _store(api: Api, call: Call, scope: Scope, spec: JobSpec, *, enabled: 
         job = await jobs.insert_job(conn, deps.new_id(), deps.new_id(), spec, deps.clock.now(), enabled=enabled)
         if job is None:
             raise _taken(spec)
-        if spec.cron is not None:
-            await ticks.place(conn, job, deps.clock.now(), deps.new_id)
+        await begin(api, conn, job)
         return _answer(job, 201)
 
     answer = await answered_once(api, call, scope, work)

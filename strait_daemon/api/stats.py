@@ -23,7 +23,7 @@ async def get_stats(api: Api, call: Call) -> Reply:
     async with api.connection() as conn:
         depth = await stats.depth(conn, project)
         flow = await stats.flow(conn, project, now)
-        held = await stats.held(conn, project)
+        held = await stats.held(conn, project, now)
         if awaiting := await stats.retrying(conn, project):
             held["retry"] = awaiting
         top = await stats.top_jobs(conn, project, TOP_JOBS)

@@ -74,7 +74,7 @@ class Claimer:
         conn = await self._line.conn()
         self._marks.begin()
         if self._lanes.look_due():
-            await self._lanes.look(partial(queue.open_lanes, conn))
+            await self._lanes.look(partial(queue.open_lanes, conn, self._clock.now()))
         if self._met_gated:
             await queue.move_gated(conn, BATCH)
             self._met_gated = False

@@ -62,7 +62,7 @@ class Caller:
             parts = self.server.parts
             while True:
                 async with parts.pool.connection() as conn, conn.transaction():
-                    lanes = await queue.open_lanes(conn)
+                    lanes = await queue.open_lanes(conn, parts.clock.now())
                     taken = await queue.claim(conn, self.worker, 500, [0] * 11, lanes, parts.clock.now())
                     others = [Release(c.id, c.attempt, c.lease, "not mine") for c in taken.runs if c.id != wanted]
                     await queue.release_if_held(conn, others, parts.clock.now())

@@ -45,6 +45,8 @@ def test_a_job_with_cron_has_a_schedule(api: Caller):
         ({"cron": "0 0 30 2 *"}, "/cron", "never fires"),
         ({"cron": "@daily", "timezone": "Europe/Berln"}, "/timezone", "Europe/Berlin"),
         ({"timezone": "Europe/Berlin"}, "/timezone", "works only with cron"),
+        ({"execution_window_cron": "0 25 * * *"}, "/execution_window_cron", "hour (field 2"),
+        ({"execution_window_cron": "* * 31 4 *"}, "/execution_window_cron", "can never open"),
         ({"overlap_policy": "skip"}, "/overlap_policy", "works only with cron"),
         ({"cron": "@daily", "jitter_secs": 3_601}, "/jitter_secs", "3600"),
         ({"cron": "@daily", "misfire_max_runs": 0}, "/misfire_max_runs", "1"),
@@ -87,6 +89,20 @@ def test_a_job_that_takes_no_runs_has_no_next_fire(api: Caller):
     api.refuse("POST", f"/v1/schedules/{job['id']}/trigger", status=409)
     api.call("POST", f"/v1/jobs/{job['id']}/resume")
     assert schedule(api, job)["state"] == "active"
+
+
+def test_a_window_is_a_field_of_a_job(api: Caller):
+    """Without cron too, and the zone goes with it; a run that is triggered while it is closed waits."""
+    month = (datetime.now(UTC) + timedelta(days=70)).month
+    job = api.make_job("window", execution_window_cron=f"* * 1 {month} *", timezone="Asia/Tokyo")
+    assert job["execution_window_cron"] == f"* * 1 {month} *"
+    run = api.trigger(job)
+    api.fold()
+    assert api.run(run["id"])["status"] == "queued"
+    assert api.call("GET", f"/v1/stats?project_id={api.project}")["held"] == {"window": 1}
+    api.call("PATCH", f"/v1/jobs/{job['id']}", {"execution_window_cron": None, "timezone": None})
+    assert api.call("GET", f"/v1/stats?project_id={api.project}")["held"] == {}
+    api.complete(run)
 
 
 def test_fire_by_hand(api: Caller):

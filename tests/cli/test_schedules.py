@@ -27,7 +27,8 @@ def test_every_field_of_a_schedule_is_a_flag(shell: Shell):
     job = shell.ok(
         *("jobs", "create", *words, "--cron", "0 9 * * 1-5", "--timezone", "Europe/Berlin", "--misfire-policy", "all"),
         *("--misfire-max-lateness-secs", "60", "--misfire-max-runs", "5", "--overlap-policy", "queue_one"),
-        *("--jitter-secs", "30", "--dst-gap", "shift", "--dst-overlap", "both", "-o", "json"),
+        *("--jitter-secs", "30", "--dst-gap", "shift", "--dst-overlap", "both"),
+        *("--execution-window-cron", "* 9-17 * * *", "-o", "json"),
     ).json
     expected = {
         "cron": "0 9 * * 1-5",
@@ -39,9 +40,10 @@ def test_every_field_of_a_schedule_is_a_flag(shell: Shell):
         "jitter_secs": 30,
         "dst_gap": "shift",
         "dst_overlap": "both",
+        "execution_window_cron": "* 9-17 * * *",
     }
     assert {name: job[name] for name in expected} == expected
-    assert set(expected) == {"cron", *OF_CRON}
+    assert set(expected) == {"cron", "timezone", "execution_window_cron", *OF_CRON}
     assert shell.run("jobs", "update", "s", "--cron", "99 * * * *", code=7).err.count("minute") == 1
 
 

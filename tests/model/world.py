@@ -93,7 +93,7 @@ class World:
 
     async def claim(self, conn: Conn, worker: UUID, slots: int) -> Claim:
         """Claim from lane 0 and the open lanes."""
-        lanes = await queue.open_lanes(conn)
+        lanes = await queue.open_lanes(conn, self.scene.now)
         return await queue.claim(conn, worker, slots, [0] * len(queue.PRIORITIES), lanes, self.scene.now)
 
     async def start(self, conn: Conn, batch: Sequence[Claimed]) -> set[UUID]:

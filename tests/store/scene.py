@@ -106,7 +106,7 @@ class Scene:
     ) -> list[Claimed]:
         """Claim from lane 0 and from every open lane, as a worker does."""
         conn = conn or self.conn
-        taken = await queue.claim(conn, self.worker, slots, marks, await queue.open_lanes(conn), self.now)
+        taken = await queue.claim(conn, self.worker, slots, marks, await queue.open_lanes(conn, self.now), self.now)
         return taken.runs
 
     async def start(self, *claimed: Claimed) -> list[Claimed]:

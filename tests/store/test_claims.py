@@ -208,7 +208,7 @@ async def test_only_open_lanes_that_hold_entries_are_read(scene: Scene):
     await scene.add(own)
     await scene.add(shut)
     await pause(scene, shut)
-    (lane,) = await queue.open_lanes(scene.conn)
+    (lane,) = await queue.open_lanes(scene.conn, scene.now)
     assert [row["job_id"] for row in await scene.rows("SELECT job_id FROM strait.ready WHERE lane = %s", lane)] == [
         own.id
     ]
@@ -218,7 +218,7 @@ async def test_a_lane_that_closed_since_the_look_gives_nothing(scene: Scene):
     """The claim reads the gate itself: a pause between the two holds."""
     job = await gated(scene)
     await scene.add(job)
-    open_then = await queue.open_lanes(scene.conn)
+    open_then = await queue.open_lanes(scene.conn, scene.now)
     await pause(scene, job)
     assert (await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, open_then, scene.now)).runs == []
 

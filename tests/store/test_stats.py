@@ -115,8 +115,8 @@ async def test_what_is_held_is_told_by_reason(scene: Scene):
         job = made[slug]
         await jobs.update_job(scene.conn, job, job.spec, scene.new_id(), scene.now, enabled=False)
     await scene.folded()
-    assert await stats.held(scene.conn, None) == {"paused": 1, "disabled": 5}
-    assert await stats.held(scene.conn, "q") == {}
+    assert await stats.held(scene.conn, None, scene.now) == {"paused": 1, "disabled": 5}
+    assert await stats.held(scene.conn, "q", scene.now) == {}
 
 
 async def test_the_age_of_the_oldest_ready_run(scene: Scene):

@@ -63,6 +63,7 @@ def test_the_defaults_are_those_of_the_product():
         "jitter_secs": None,
         "dst_gap": DstGap.TRANSITION,
         "dst_overlap": DstOverlap.FIRST,
+        "execution_window_cron": None,
     }
 
 

@@ -106,8 +106,9 @@ WITH RECURSIVE hop AS (
         SELECT e.lane, e.priority, e.ready_seq FROM strait.ready e WHERE e.lane > h.lane
         ORDER BY e.lane, e.priority DESC, e.ready_seq LIMIT 1) n
 )
-SELECT h.lane FROM hop h JOIN strait.job_gates g ON g.own_lane = h.lane
-WHERE g.is_open ORDER BY h.priority DESC, h.ready_seq
+SELECT h.lane FROM hop h JOIN strait.job_gates g ON g.own_lane = h.lane JOIN strait.jobs w ON w.id = g.job_id
+WHERE g.is_open AND (w.open_from IS NULL OR (w.open_from <= %(now)s AND %(now)s < w.open_until))
+ORDER BY h.priority DESC, h.ready_seq
 
 -- name: claim_lanes
 -- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age. A lane
