@@ -19,6 +19,8 @@ CREATED: Final = "create"
 RESCHEDULED: Final = "reschedule"
 # The outcome of an attempt that a draining worker gave back.
 RELEASED: Final = "released"
+# The outcome of an attempt after which the run waits.
+WAITED: Final = "waited"
 _FORWARD: Final[Mapping[Status, Event]] = {
     Status.DELAYED: Event.PROMOTE,
     Status.QUEUED: Event.CLAIM,
@@ -119,7 +121,9 @@ def _attempt_steps(attempt: Closed, ends: Mapping[int, str | None]) -> list[Step
     if attempt.claimed_at is not None:
         steps.append(Step(seq - 2, Event.CLAIM, Status.DEQUEUED, attempt.claimed_at, number - 1))
     status = Status(ends[seq] or attempt.outcome) if seq in ends else Status.QUEUED
-    if status is Status.QUEUED:
+    if attempt.outcome == WAITED:
+        event, status = Event.WAIT, Status.WAITING
+    elif status is Status.QUEUED:
         event = Event.RELEASE if attempt.outcome == RELEASED else Event.RETRY
     else:
         event = _ENDS[status]

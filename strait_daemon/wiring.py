@@ -27,11 +27,15 @@ from strait_daemon.bus import Bus
 from strait_daemon.clock import DatabaseClock
 from strait_daemon.egress.client import EgressClient
 from strait_daemon.egress.guard import Guard
+from strait_daemon.ender import Ender
 from strait_daemon.intake import Intake, any_ready
 from strait_daemon.line import Line
+from strait_daemon.logbook import Logbook
 from strait_daemon.services.accountant import Accountant
 from strait_daemon.services.breakers import INTERVAL_SECS as BREAKER_SECS
 from strait_daemon.services.breakers import Breakers
+from strait_daemon.services.callbacks import LONGEST_SECS as CALLBACK_SECS
+from strait_daemon.services.callbacks import Callbacks
 from strait_daemon.services.hygiene import INTERVAL_SECS as HYGIENE_SECS
 from strait_daemon.services.hygiene import Hygiene
 from strait_daemon.services.keykeeper import INTERVAL_SECS as KEYKEEPER_SECS
@@ -45,6 +49,8 @@ from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import Service
 from strait_daemon.services.stager import LONGEST_SECS, Stager, due_before
 from strait_daemon.services.ticker import Ticker
+from strait_daemon.services.waker import INTERVAL_SECS as WAKER_SECS
+from strait_daemon.services.waker import Waker
 from strait_daemon.settings import Mode, Settings, Supervised
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
@@ -81,6 +87,8 @@ class Parts:
     metrics: Metrics
     guard: Guard
     vault: Vault
+    logbook: Logbook
+    ender: Ender
     client: EgressClient | None = None
     worker: Worker | None = None
     reaper: Reaper | None = None
@@ -172,10 +180,18 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
             parts.wake_service("stager")
 
     intake = Intake(Line(url, pooled=pooled), Line(url, pooled=pooled), clock, stored)
-    writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed)
+
+    def resumed(run_ids: Sequence[UUID]) -> None:
+        bus.runs_changed(run_ids)
+        bus.wake()
+
+    writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed, resumed)
+    writer.on_started(stored)
     guard = Guard(settings.allow_private_endpoints)
     vault = Vault(settings.sealing_keys)
-    parts = Parts(settings, pool, clock, bus, intake, writer, metrics, guard, vault)
+    logbook = Logbook(Line(url, pooled=pooled), clock, bus.runs_changed)
+    ender = Ender(pool, Catalog(AGENT, guard, vault), writer, clock, metrics)
+    parts = Parts(settings, pool, clock, bus, intake, writer, metrics, guard, vault, logbook, ender)
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
         _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))
@@ -222,6 +238,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         metrics=parts.metrics,
     )
     parts.worker = worker
+    worker.on_accepted = partial(parts.wake_service, "callbacks")
     parts.bus.on_wake(worker.wake)
     parts.bus.on_taken(worker.taken)
     watch = _service(parts, "breakers", breakers.tick, BREAKER_SECS)
@@ -259,18 +276,25 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "stager", stager.tick, LONGEST_SECS),
         _service(parts, "ticker", _ticker(parts).tick, LONGEST_SECS),
         _service(parts, "opener", Opener(parts.pool, parts.clock, parts.bus.wake).tick, LONGEST_SECS),
+        _service(parts, "callbacks", _callbacks(parts).tick, CALLBACK_SECS),
         _service(parts, "reaper", reaper.tick, settings.reaper_interval, LONG_TICK_SECS),
         _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
         _service(parts, "outbox", _outbox(parts).tick, OUTBOX_SECS),
         _service(parts, "accountant", accountant.tick, 1.0),
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
+        _service(parts, "waker", Waker(parts.pool, parts.clock, parts.bus).tick, WAKER_SECS),
     ]
 
 
 def _ticker(parts: Parts) -> Ticker:
     bus = parts.bus
     return Ticker(parts.pool, parts.clock, parts.new_id, wake=bus.wake, changed=bus.runs_changed, taken=bus.runs_taken)
+
+
+def _callbacks(parts: Parts) -> Callbacks:
+    stale, look = parts.settings.stale_after, parts.settings.reaper_interval
+    return Callbacks(parts.pool, parts.ender, parts.clock, stale_after=stale, beat_secs=look)
 
 
 def _outbox(parts: Parts) -> Outbox:
@@ -317,6 +341,7 @@ async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
             await parts.writer.settle()
     await parts.writer.close()
     await parts.intake.close()
+    await parts.logbook.close()
     if parts.worker is not None:
         await parts.worker.leave()
     if parts.client is not None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
 import structlog
 
 from strait_core.errors import StraitError
-from strait_core.store import history, queue, runs
+from strait_core.store import completions, history, parking, queue, runs
 from strait_core.store.faults import BadData, Clash, MissingPartition, Refused
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Accept, Finish, Release, Retry, Start
+from strait_core.trigger import NewRun
 from strait_daemon.clock import Clock
 from strait_daemon.gather import Answered, Gatherer
 from strait_daemon.line import Line
@@ -36,14 +38,33 @@ log = structlog.get_logger(__name__)
 
 
 class TransitionWriter:
-    """Writes moves of live attempts in batches; `changed` hears the ids of the runs that moved, after the commit."""
+    """Writes moves of live attempts in batches; after the commit `changed` hears the ids of the runs that moved.
 
-    def __init__(self, line: Line, clock: Clock, changed: Callable[[Sequence[UUID]], None]) -> None:
+    `resumed` hears of runs that wait no more because of it.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        clock: Clock,
+        changed: Callable[[Sequence[UUID]], None],
+        resumed: Callable[[Sequence[UUID]], None] = lambda _: None,
+    ) -> None:
         self._line = line
         self._clock = clock
         self._changed = changed
+        # Runs that the endings of the batch under way have started.
+        self._started: list[NewRun] = []
+        self._heard: Callable[[Sequence[NewRun]], None] = lambda _: None
+        self._resumed = resumed
+        # Runs that wait no more because of what the batch under way has ended.
+        self._going_on: list[UUID] = []
         self._gatherer: Gatherer[Move, bool] = Gatherer(self._flush, _weight, linger_secs=LINGER_SECS)
         self._refused: dict[UUID, Exception] = {}
+
+    def on_started(self, heard: Callable[[Sequence[NewRun]], None]) -> None:
+        """`heard` is told of the runs that endings have started, after the commit."""
+        self._heard = heard
 
     def write(self, move: Move) -> asyncio.Future[bool]:
         """Put a move into the next batch; True once it has committed, False when the run was no longer held.
@@ -81,6 +102,12 @@ class TransitionWriter:
         moved = [move.id for move in moves if move.id in held]
         if moved:
             self._changed(moved)
+        if self._started:
+            started, self._started = self._started, []
+            self._heard(started)
+        if self._going_on:
+            going_on, self._going_on = self._going_on, []
+            self._resumed(going_on)
         refused, self._refused = self._refused, {}
         return [refused.get(move.id) or move.id in held for move in moves]
 
@@ -125,16 +152,37 @@ class TransitionWriter:
         """One transaction, one statement for each kind of move that the batch holds."""
         conn = await self._line.conn()
         now = self._clock.now()
+        follows = [move.id for move in moves if type(move) is Finish and move.follow]
+        if not follows:
+            return await self._send_all(conn, moves, now)
+        async with conn.transaction():
+            held = await self._send_all(conn, moves, now)
+            ended = [run_id for run_id in follows if run_id in held]
+            started = await completions.follow(conn, ended, now) if ended else []
+        self._started += started
+        return held
+
+    async def _send_all(self, conn: Conn, moves: Sequence[Move], now: datetime) -> set[UUID]:
         parts = [(kind, [m for m in moves if type(m) is kind]) for kind in _STATEMENTS]
         parts = [(kind, items) for kind, items in parts if items]
         if len(parts) == 1:
             kind, items = parts[0]
-            return await _STATEMENTS[kind](conn, items, now)
+            return await self._write(conn, kind, items, now)
         held: set[UUID] = set()
         async with conn.transaction():
             for kind, items in parts:
-                held |= await _STATEMENTS[kind](conn, items, now)
+                held |= await self._write(conn, kind, items, now)
         return held
+
+    async def _write(self, conn: Conn, kind: type[Move], items: Sequence[Move], now: datetime) -> set[UUID]:
+        """The statement of one kind, and the longer way for endings that it has passed over."""
+        held = await _STATEMENTS[kind](conn, items, now)
+        if len(held) == len(items) or kind not in _ENDINGS:
+            return held
+        passed_over = [item for item in items if item.id not in held and isinstance(item, Finish | Retry)]
+        tied = await parking.end_tied(conn, passed_over, now)
+        self._going_on += tied.resumed
+        return held | tied.held
 
     async def _started_unheard(self, moves: Sequence[Move], held: set[UUID]) -> set[UUID]:
         """Starts that had committed before their answer was lost: the lease tells that they are ours."""
@@ -157,6 +205,7 @@ _STATEMENTS: Final[dict[type[Move], _Statement]] = {
     Release: queue.release_if_held,  # type: ignore[dict-item]
     Start: queue.start_if_held,  # type: ignore[dict-item]
 }
+_ENDINGS: Final = (Finish, Retry)
 
 
 def _weight(move: Move) -> int:

@@ -14,8 +14,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core import ids
+from strait_core.completion import STARTING
 from strait_core.run import REPLAYABLE, Event, Status, next_status
-from strait_core.store import webhooks
+from strait_core.store import completions, waits, webhooks
 from strait_core.store.history import keep_of
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
@@ -68,11 +69,16 @@ _CLOCK_SLACK: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run that has just been ended from outside; `worker_id` held its live attempt, None when it had none."""
+    """A run that has just been ended from outside; `worker_id` held its live attempt, None when it had none.
+
+    `waited`: it had rows in `waits`; `awaited`: another run waited for its end.
+    """
 
     id: UUID
     was: Status
     worker_id: UUID | None
+    waited: bool = False
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +220,18 @@ async def end_active(
     reason: str | None = None,
     error: tuple[str, str] | None = None,
     lease: int | None = None,
+    attempt: int | None = None,
+    result: str | None = None,
+    ties: bool = True,
 ) -> list[Ended]:
     """End runs from outside while they are in one of `allowed`; those that were ended.
 
-    A claim takes a ready entry first and its run second; so does this, in the caller's transaction. Entries that a
-    concurrent transaction added are cleared last, by a statement that sees them. `error` is (class, message); with
-    `lease` only that live attempt is ended. One run, or any number of runs that have not been claimed, never deadlock
-    with other moves; several claimed ones may, with a batch that holds them in another order (`faults.Clash`).
-    Raises ValueError when the table of moves knows no such end.
+    What they waited for is forgotten, and who waits for them is told (`let_go`), unless `ties` leaves that to the
+    caller. A claim takes a ready entry first and its run second; so does this, in the caller's transaction. Entries
+    that a concurrent transaction added are cleared last, by a statement that sees them. `error` is (class, message);
+    with `lease` or `attempt` only that attempt is ended. One run, or any number of runs that have not been claimed,
+    never deadlock with other moves; several claimed ones may, with a batch that holds them in another order
+    (`faults.Clash`). Raises ValueError when the table of moves knows no such end.
     """
     if any(next_status(status, event) is not to for status in allowed):
         raise ValueError(f"{event} does not lead from all of {sorted(allowed)} to {to}")
@@ -237,13 +247,29 @@ async def end_active(
         "error_class": error[0] if error else None,
         "error": error[1] if error else None,
         "lease": lease,
+        "attempt": attempt,
+        "result": result,
     }
     rows = await _all(conn, "end_active", values)
     if rows:
         places = [{key: row[key] for key in ("id", "job_id", "priority", "ready_seq")} for row in rows]
         await conn.execute(query(_SQL["drop_entries"]), {"batch": Jsonb(places, dumps=_encode)})
         await webhooks.note_ended(conn, [row["id"] for row in rows], now)
-    return [Ended(row["id"], Status(row["status"]), row["worker_id"]) for row in rows]
+        if to in STARTING:
+            await completions.follow(conn, [row["id"] for row in rows], now)
+    ended = [Ended(r["id"], Status(r["status"]), r["worker_id"], bool(r["waits"]), bool(r["awaited"])) for r in rows]
+    if ties:
+        await let_go(conn, ended, to, now)
+    return ended
+
+
+async def let_go(conn: Conn, ended: Sequence[Ended], to: Status, now: datetime) -> None:
+    """Forget what these runs waited for, and tell who waits for them, after the last of the runs has been taken.
+
+    Whoever waited for the last thing goes on if it is free, else within a second.
+    """
+    await waits.drop(conn, [run.id for run in ended if run.waited])
+    await waits.settle_children(conn, {run.id: to for run in ended if run.awaited}, now)
 
 
 async def expired_ids(conn: Conn, limit: int, now: datetime) -> list[UUID]:

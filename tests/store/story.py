@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from strait_core.run import Event, OutcomeKind, Status
-from strait_core.store import jobs, runs
+from strait_core.store import jobs, parking, runs
 from strait_core.store.jobs import StoredJob
 from strait_core.store.queue import Claimed
+from tests.store import waiting
 from tests.store.scene import Scene
 
 ENDINGS = [
@@ -32,7 +33,7 @@ class Story:
         self.steps = [
             self.add, self.add, self.add, self.claim, self.claim, self.start, self.start, self.finish, self.finish,
             self.retry, self.give_back, self.cancel, self.replay, self.promote, self.wait, self.expire, self.pause,
-            self.drain, self.fail_ourselves,
+            self.drain, self.fail_ourselves, self.record, self.record, self.have, self.send, self.send, self.give_up,
         ]  # fmt: skip
 
     async def tell(self, steps: int) -> None:
@@ -73,20 +74,40 @@ class Story:
 
     async def finish(self) -> None:
         for one in self.some(self.live):
-            await self.scene.finish(one, self.chance.choice(ENDINGS))
+            status = self.chance.choice([*ENDINGS, Status.COMPLETED, Status.COMPLETED])
+            await waiting.end(self.scene, one, status)
+        await waiting.resume(self.scene)
+
+    async def record(self) -> None:
+        for one in self.live[:2]:
+            await waiting.wait_for(self.scene, one, self.chance.choice("abc"), within=timedelta(seconds=40))
+
+    async def have(self) -> None:
+        for one in self.live[:1]:
+            job = self.chance.choice(self.jobs)
+            if await self.scene.status(one.id) == "executing" and not (await self._now(job)).paused:
+                self.runs.append(await waiting.spawn(self.scene, one, job))
+
+    async def send(self) -> None:
+        await waiting.send(self.scene, self.chance.choice("abc"))
+
+    async def give_up(self) -> None:
+        await parking.time_out(self.scene.conn, self.scene.now)
+        await waiting.resume(self.scene)
 
     async def retry(self) -> None:
         for one in self.some(self.live):
             if one.attempt - one.attempt_base < one.max_attempts:
                 kind = self.chance.choice([OutcomeKind.ERROR, OutcomeKind.TIMEOUT, OutcomeKind.LOST, OutcomeKind.FAULT])
                 after = timedelta(seconds=self.chance.randint(1, 20))
-                await self.scene.retry(one, after, outcome=kind.value, priority=min(one.priority + 1, 10))
+                priority = min(one.priority + 1, 10)
+                await waiting.fail_once(self.scene, one, after=after, outcome=kind.value, priority=priority)
             else:
-                await self.scene.finish(one, Status.DEAD_LETTER)
+                await waiting.end(self.scene, one, Status.DEAD_LETTER)
 
     async def drain(self) -> None:
         for one in self.some(self.live):
-            await self.scene.retry(one, outcome="released", base_add=1, keep="short")
+            await waiting.fail_once(self.scene, one, outcome="released", base_add=1, keep="short")
 
     async def give_back(self) -> None:
         for one in self.some(self.claimed):

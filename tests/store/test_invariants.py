@@ -14,11 +14,13 @@ from strait_core.store.invariants import PATH_BROKEN, STATEMENTS, Violation
 from strait_core.store.workers import WorkerRow
 from tests.store.scene import Scene
 from tests.store.story import Story
+from tests.store.waiting import waiting
 
 
 async def told(scene: Scene) -> None:
     """One run in each state that a run can be in, some after several attempts."""
     job = await scene.job()
+    await waiting(scene, job)
     for status in (Status.COMPLETED, Status.DEAD_LETTER):
         assert await scene.finish(await scene.executing(job), status)
     assert await scene.retry(await scene.executing(job), timedelta(minutes=5))

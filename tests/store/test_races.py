@@ -29,6 +29,8 @@ _END = {
     "error_class": None,
     "error": None,
     "lease": None,
+    "attempt": None,
+    "result": None,
 }
 Act = Callable[[Scene, Conn, Claimed], Coroutine[None, None, bool]]
 

@@ -51,15 +51,34 @@ WHERE status IN ('dequeued', 'executing') AND (lease IS NULL OR worker_id IS NUL
 
 -- name: idle_run_with_owner
 SELECT id AS subject FROM strait.runs
-WHERE status IN ('delayed', 'queued') AND (lease IS NOT NULL OR worker_id IS NOT NULL)
+WHERE status IN ('delayed', 'queued', 'waiting') AND (lease IS NOT NULL OR worker_id IS NOT NULL)
 
 -- name: lease_held_twice
 SELECT r.id AS subject FROM strait.runs r
 JOIN (SELECT lease FROM strait.runs WHERE lease IS NOT NULL GROUP BY lease HAVING count(*) > 1) l ON l.lease = r.lease
 
 -- name: waiting_run_without_reason
--- Nothing that a run could wait for is stored yet, so no run can be waiting.
-SELECT id AS subject FROM strait.runs WHERE status = 'waiting'
+-- A waiting run has an open wait, or one that was settled just now and that somebody is about to look at.
+SELECT r.id AS subject FROM strait.runs r WHERE r.status = 'waiting'
+    AND NOT EXISTS (SELECT FROM strait.waits w WHERE w.run_id = r.id AND (w.outcome IS NULL OR w.ripe))
+
+-- name: wait_without_run
+-- Waits belong to an active run that says so, open ones to one that executes or waits.
+SELECT w.run_id AS subject FROM strait.waits w LEFT JOIN strait.runs r ON r.id = w.run_id
+WHERE r.waits IS NOT TRUE OR w.outcome IS NULL AND r.status NOT IN ('executing', 'waiting')
+UNION ALL
+SELECT r.id FROM strait.runs r WHERE r.waits AND NOT EXISTS (SELECT FROM strait.waits w WHERE w.run_id = r.id)
+
+-- name: wait_for_nothing
+-- What an open wait waits for can still come: an active run that knows it is awaited, an event that is not sent yet.
+SELECT w.run_id AS subject FROM strait.waits w LEFT JOIN strait.runs c ON c.id = w.child_id
+LEFT JOIN strait.events e ON e.id = w.event_id
+WHERE w.outcome IS NULL AND c.awaited IS NOT TRUE AND (e.status IS DISTINCT FROM 'waiting' OR e.retired)
+
+-- name: wait_overdue
+-- Nobody waits for an event much longer than he said.
+SELECT w.run_id AS subject FROM strait.waits w JOIN strait.runs r ON r.id = w.run_id AND r.status = 'waiting'
+WHERE w.outcome IS NULL AND w.due_at < %(dead_before)s
 
 -- name: gate_closed_without_reason
 SELECT 'job ' || job_id AS subject FROM strait.job_gates WHERE is_open <> (reason IS NULL)

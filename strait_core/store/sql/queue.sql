@@ -231,6 +231,8 @@ WITH batch AS (
     DELETE FROM strait.runs r USING batch b
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
         AND r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
+        -- A run that waits or is awaited ends by the longer way (parking.sql).
+        AND r.waits IS NULL AND r.awaited IS NULL
     RETURNING r.*, b.status AS to_status, b.keep, b.finished_at, b.result,
         coalesce(b.result_truncated, false) AS result_truncated,
         b.error_class AS to_error_class, b.error AS to_error, b.http_status, b.fallback, b.queue_wait_ms,
@@ -281,7 +283,7 @@ WITH batch AS (
         CASE WHEN b.due_at IS NULL THEN nextval('strait.ready_seqs') END AS ready_seq
     FROM batch b JOIN strait.runs r ON r.id = b.id
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.status = 'executing' AND r.attempt = b.attempt
-        AND r.lease = b.lease
+        AND r.lease = b.lease AND r.waits IS NULL
     FOR UPDATE OF r
 ), requeued AS (
     UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, attempt_base = r.attempt_base + h.added,

@@ -46,6 +46,7 @@ SELECT run_id FROM entries UNION ALL SELECT run_id FROM later
 WITH ended AS (
     DELETE FROM strait.runs r WHERE r.id = ANY(%(ids)s) AND r.status = ANY(%(from)s)
         AND (%(lease)s::bigint IS NULL OR r.lease = %(lease)s)
+        AND (%(attempt)s::integer IS NULL OR r.attempt = %(attempt)s)
     RETURNING r.*
 ), kept AS (
     INSERT INTO strait.run_history (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
@@ -56,7 +57,7 @@ WITH ended AS (
     SELECT id, job_id, project_id, %(to)s, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
         job_version, retry_strategy, started_at, %(now)s, created_at, scheduled_at, expires_at, batch_id,
         triggered_by, coalesce(%(error_class)s::text, error_class), coalesce(%(error)s::text, error), tags, metadata,
-        payload, NULL, false, %(keep)s,
+        payload, %(result)s::text, false, %(keep)s,
         idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
         progress, outputs, state, usage, checkpoint, note_seq
     FROM ended
@@ -76,7 +77,7 @@ WITH ended AS (
         ELSE status END AS counted_as, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
-SELECT id, job_id, priority, ready_seq, status, worker_id FROM ended
+SELECT id, job_id, priority, ready_seq, status, worker_id, waits, awaited FROM ended
 
 -- name: drop_entries
 -- Clears the ready and due entries of runs that have just ended, whatever a concurrent transaction had added. It never

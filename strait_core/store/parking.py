@@ -1,0 +1,173 @@
+"""Into and out of `waiting`, apart from going on: attempts that end with a wait, and waits whose time is over.
+
+An ordinary statement passes over a live attempt whose run has waits or is waited for; here is the longer way that such
+an attempt ends by. What it does is one transaction, so that a crash leaves all of it or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from strait_core.run import Event, Status
+from strait_core.store import queue, runs, waits
+from strait_core.store.pool import Conn, query
+from strait_core.store.queue import Finish, Retry
+from strait_core.store.runs import Ended
+from strait_core.store.sql import load
+from strait_core.store.waits import Wait
+
+_SQL = load("parking")
+_encode = msgspec.json.Encoder().encode
+Row = dict[str, Any]
+End: TypeAlias = Finish | Retry
+# A 2xx whose body is not what the job's schema asks of a result: a waiting run's is none.
+_NO_RESULT: Final = "result_schema"
+_TIMINGS: Final = ("http_status", "fallback", "queue_wait_ms", "connect_ms", "ttfb_ms", "transfer_ms", "total_ms")
+TIME_OUT_ROWS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Tied:
+    """Which attempts were held, and which runs go on because of what ended."""
+
+    held: set[UUID]
+    resumed: list[UUID]
+
+
+async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(query(_SQL[statement]), values)
+        return await cursor.fetchall() if cursor.description else []
+
+
+async def end_tied(conn: Conn, ends: Sequence[End], now: datetime) -> Tied:
+    """End live attempts of different runs that an ordinary statement has passed over, if they are held."""
+    async with conn.transaction():
+        fences = [{"id": end.id, "attempt": end.attempt, "lease": end.lease} for end in ends]
+        values = {"batch": Jsonb(fences, dumps=_encode), "ids": [end.id for end in ends]}
+        tied = {row["id"]: bool(row["awaited"]) for row in await _rows(conn, "lock_tied", values)}
+        if not tied:
+            return Tied(set(), [])
+        mine = [end for end in ends if end.id in tied]
+        recorded = await waits.recorded(conn, list(tied))
+        parked = [end for end in mine if end.id in recorded and _went_well(end)]
+        going_on = await _park(conn, parked, recorded, now)
+        rest = [end for end in mine if end not in parked]
+        finishes = [end for end in rest if isinstance(end, Finish)]
+        await _finish(conn, finishes, {end.id for end in finishes if tied[end.id]}, now)
+        await _retry(conn, [end for end in rest if isinstance(end, Retry)], now)
+        return Tied(set(tied), [*going_on, *await waits.resume_ripe(conn, now)])
+
+
+def _went_well(end: End) -> bool:
+    """Whether the endpoint answered 2xx: then what it has recorded counts."""
+    return end.error_class == _NO_RESULT or (isinstance(end, Finish) and end.status is Status.COMPLETED)
+
+
+async def _park(conn: Conn, ends: Sequence[End], recorded: Mapping[UUID, Sequence[Wait]], now: datetime) -> list[UUID]:
+    """executing → waiting; the runs that go on at once, because everything has come meanwhile."""
+    if not ends:
+        return []
+    batch = [
+        {
+            "id": end.id,
+            "attempt": end.attempt,
+            "lease": end.lease,
+            "finished_at": end.finished_at,
+            "reason": waits.waits_for(recorded[end.id]),
+            **{name: getattr(end, name) for name in _TIMINGS},
+        }
+        for end in ends
+    ]
+    await _rows(conn, "park_if_held", {"batch": Jsonb(batch, dumps=_encode), "now": now})
+    return await waits.resume(conn, [end.id for end in ends], now)
+
+
+async def _finish(conn: Conn, ends: Sequence[Finish], awaited: Collection[UUID], now: datetime) -> None:
+    if ends:
+        ended = [end.id for end in ends]
+        await _rows(conn, "untie", {"ids": ended, "ends": True})
+        await queue.finish_if_held(conn, ends, now)
+        await waits.drop(conn, ended)
+        await waits.settle_children(conn, {end.id: end.status for end in ends if end.id in awaited}, now)
+
+
+async def _retry(conn: Conn, ends: Sequence[Retry], now: datetime) -> None:
+    """What the attempt recorded is dropped; what came of earlier waits stays for the next attempt to read."""
+    if ends:
+        ended = [end.id for end in ends]
+        await waits.drop_recorded(conn, ended)
+        await _rows(conn, "untie", {"ids": ended, "ends": False})
+        await queue.retry_if_held(conn, ends, now)
+        await _rows(conn, "tie_again", {"ids": ended})
+
+
+async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> list[Ended]:
+    """waiting → timed_out for runs whose event did not come in time; at most `limit` of them.
+
+    Whoever holds a run just now ends it, or leaves it to the next pass. An event that comes meanwhile finds the waits
+    taken, and after that gone: it was too late.
+    """
+    async with conn.transaction():
+        found = await _rows(conn, "overdue", {"now": now, "limit": limit})
+        if not found:
+            return []
+        held = [row["id"] for row in await _rows(conn, "lock_waiting", {"ids": [row["run_id"] for row in found]})]
+        late = {row["run_id"]: row["key"] for row in await _rows(conn, "lock_overdue", {"ids": held, "now": now})}
+        ended: list[Ended] = []
+        for run_id, key in late.items():
+            ended += await runs.end_active(
+                conn,
+                [run_id],
+                event=Event.TIME_OUT,
+                to=Status.TIMED_OUT,
+                allowed=(Status.WAITING,),
+                now=now,
+                reason=f"event {key} did not come in time",
+                error=("wait", f"wait: event {key} did not come in time"),
+            )
+        return ended
+
+
+async def next_overdue(conn: Conn) -> datetime | None:
+    """When the next open wait is over; None when none is open."""
+    (row,) = await _rows(conn, "next_overdue", {})
+    at: datetime | None = row["min"]
+    return at
+
+
+async def end_waiting(
+    conn: Conn,
+    run_id: UUID,
+    attempt: int,
+    status: Status,
+    now: datetime,
+    *,
+    result: str | None = None,
+    error: tuple[str, str] | None = None,
+) -> bool:
+    """waiting → completed or failed, said by the attempt that began to wait; False when it is not so.
+
+    In the caller's transaction.
+    """
+    event = Event.COMPLETE if status is Status.COMPLETED else Event.FAIL
+    ended = await runs.end_active(
+        conn,
+        [run_id],
+        event=event,
+        to=status,
+        allowed=(Status.WAITING,),
+        now=now,
+        error=error,
+        attempt=attempt,
+        result=result,
+    )
+    return bool(ended)
