@@ -53,19 +53,28 @@ POLICY_FLAGS: Final[Mapping[str, Any]] = {
         str | None, flag("--overlap-policy", "While a run lasts: allow, skip, cancel_running or queue_one.", "POLICY")
     ],
     "jitter_secs": Annotated[int | None, flag("--jitter-secs", "Start up to so much later.", "SECS")],
+    "start_within_secs": Annotated[
+        int | None, flag("--start-within-secs", "Late unless started so soon after its tick.", "SECS")
+    ],
+    "finish_within_secs": Annotated[
+        int | None, flag("--finish-within-secs", "Late unless finished so soon after its tick.", "SECS")
+    ],
+    "expect_every_secs": Annotated[
+        int | None, flag("--expect-every-secs", "Late when no run has succeeded for so long.", "SECS")
+    ],
 }
 _LENGTH: Final = re.compile(r"(\d{1,9})([smhd]?)")
+_MOST: Final = 366 * 86_400
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def policy_of(given: Mapping[str, Any]) -> Policy:
     """The policy that flags describe."""
-    numbers = {
-        name: given[name] for name in ("misfire_max_lateness_secs", "misfire_max_runs", "jitter_secs") if name in given
-    }
+    numbers = {name: number for name, number in given.items() if name in POLICY_FLAGS and isinstance(number, int)}
     for name, number in numbers.items():
-        if number < (1 if name == "misfire_max_runs" else 0):
-            raise UsageError(f"--{name.replace('_', '-')} takes no {number}")
+        low = 0 if name in {"misfire_max_lateness_secs", "jitter_secs"} else 1
+        if not low <= number <= _MOST:
+            raise UsageError(f"--{name.replace('_', '-')} takes {low} to {_MOST}, not {number}")
     return Policy(
         misfire_policy=chosen(MisfirePolicy, given.get("misfire_policy"), "--misfire-policy") or MisfirePolicy.COALESCE,
         overlap_policy=chosen(OverlapPolicy, given.get("overlap_policy"), "--overlap-policy") or OverlapPolicy.ALLOW,

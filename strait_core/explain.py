@@ -117,7 +117,7 @@ def _days(expression: Expression) -> list[str]:
         return [days.replace("the month", MONTHS[months[0] - 1])]
     if days or weekdays:
         parts.append(f"{days} or {weekdays}" if days and weekdays else days or weekdays)
-    elif len(months) == 12 and len(_values(expression.hours, 0, 23)) <= _MAX_TIMES:
+    elif len(_values(expression.hours, 0, 23)) <= _MAX_TIMES:
         parts.append("every day")
     if len(months) < 12:
         spans = [_span(MONTHS[low - 1], MONTHS[high - 1], low, high) for low, high in _runs(months)]

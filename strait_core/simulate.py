@@ -16,6 +16,7 @@ from typing import Final
 
 from strait_core import window
 from strait_core.cron import Expression
+from strait_core.deadline import breaches, silence
 from strait_core.firing import next_fire
 from strait_core.schedule import Action, Decision, Schedule, State, decide, due_at
 
@@ -35,6 +36,7 @@ class EventKind(StrEnum):
     STARTED = "started"
     CANCELED = "canceled"
     FINISHED = "finished"
+    LATE = "late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Tally:
     caught_up: int
     held: int
     canceled: int
+    late: int
     skipped: dict[str, int]
     most_at_once: int
 
@@ -88,6 +91,7 @@ class _Run:
     starts: datetime
     ends: datetime
     waits: bool
+    succeeded: bool = True
 
 
 @dataclass(slots=True)
@@ -141,6 +145,7 @@ def _play(
         tick, now = done.next_fire_at, now + _PACE
     _settle(stage, end)
     stage.ended += stage.live
+    _watch(stage, start, end)
 
 
 def _up(at: datetime, outages: Sequence[tuple[datetime, datetime]]) -> datetime:
@@ -165,7 +170,7 @@ def _apply(stage: _Stage, decision: Decision, now: datetime) -> None:
         return
     if decision.cancel_running:
         for run in stage.live:
-            run.ends = now
+            run.ends, run.succeeded = now, False
             run.starts = min(run.starts, now)
             stage.say(now, EventKind.CANCELED, run.fire_at, "replaced by the next")
         stage.ended += stage.live
@@ -179,6 +184,20 @@ def _apply(stage: _Stage, decision: Decision, now: datetime) -> None:
         stage.say(released, EventKind.HELD, decision.fire_at, f"window closed until {begins.isoformat()}")
     stage.live.append(_Run(decision.fire_at, begins, begins + stage.actor.duration, decision.after_running))
     stage.say(begins, EventKind.STARTED, decision.fire_at)
+
+
+def _watch(stage: _Stage, start: datetime, end: datetime) -> None:
+    """Tell of every deadline that was broken: of runs that came late, and of stretches without a success."""
+    policy = stage.actor.schedule.policy
+    for run in stage.ended:
+        for breach in breaches(policy, run.fire_at, run.starts, run.ends, end):
+            stage.say(breach.at, EventKind.LATE, run.fire_at, breach.deadline.value)
+    known = start
+    for finished in [*sorted(run.ends for run in stage.ended if run.succeeded), end]:
+        quiet = silence(policy, known, min(finished, end))
+        if quiet is not None:
+            stage.say(quiet.at, EventKind.LATE, quiet.at, quiet.deadline.value)
+        known = finished
 
 
 def _opening(actor: Actor, at: datetime) -> datetime:
@@ -205,6 +224,7 @@ def _tally(stage: _Stage) -> Tally:
         caught_up,
         kinds[EventKind.HELD],
         kinds[EventKind.CANCELED],
+        kinds[EventKind.LATE],
         dict(skipped),
         most,
     )

@@ -270,6 +270,7 @@ def _figures(tally: Tally) -> str:
         "of them caught up": tally.caught_up,
         "held": tally.held,
         "canceled": tally.canceled,
+        "late": tally.late,
         **{f"skipped ({reason})": count for reason, count in tally.skipped.items()},
         "at most at once": tally.most_at_once,
     }
