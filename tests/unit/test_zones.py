@@ -19,8 +19,6 @@ from strait_core.rule import DstGap, DstOverlap, Rule
 from tests.support.sizes import SOAK
 from tests.unit.clocks import expected
 
-pytestmark = pytest.mark.soak
-
 FIRST, LAST = date(2020, 1, 1), date(2030, 12, 31)
 CHOSEN = (
     "UTC", "Europe/London", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Africa/Cairo",
@@ -76,6 +74,7 @@ def local_span(zone: str, first: date, last: date) -> tuple[datetime, datetime]:
     )
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("zone", ZONES)
 def test_every_fire_is_where_the_written_rule_puts_it(zone: str):
     """Twelve expressions: the same instants as the slow reading, none twice, counted alike, found from both sides."""
@@ -91,6 +90,7 @@ def test_every_fire_is_where_the_written_rule_puts_it(zone: str):
             assert back == found[:-1], text
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("overlap", DstOverlap)
 @pytest.mark.parametrize("gap", DstGap)
 def test_every_rule_for_the_nights_when_clocks_change(gap: DstGap, overlap: DstOverlap):
@@ -107,6 +107,7 @@ def test_every_rule_for_the_nights_when_clocks_change(gap: DstGap, overlap: DstO
                 assert count_fires(rule, start, end - timedelta(seconds=1)) == len(found), (zone, text)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("zone", ZONES)
 def test_offsets_are_those_of_the_tz_database(zone: str):
     """A segment ends to the second where zoneinfo says so, and its offsets are zoneinfo's."""
