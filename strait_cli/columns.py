@@ -45,6 +45,9 @@ RUN: Final = (
     Column("error", shrinks=True),
     Column("project_id", "project", wide=True),
     Column("priority", "prio", "number", wide=True),
+    Column("progress.percent", "%", "number", wide=True),
+    Column("progress.message", "progress", shrinks=True, wide=True),
+    Column("cost_microusd", "µ$", "number", wide=True),
     Column("triggered_by", "by", wide=True),
     Column("next_retry_at", "retry", "time", wide=True),
     Column("started_at", "started", "time", wide=True),
@@ -72,6 +75,14 @@ ATTEMPT: Final = (
     Column("timings_ms.transfer", "transfer ms", "number", wide=True),
     Column("worker_id", "worker", wide=True),
     Column("finished_at", "finished", "time", wide=True),
+)
+LOG: Final = (
+    Column("at", "at", "time"),
+    Column("level"),
+    Column("message"),
+    Column("data", shrinks=True),
+    Column("seq", kind="number", wide=True),
+    Column("attempt", "try", "number", wide=True),
 )
 EVENT: Final = (
     Column("seq", kind="number"),

@@ -29,6 +29,7 @@ class Seen:
     run_id: str
     status: str = ""
     seq: int = -1
+    note: int = 0
     attempts: set[int] = field(default_factory=set)
     run: dict[str, Any] = field(default_factory=dict)
 
@@ -42,8 +43,10 @@ class Seen:
                     moved = self._move(int(data["seq"]), data["status"])
                     return {"event": "snapshot", "run": data} if moved else None
                 case "status":
-                    moved = self._move(int(message.id or data.get("seq", self.seq + 1)), data["status"])
+                    moved = self._move(_numbers(message.id)[0] or int(data.get("seq", self.seq + 1)), data["status"])
                     return {"event": "status", "seq": self.seq, **data} if moved else None
+                case "log" | "progress" as event if self._noted(_numbers(message.id)[1] or self.note + 1):
+                    return {"event": event, **data}
                 case "attempt" if data["attempt"] not in self.attempts:
                     self.attempts.add(data["attempt"])
                     return {"event": "attempt", "run_id": self.run_id, **data}
@@ -56,6 +59,25 @@ class Seen:
             return False
         self.seq, self.status = seq, status
         return True
+
+    def _noted(self, number: int) -> bool:
+        if number <= self.note:
+            return False
+        self.note = number
+        return True
+
+    @property
+    def last_id(self) -> str | None:
+        """The stream's id of what was seen last; None when nothing was."""
+        if self.seq <= 0:
+            return None
+        return f"{self.seq}.{self.note}" if self.note else str(self.seq)
+
+
+def _numbers(identity: str | None) -> tuple[int, int]:
+    """The seq and the number of the last note in an event's id; 0 = it has none."""
+    seq, _, note = (identity or "0").partition(".")
+    return int(seq), int(note or 0)
 
 
 def parse_until(text: str | None) -> frozenset[str]:
@@ -74,7 +96,7 @@ def changes(session: Session, seen: Seen, *, until: frozenset[str], deadline: fl
     stream = follow(
         session.api,
         path_of("runs", seen.run_id, "stream"),
-        since=str(seen.seq) if seen.seq > 0 else None,
+        since=seen.last_id,
         deadline=deadline,
         on_loss=lambda error: say_lost(session, error),
     )
@@ -163,6 +185,12 @@ def line(session: Session, change: dict[str, Any]) -> str:
     match change["event"]:
         case "attempt":
             cells = [change.get("finished_at"), f"attempt {change['attempt']}", _attempt_text(change)]
+        case "log":
+            data = "" if change.get("data") is None else f"  {dump(change['data'])}"
+            cells = [change["at"], change["level"], change["message"] + data]
+        case "progress":
+            percent = None if change["percent"] is None else f"{change['percent']:g} %"
+            cells = [change["at"], "progress", "  ".join(part for part in (percent, change["message"]) if part)]
         case "snapshot":
             run = change["run"]
             at = run.get("finished_at") or run.get("started_at") or run["created_at"]

@@ -81,6 +81,8 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
         pool=parts.pool,
         clock=parts.clock,
         intake=parts.intake,
+        logbook=parts.logbook,
+        ender=parts.ender,
         bus=parts.bus,
         guard=parts.guard,
         vault=parts.vault,

@@ -9,7 +9,7 @@ import typer
 
 from strait_cli.ask import confirm
 from strait_cli.columns import ATTEMPT, EVENT, RUN
-from strait_cli.commands import many_runs
+from strait_cli.commands import many_runs, run_logs
 from strait_cli.filters import DEAD, NARROWING, query_of
 from strait_cli.paths import path_of
 from strait_cli.refs import run_id
@@ -205,6 +205,17 @@ verb(
         "strait runs export failed.csv --status failed,dead_letter",
     ),
 )(many_runs.export)
+
+
+verb(
+    app,
+    "logs",
+    examples=(
+        "strait runs logs @last",
+        "strait runs logs run_01hzy -f",
+        "strait runs logs @failed --level error -o jsonl",
+    ),
+)(run_logs.logs)
 
 
 def _path(session: Session, run: str) -> str:

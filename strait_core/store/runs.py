@@ -58,6 +58,7 @@ _LIGHT: Final = [
     "cost_microusd",
     "warnings",
     "progress",
+    "beat_at",
 ]
 
 # Ids per statement.

@@ -26,6 +26,9 @@ class Head:
     job_id: UUID
     project_id: str
     standing: path.Standing
+    # The number of its last note (a log line or a report of progress), and that report.
+    note_seq: int = 0
+    progress: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def _head(row: dict[str, Any]) -> Head:
         row["claimed_at"],
         row["started_at"],
     )
-    return Head(row["id"], row["job_id"], row["project_id"], standing)
+    return Head(row["id"], row["job_id"], row["project_id"], standing, row["note_seq"] or 0, row["progress"])
 
 
 async def course(conn: Conn, at: Head) -> Course:
@@ -84,8 +87,8 @@ async def course(conn: Conn, at: Head) -> Course:
     return Course(steps, rows)
 
 
-async def seqs(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """The seq of each of these runs that is active still."""
+async def seqs(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+    """The numbers of the last move and the last note of each of these runs that is active still."""
     cursor = conn.cursor(binary=True)
     await cursor.execute(query(_SQL["seqs"]), {"ids": list(run_ids)})
-    return dict(await cursor.fetchall())
+    return {run_id: (seq, note) for run_id, seq, note in await cursor.fetchall()}

@@ -14,7 +14,9 @@ from strait_core.wire import ComponentHealth
 from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
 from strait_daemon.egress.guard import Guard
+from strait_daemon.ender import Ender
 from strait_daemon.intake import Intake
+from strait_daemon.logbook import Logbook
 from strait_daemon.tokens import TokenReader
 from strait_daemon.vault import Vault
 
@@ -30,6 +32,8 @@ class Deps:
     pool: Pool
     clock: Clock
     intake: Intake
+    logbook: Logbook
+    ender: Ender
     bus: Bus
     guard: Guard
     vault: Vault

@@ -21,6 +21,8 @@ MOST_WITH_BODIES: Final = 20
 # Each value is bounded by the request line (64 KiB); this bounds how many there are.
 MOST_PARAMETERS: Final = 100
 
+MOST_NUMBER: Final = 2**31 - 1
+
 Item = TypeVar("Item")
 
 
@@ -98,6 +100,12 @@ def _text(text: str) -> str:
     if not text:
         raise _WrongError("must not be empty")
     return text
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MOST_NUMBER):
+        raise _WrongError(f"must be from 0 to {MOST_NUMBER}")
+    return int(text)
 
 
 def _flag(text: str) -> bool:
@@ -206,6 +214,11 @@ PAGING: Final = (LIMIT_PARAM, CURSOR)
 def text_param(name: str, about: str) -> Param:
     """A parameter that takes any text but the empty one."""
     return Param(name, _text, about, _STRING)
+
+
+def number_param(name: str, about: str) -> Param:
+    """A whole number from 0 on."""
+    return Param(name, _number, about, {"type": "integer", "minimum": 0, "maximum": MOST_NUMBER})
 
 
 def flag_param(name: str, about: str) -> Param:

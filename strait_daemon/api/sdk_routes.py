@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from strait_core import wire_sdk
 from strait_core.errors import ConflictError, NotFoundError
-from strait_daemon.api import sdk
+from strait_daemon.api import logs, sdk, sdk_end
 from strait_daemon.api.body import KIB, Body, Nothing
 from strait_daemon.api.operation import Operation
 
 SDK: Final = "/sdk/v1/runs/{run}"
-# A value of the largest size, escaped, and room for what is around it.
+# The largest value, and room for what is around it.
+_RESULT_BYTES: Final = sdk_end.MAX_RESULT + 16 * KIB
 _CHECKPOINT_BYTES: Final = wire_sdk.MAX_CHECKPOINT + 16 * KIB
 
 
@@ -61,6 +62,15 @@ _NOTES: Final = (
         summary="Say how far the work has come; the run and its stream show it.",
         status=204,
         body=Body(wire_sdk.ProgressReport, required=True),
+    ),
+    of_attempt(
+        "POST",
+        "/log",
+        handle=logs.add_line,
+        name="sdkLog",
+        summary="Log one line. Lines that are sent at the same time share one insert.",
+        status=204,
+        body=Body(wire_sdk.LogReport, required=True),
     ),
     of_attempt(
         "POST",
@@ -133,4 +143,29 @@ _STATE: Final = (
     ),
 )
 
-ROUTES: Final = (*_READS, *_NOTES, *_STATE)
+_ENDS: Final = (
+    of_attempt(
+        "POST",
+        "/complete",
+        handle=sdk_end.complete,
+        name="sdkComplete",
+        summary=(
+            "End the attempt well, with this result. Its limits' slot is free at once; whatever the HTTP answer to the"
+            " dispatch says later changes nothing. A result that is not as the job's schema says is refused, and the"
+            " attempt goes on."
+        ),
+        returns=wire_sdk.Ended,
+        body=Body(wire_sdk.CompleteReport, most=_RESULT_BYTES, raw="result"),
+    ),
+    of_attempt(
+        "POST",
+        "/fail",
+        handle=sdk_end.fail,
+        name="sdkFail",
+        summary="End the attempt with an error; tried again while attempts are left, unless it is not retryable.",
+        returns=wire_sdk.Ended,
+        body=Body(wire_sdk.FailReport, required=True),
+    ),
+)
+
+ROUTES: Final = (*_READS, *_NOTES, *_STATE, *_ENDS)

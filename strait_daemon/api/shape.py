@@ -128,7 +128,7 @@ def run(row: Mapping[str, Any]) -> wire.Run:
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row.get("finished_at"),
-        heartbeat_at=row.get("heartbeat_at"),
+        heartbeat_at=row.get("heartbeat_at") or _own_beat(row),
         next_retry_at=row.get("next_retry_at"),
         expires_at=row["expires_at"],
         priority=row["priority"],
@@ -147,6 +147,12 @@ def run(row: Mapping[str, Any]) -> wire.Run:
         outputs=notes.values(row["outputs"]) if "outputs" in row else UNSET,
         usage=notes.usage(row["usage"]) if "usage" in row else UNSET,
     )
+
+
+def _own_beat(row: Mapping[str, Any]) -> datetime | None:
+    """The endpoint's last heartbeat in this attempt: what an accepted callback is judged by."""
+    beat, started = row.get("beat_at"), row["started_at"]
+    return beat if beat is not None and row["status"] == Status.EXECUTING and beat >= started else None
 
 
 def _run_id(run_id: UUID | None) -> str | None:

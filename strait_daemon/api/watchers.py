@@ -21,11 +21,11 @@ BATCH: Final = 1_000
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """One stream's eye on a run: `moved` says that it may be worth a look, `seq` what has been seen."""
+    """One stream's eye on a run: `moved` says that it may be worth a look, `seen` the last move and note seen."""
 
     run_id: UUID
     moved: asyncio.Event
-    seq: int = field(default=0)
+    seen: tuple[int, int] = (0, 0)
 
 
 class Watchers:
@@ -40,7 +40,7 @@ class Watchers:
 
     @contextmanager
     def watch(self, run_id: UUID) -> Iterator[Watch]:
-        """Watch a run: signals set `moved`, and so does every look that finds another seq."""
+        """Watch a run: signals set `moved`, and so does every look that finds another move or note."""
         with self._bus.watch(run_id) as moved:
             eye = Watch(run_id, moved)
             self._watches.add(eye)
@@ -73,5 +73,5 @@ class Watchers:
         async with self._pool.connection() as conn:
             seqs = await watch.seqs(conn, list({eye.run_id for eye in eyes}))
         for eye in eyes:
-            if seqs.get(eye.run_id) != eye.seq:
+            if seqs.get(eye.run_id) != eye.seen:
                 eye.moved.set()

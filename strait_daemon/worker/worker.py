@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from strait_core.run import Event, Status
 from strait_core.store import runs, workers
 from strait_core.store.faults import Clash
 from strait_core.store.pool import Pool
-from strait_core.store.queue import Claimed, Start
+from strait_core.store.queue import Accept, Claimed, Start
 from strait_core.store.workers import WorkerRow
 from strait_daemon.clock import Clock
 from strait_daemon.line import Line
@@ -92,6 +92,8 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
+        # Called once an endpoint's acceptance has been written.
+        self.on_accepted: Callable[[], None] = lambda: None
         self._loop: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.slots.set(policy.slots)
@@ -200,8 +202,15 @@ class Worker:
         attempt.open = False
         if move is None:
             self._forget(attempt)
+        elif isinstance(move, Accept):
+            self._writer.post((move,), partial(self._accepted, attempt))
         else:
             self._writer.post((move,), partial(self._closed, attempt))
+
+    def _accepted(self, attempt: Attempt, answers: Sequence[bool | Exception] | None) -> None:
+        """The endpoint will end it from now on; who keeps the time may have to wake earlier for it."""
+        self._closed(attempt, answers)
+        self.on_accepted()
 
     def _closed(self, attempt: Attempt, answers: Sequence[bool | Exception] | None, *, last_word: bool = False) -> None:
         """The last write was answered; an ending that was refused is followed by one that says so (`last_word`)."""

@@ -101,6 +101,8 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         pool=parts.pool,
         clock=parts.clock,
         intake=parts.intake,
+        logbook=parts.logbook,
+        ender=parts.ender,
         bus=parts.bus,
         guard=parts.guard,
         vault=parts.vault,

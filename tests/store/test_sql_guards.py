@@ -33,7 +33,10 @@ MOVERS: Final[dict[str, set[Event]]] = {
     "resume_waiting": {Event.RESUME},
 }
 # These note what an endpoint says on its run, and leave it where it is.
-NOTES: Final = {"beat", "set_progress", "set_checkpoint", "set_metadata", "put_output", "put_state", "drop_state"}
+NOTES: Final = {
+    "beat", "set_progress", "set_checkpoint", "set_metadata", "put_output", "put_state", "drop_state", "add_lines",
+    "accept_if_held",
+}  # fmt: skip
 # A drain gives a started attempt back by the statement of retries; an insert makes a run, it moves none.
 ALSO_RELEASES: Final = "retry_if_held"
 CREATES: Final = "insert_runs"

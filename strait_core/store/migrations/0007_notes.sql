@@ -72,12 +72,14 @@ SELECT id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts,
        retry_strategy, started_at, NULL::timestamptz AS finished_at, next_retry_at, created_at, scheduled_at,
        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, NULL::text AS result,
        false AS result_truncated, worker_id, idempotency_key,
-       concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress
+       concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress,
+       beat_at
 FROM strait.runs
 UNION ALL
 SELECT id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority, timeout_secs, job_version,
        retry_strategy, started_at, finished_at, NULL, created_at, scheduled_at,
        expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result,
        result_truncated, NULL, idempotency_key,
-       concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress
+       concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress,
+       NULL::timestamptz
 FROM strait.run_history;

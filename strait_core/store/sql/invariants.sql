@@ -45,8 +45,11 @@ WHERE r.status IS DISTINCT FROM CASE WHEN d.moves THEN 'delayed' ELSE 'queued' E
 
 -- name: live_run_without_owner
 -- A claimed run names its worker, its lease and the time of the claim; an executing one the start of its attempt too.
-SELECT id AS subject FROM strait.runs
-WHERE status IN ('dequeued', 'executing') AND (lease IS NULL OR worker_id IS NULL OR claimed_at IS NULL)
+-- An attempt whose endpoint has accepted it has no worker, but a deadline.
+SELECT r.id AS subject FROM strait.runs r
+WHERE status IN ('dequeued', 'executing') AND (lease IS NULL OR claimed_at IS NULL OR worker_id IS NULL AND NOT EXISTS (
+        SELECT FROM strait.callbacks c WHERE c.run_id = r.id AND c.attempt = r.attempt AND c.lease = r.lease
+            AND r.status = 'executing'))
     OR status = 'executing' AND (started_at IS NULL OR attempt < 1)
 
 -- name: idle_run_with_owner
@@ -92,7 +95,8 @@ WHERE (state = 'closed') <> (allowance IS NULL) OR state = 'open' AND (open_unti
 -- Nothing is held by a worker that was last heard of before `dead_before`; one that was never heard of counts from the
 -- claim.
 SELECT r.id AS subject FROM strait.runs r LEFT JOIN strait.workers w ON w.id = r.worker_id
-WHERE r.status IN ('dequeued', 'executing') AND coalesce(w.heartbeat_at, r.claimed_at) < %(dead_before)s
+WHERE r.status IN ('dequeued', 'executing') AND r.worker_id IS NOT NULL
+    AND coalesce(w.heartbeat_at, r.claimed_at) < %(dead_before)s
 
 -- name: attempts_over_allowance
 -- Since the last replay no run has had more than max_attempts counted attempts, and none is claimed for one too many.

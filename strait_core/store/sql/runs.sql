@@ -15,13 +15,15 @@ SELECT r.*, j.slug AS job_slug, w.heartbeat_at FROM (
     SELECT id, job_id, project_id, status, seq, attempt, max_attempts, priority, timeout_secs, job_version, started_at,
         NULL::timestamptz AS finished_at, next_retry_at, created_at, scheduled_at, expires_at, batch_id, triggered_by,
         error_class, error, tags, metadata, false AS result_truncated, idempotency_key, worker_id AS held_by,
-        concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress
+        concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress,
+        beat_at
     FROM strait.runs WHERE id = ANY(%(ids)s)
     UNION ALL
     SELECT id, job_id, project_id, status, seq, attempt, max_attempts, priority, timeout_secs, job_version, started_at,
         finished_at, NULL, created_at, scheduled_at, expires_at, batch_id, triggered_by, error_class, error, tags,
         metadata, result_truncated, idempotency_key, NULL,
-        concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress
+        concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress,
+        NULL::timestamptz
     FROM strait.run_history WHERE id = ANY(%(ids)s) AND finished_at >= %(made_at)s
 ) r JOIN strait.jobs j ON j.id = r.job_id LEFT JOIN strait.workers w ON w.id = r.held_by
 

@@ -1,0 +1,150 @@
+"""What has happened to a run since a stream last looked, in the order in which it happened, as events of the stream.
+
+An event's id is the run's seq, and behind a dot the number of the last note (a log line, a report of progress) once
+there is one; both only ever grow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import Any, Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from strait_core.path import Step
+from strait_core.run import TERMINAL, Status
+from strait_core.store import logs, watch
+from strait_core.store.pool import Conn
+from strait_core.wire_notes import LogLine, Progress
+from strait_daemon.api import notes, shape
+from strait_daemon.api.operation import encode
+
+# Lines that one look reads; while there are more, the next look follows at once.
+LINES: Final = 1_000
+_ID: Final = re.compile(rb"([1-9]\d{0,8})(?:\.(\d{1,9}))?\Z")
+
+
+class StatusData(Struct):
+    """Data of a `status` event."""
+
+    run_id: str
+    status: Status
+    attempt: int
+    at: datetime
+
+
+class LogData(LogLine, kw_only=True):
+    """Data of a `log` event."""
+
+    run_id: str
+
+
+class ProgressData(Progress, kw_only=True):
+    """Data of a `progress` event."""
+
+    run_id: str
+
+
+@dataclass(slots=True)
+class Sent:
+    """How far a stream has come; `behind` when more is known to follow."""
+
+    run_id: UUID
+    text: str
+    seq: int
+    note: int
+    over: bool = False
+    behind: bool = False
+
+
+def read_id(header: bytes | None) -> tuple[int, int] | None:
+    """The seq and the note of a `Last-Event-ID`; None when it is none of ours."""
+    match = _ID.match(header or b"")
+    return None if match is None else (int(match[1]), int(match[2] or 0))
+
+
+def frame(event: str, seq: int, note: int, data: Any) -> bytes:
+    """One event of the stream."""
+    # JSON as we write it has no line breaks; as it was sent (a payload) it may, and each then needs its own `data:`.
+    lines = encode(data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
+    identity = b"%d.%d" % (seq, note) if note else b"%d" % seq
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (event.encode(), identity, lines)
+
+
+async def news(conn: Conn, sent: Sent) -> bytes:
+    """The frames of everything since the last look; `sent` is brought up to date."""
+    sent.behind = False
+    head = await watch.head(conn, sent.run_id)
+    if head is None or (head.standing.seq <= sent.seq and head.note_seq <= sent.note):
+        return b""
+    lines, steps, closed = await _lines(conn, sent, head), list[Step](), dict[int, Any]()
+    if head.standing.seq > sent.seq:
+        course = await watch.course(conn, head)
+        closed = {row["seq"]: row for row in course.attempts}
+        steps = [step for step in course.steps if step.seq > sent.seq]
+    if len(lines) == LINES:
+        # The end is told last: the stream closes after it.
+        sent.behind = True
+        steps = [step for step in steps if step.status not in TERMINAL]
+        head_progress = None
+    else:
+        head_progress = head.progress
+    noted = _noted(sent, lines, head_progress)
+    frames = b"".join(_frames(sent, steps, closed, noted))
+    if not sent.behind:
+        sent.note = max(sent.note, head.note_seq)
+        sent.over = head.standing.status in TERMINAL
+    return frames
+
+
+async def _lines(conn: Conn, sent: Sent, head: watch.Head) -> list[dict[str, Any]]:
+    if head.note_seq <= sent.note:
+        return []
+    return await logs.lines(conn, sent.run_id, after=sent.note, limit=LINES)
+
+
+def _noted(
+    sent: Sent, lines: list[dict[str, Any]], progress: dict[str, Any] | None
+) -> list[tuple[datetime, int, str, Any]]:
+    """Lines and the last report of progress, in the order of their numbers, no time before the one that came first."""
+    noted: list[tuple[datetime, int, str, Any]] = [
+        (row["at"], row["seq"], "log", LogData(run_id=sent.text, **asdict(notes.line(row)))) for row in lines
+    ]
+    shaped = notes.progress(progress)
+    if progress is not None and shaped is not None and progress["seq"] > sent.note:
+        noted.append((shaped.at, progress["seq"], "progress", ProgressData(run_id=sent.text, **asdict(shaped))))
+        noted.sort(key=lambda note: note[1])
+    # Lines that came by way of another process may bear a time a little before the line ahead of them.
+    times = accumulate((note[0] for note in noted), max)
+    return [(at, *note[1:]) for at, note in zip(times, noted, strict=True)]
+
+
+def _frames(
+    sent: Sent, steps: list[Step], closed: dict[int, Any], noted: list[tuple[datetime, int, str, Any]]
+) -> Iterator[bytes]:
+    """Steps and notes by time; a terminal step comes after every note."""
+    waiting = iter(noted)
+    note = next(waiting, None)
+    for step in steps:
+        while note is not None and (note[0] < step.at or step.status in TERMINAL):
+            yield _note_frame(sent, note)
+            note = next(waiting, None)
+        if step.seq in closed:
+            # Its id is that of the step before: whoever is cut off between the two gets both again, and loses none.
+            yield frame("attempt", step.seq - 1, sent.note, shape.attempt(closed[step.seq]))
+        sent.seq = step.seq
+        yield frame("status", step.seq, sent.note, StatusData(sent.text, step.status, step.attempt, step.at))
+    while note is not None:
+        yield _note_frame(sent, note)
+        note = next(waiting, None)
+
+
+def _note_frame(sent: Sent, note: tuple[datetime, int, str, Any]) -> bytes:
+    sent.note = note[1]
+    return frame(note[2], sent.seq, sent.note, note[3])

@@ -1,0 +1,96 @@
+"""Ends accepted callbacks that the clock has overtaken: their time is over, or their heartbeats have stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from strait_core.run import Outcome, OutcomeKind
+from strait_core.store import callbacks
+from strait_core.store.callbacks import Live
+from strait_core.store.pool import Pool
+from strait_daemon.clock import Clock
+from strait_daemon.ender import Ender
+from strait_daemon.worker import outcome
+from strait_daemon.worker.outcome import Ending
+
+BATCH: Final = 500
+# The longest sleep: what another process has accepted meanwhile is seen after this.
+LONGEST_SECS: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Callbacks:
+    """Sleeps until the earliest deadline; looks at heartbeats every `beat_secs`.
+
+    Nobody is judged by heartbeats before this process has been connected for as long as they may be silent: while it
+    was not, they may have had nobody to reach.
+    """
+
+    def __init__(self, pool: Pool, ender: Ender, clock: Clock, *, stale_after: timedelta, beat_secs: float) -> None:
+        self._pool = pool
+        self._ender = ender
+        self._clock = clock
+        self._stale_after = stale_after
+        self._beat_secs = beat_secs
+        self._connected_since: float | None = None
+        self._looked = float("-inf")
+
+    async def tick(self) -> float:
+        """End one batch; seconds until the next one is due (0 = now)."""
+        try:
+            return await self._tick()
+        except BaseException:
+            self._connected_since = None
+            raise
+
+    async def _tick(self) -> float:
+        now = self._clock.now()
+        silent_since = self._silent_since(now)
+        async with self._pool.connection() as conn:
+            over = await callbacks.overdue(conn, now, silent_since, BATCH)
+            if silent_since is not None:
+                await callbacks.forget_over(conn, now)
+        if self._connected_since is None:
+            self._connected_since = monotonic()
+        ended = sum(await asyncio.gather(*map(self._end, over)))
+        if over:
+            log.info("callbacks_overdue", runs=len(over), ended=ended)
+        if len(over) == BATCH and ended:
+            return 0.0
+        async with self._pool.connection() as conn:
+            upcoming = await callbacks.next_deadline(conn, now)
+        if upcoming is None:
+            return LONGEST_SECS
+        return min(max((upcoming - self._clock.now()).total_seconds(), 0.001), LONGEST_SECS)
+
+    def _silent_since(self, now: datetime) -> datetime | None:
+        """Before when the last heartbeat must have come; None when this is no time to judge by it."""
+        since = self._connected_since
+        if since is None or monotonic() - since < self._stale_after.total_seconds():
+            return None
+        if monotonic() - self._looked < self._beat_secs:
+            return None
+        self._looked = monotonic()
+        return now - self._stale_after
+
+    async def _end(self, live: Live) -> bool:
+        async with self._pool.connection() as conn:
+            target = await self._ender.target(conn, live)
+        return target is not None and await self._ender.end(live, target, _ending(live)) is not None
+
+
+def _ending(live: Live) -> Ending:
+    if live.over == "heartbeat":
+        return outcome.of_loss("the endpoint's heartbeats have stopped")._replace(http_status=live.http_status)
+    return Ending(
+        Outcome(OutcomeKind.TIMEOUT),
+        http_status=live.http_status,
+        error_class="timeout",
+        error=f"timeout: accepted, but not completed within {live.run.timeout_secs} s",
+    )
