@@ -67,6 +67,18 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "debounce_max_wait_secs": _number("--debounce-max-wait-secs", "Seconds a debounced run waits at most; 0 = no end."),
     "batch_window_secs": _number("--batch-window-secs", "Seconds whose triggers make one run; 0 = off."),
     "batch_max_size": _number("--batch-max-size", "Triggers in one batch at most, 1 to 1000 (100)."),
+    "on_complete_trigger_job": _field(
+        str, "--on-complete-trigger-job", text="Started by runs that completed.", metavar="JOB"
+    ),
+    "on_complete_payload_mapping": _field(
+        str, "--on-complete-payload-mapping", text="Its payload: JSON with {{result.x}}, @file or -.", metavar="JSON"
+    ),
+    "on_failure_trigger_job": _field(
+        str, "--on-failure-trigger-job", text="Started by runs that failed for good.", metavar="JOB"
+    ),
+    "on_failure_payload_mapping": _field(
+        str, "--on-failure-payload-mapping", text="Its payload: JSON with {{error}}, @file or -.", metavar="JSON"
+    ),
     "cron": _field(str, "--cron", text="When it runs by itself: '0 9 * * 1-5'.", metavar="EXPR"),
     "timezone": _field(str, "--timezone", text="Zone of the schedule: Europe/Berlin (UTC).", metavar="ZONE"),
     "misfire_policy": _field(str, "--misfire-policy", text="coalesce, all or skip what was missed.", metavar="POLICY"),
@@ -97,7 +109,9 @@ TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
 # Never shown, so never part of what is edited.
 SECRETS: Final = frozenset({"signing_secret", "webhook_secret"})
 _PAIRS: Final = frozenset({"tags", "headers", "default_run_metadata", "metadata"})
-_SCHEMAS: Final = frozenset({"payload_schema", "result_schema"})
+_SCHEMAS: Final = frozenset(
+    {"payload_schema", "result_schema", "on_complete_payload_mapping", "on_failure_payload_mapping"}
+)
 _LISTS: Final = frozenset({"retry_delays_secs", "non_retryable_statuses"})
 
 

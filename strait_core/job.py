@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from strait_core import ids
+from strait_core import completion, ids
 from strait_core.errors import Fault
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
@@ -123,6 +123,11 @@ class JobSpec:
     debounce_max_wait_secs: int | None = None
     batch_window_secs: int | None = None
     batch_max_size: int = 100
+    # Started by the ending of a run; see completion.py.
+    on_complete_trigger_job: str | None = None
+    on_complete_payload_mapping: Mapping[str, Any] | None = None
+    on_failure_trigger_job: str | None = None
+    on_failure_payload_mapping: Mapping[str, Any] | None = None
     cron: str | None = None
     timezone: str = "UTC"
     misfire_policy: MisfirePolicy = MisfirePolicy.COALESCE
@@ -200,6 +205,7 @@ def faults_of(spec: JobSpec) -> list[Fault]:
         *check_metadata("default_run_metadata", spec.default_run_metadata),
         *_check_retry_lists(spec),
         *_check_windows(spec),
+        *completion.faults_of(spec),
         *schedule_faults(spec, DEFAULTS),
     ]
     for name in BOUNDS:

@@ -20,7 +20,6 @@ import msgspec
 from msgspec import Raw
 
 from strait_core.errors import Fault
-from strait_core.job import escape_pointer
 
 MAX_BYTES: Final = 64 * 1024
 MAX_SLOTS: Final = 500
@@ -140,7 +139,9 @@ def _strings(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
         yield pointer, value
     elif isinstance(value, Mapping):
         for key, one in value.items():
-            yield from _strings(one, f"{pointer}/{escape_pointer(str(key))}")
+            # RFC 6901 §3; the definition of jobs, which has this too, imports this module.
+            step = str(key).replace("~", "~0").replace("/", "~1")
+            yield from _strings(one, f"{pointer}/{step}")
     elif isinstance(value, list | tuple):
         for index, one in enumerate(value):
             yield from _strings(one, f"{pointer}/{index}")

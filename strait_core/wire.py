@@ -60,6 +60,10 @@ class JobPatch(Request):
     debounce_max_wait_secs: int | UnsetType | None = UNSET
     batch_window_secs: int | UnsetType | None = UNSET
     batch_max_size: int | UnsetType | None = UNSET
+    on_complete_trigger_job: str | UnsetType | None = UNSET
+    on_complete_payload_mapping: dict[str, Any] | UnsetType | None = UNSET
+    on_failure_trigger_job: str | UnsetType | None = UNSET
+    on_failure_payload_mapping: dict[str, Any] | UnsetType | None = UNSET
     cron: str | UnsetType | None = UNSET
     timezone: str | UnsetType | None = UNSET
     misfire_policy: MisfirePolicy | UnsetType | None = UNSET
@@ -133,6 +137,10 @@ class Job(Struct, kw_only=True):
     debounce_max_wait_secs: int | None
     batch_window_secs: int | None
     batch_max_size: int
+    on_complete_trigger_job: str | None
+    on_complete_payload_mapping: dict[str, Any] | None
+    on_failure_trigger_job: str | None
+    on_failure_payload_mapping: dict[str, Any] | None
     cron: str | None
     timezone: str
     misfire_policy: MisfirePolicy
@@ -286,29 +294,6 @@ class Page(Struct, Generic[T], kw_only=True):
 
     data: list[T]
     next_cursor: str | None
-
-class WebhookTest(Request):
-    """POST /v1/webhooks/test: the job by its id or slug."""
-
-    job_id: str
-
-
-class WebhookDelivery(Struct, kw_only=True):
-    """One delivery of a webhook: pending, delivered or dead; `error` is that of the last attempt."""
-
-    id: str
-    project_id: str
-    job_id: str
-    job_slug: str
-    run_id: str | None
-    type: str
-    status: str
-    attempts: int
-    created_at: datetime
-    next_attempt_at: datetime | None
-    delivered_at: datetime | None
-    http_status: int | None
-    error: str | None
 
 
 class Worker(Struct, kw_only=True):

@@ -62,7 +62,7 @@ def _bulk(session: Session, deed: str, runs: list[str], given: dict[str, Any], *
     if bool(runs) == bool(given):
         raise UsageError(
             "name runs, or filters that choose them: one of the two",
-            hint=f"strait runs bulk-{deed} --job hello --dry-run",
+            hint="strait runs bulk-cancel --job hello --dry-run",
         )
     path = path_of("runs", f"bulk-{deed}")
     pages = _pages(session, runs, given)

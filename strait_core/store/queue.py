@@ -57,6 +57,8 @@ class Finish(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     total_ms: float | None = None
     # The delivery that the ending writes into the outbox; None for a job without a webhook.
     hook: UUID | None = None
+    # Whether the ending may start another run: see `completions.follow`, which the writer calls.
+    follow: bool = False
 
 
 class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from strait_core import wire
+from strait_core import completion, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
 from strait_core.job import JobSpec, check_url, evolve, faults_of, settled
 from strait_core.schema import check_schema
@@ -23,6 +23,7 @@ from strait_daemon.api.context import Api
 from strait_daemon.api.following import begin, following, tell
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.lookup import find_job
+from strait_daemon.api.onward import check_targets
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.services.ticks import Done
 
@@ -91,6 +92,7 @@ async def _store(api: Api, call: Call, scope: Scope, spec: JobSpec, *, enabled: 
     deps = api.deps
 
     async def work(conn: Conn) -> Reply:
+        await check_targets(conn, spec)
         job = await jobs.insert_job(conn, deps.new_id(), deps.new_id(), spec, deps.clock.now(), enabled=enabled)
         if job is None:
             raise _taken(spec)
@@ -189,6 +191,8 @@ async def patch_job(api: Api, call: Call) -> Reply:
         faults = [*faults_of(spec), *refused]
         if faults:
             raise _invalid(faults)
+        if any(given.get(name) for name in completion.FIELDS):
+            await check_targets(conn, spec, job.id)
         enabled = job.enabled if body.enabled is UNSET else body.enabled
         if spec == job.spec and enabled == job.enabled:
             return _answer(job)

@@ -11,6 +11,7 @@ from strait_core.store import webhooks
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.store.webhooks import Delivery
+from strait_core.wire_webhooks import WebhookDelivery, WebhookTest
 from strait_daemon.api import query
 from strait_daemon.api.body import Body, Nothing
 from strait_daemon.api.context import Api
@@ -22,8 +23,8 @@ from strait_daemon.api.query import PAGING, PROJECT, id_param, text_param
 STATES: Final = ("pending", "delivered", "dead")
 
 
-def _shaped(found: Delivery) -> wire.WebhookDelivery:
-    return wire.WebhookDelivery(
+def _shaped(found: Delivery) -> WebhookDelivery:
+    return WebhookDelivery(
         id=ids.spell(ids.Prefix.WEBHOOK, found.id),
         project_id=found.project_id,
         job_id=ids.spell(ids.Prefix.JOB, found.job_id),
@@ -85,7 +86,7 @@ async def _told(conn: Conn, delivery_id: UUID, status: int) -> Reply:
 
 async def test_webhook(api: Api, call: Call) -> Reply:
     """POST /v1/webhooks/test."""
-    body: wire.WebhookTest = call.body
+    body: WebhookTest = call.body
     async with api.connection() as conn:
         job = await find_job(conn, body.job_id, call.project)
     if job.spec.webhook_url is None:
@@ -107,7 +108,7 @@ ROUTES: Final = (
         name="listWebhookDeliveries",
         summary="List deliveries of webhooks, the newest first.",
         tag="webhooks",
-        returns=wire.Page[wire.WebhookDelivery],
+        returns=wire.Page[WebhookDelivery],
         query=(
             PROJECT,
             *PAGING,
@@ -124,7 +125,7 @@ ROUTES: Final = (
         name="retryWebhookDelivery",
         summary="Deliver once more what is delivered or dead, with all its attempts.",
         tag="webhooks",
-        returns=wire.WebhookDelivery,
+        returns=WebhookDelivery,
         body=Body(Nothing),
         query=(PROJECT,),
         raises=(NotFoundError, ConflictError),
@@ -137,8 +138,8 @@ ROUTES: Final = (
         summary="Send a `webhook.test` to a job's webhook.",
         tag="webhooks",
         status=201,
-        returns=wire.WebhookDelivery,
-        body=Body(wire.WebhookTest, required=True),
+        returns=WebhookDelivery,
+        body=Body(WebhookTest, required=True),
         query=(PROJECT,),
         raises=(NotFoundError, ConflictError),
         once=True,

@@ -22,7 +22,6 @@ REQUESTS = [
 MINIMAL: dict[str, dict[str, Any]] = {
     "JobClone": {"slug": "a"},
     "BulkTriggerRequest": {"items": []},
-    "WebhookTest": {"job_id": "a"},
 }
 
 

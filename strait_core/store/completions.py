@@ -1,0 +1,164 @@
+"""Runs that an ending starts: stored by the very transaction that ends the first run, or not at all.
+
+So a crash leaves both or neither, and who loses the race for an ending starts nothing. A target that takes no runs is
+noted on the run that ended; nothing here ever keeps a run from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+from psycopg.rows import dict_row
+
+from strait_core import completion, ids
+from strait_core.completion import MAX_CHAIN, TRIGGERED_BY, Onward
+from strait_core.job import JobSpec
+from strait_core.run import Status
+from strait_core.schema import Judge
+from strait_core.store import jobs, queue
+from strait_core.store.faults import Broken, Refused
+from strait_core.store.jobs import StoredJob
+from strait_core.store.pool import Conn, query
+from strait_core.store.sql import load
+from strait_core.template import TooLongError
+from strait_core.trigger import MAX_PAYLOAD_BYTES, NewRun, new_run
+from strait_core.wire import NewRunRequest
+
+_SQL = load("completions")
+_decode: Final = lru_cache(1_024)(msgspec.json.Decoder(JobSpec).decode)
+_judge: Final = lru_cache(256)(lambda schema: Judge(msgspec.json.decode(schema)))
+# Beyond this the payload is made off the event loop.
+_LONG: Final = 128 * 1024
+_CLOCK_SLACK: Final = timedelta(days=1)
+# A target that is changed just now is looked at again.
+_TRIES: Final = 3
+Row = dict[str, Any]
+
+
+class _Refusal(Exception):  # noqa: N818 - a verdict, told on the run
+    """Why nothing is started."""
+
+
+async def follow(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> list[NewRun]:
+    """Start what these runs start, which the caller's transaction has just ended; the new runs."""
+    made_at = min(map(ids.time_of, run_ids)) - _CLOCK_SLACK
+    started: list[NewRun] = []
+    for row in await _rows(conn, "ended_runs", {"ids": list(run_ids), "made_at": made_at}):
+        onward = completion.onward(_decode(row["definition"]), Status(row["status"]))
+        if onward is None:
+            continue
+        try:
+            # A savepoint: whatever the database says of the new run, the ending stands.
+            async with conn.transaction():
+                started.append(await _start(conn, row, onward, now))
+        except Broken:
+            raise
+        except (_Refusal, Refused) as error:
+            why = str(error).partition("\n")[0] or type(error).__name__
+            warning = f"{_field(row)} did not start {onward.job!r}: {why}"
+            await _rows(conn, "warn", {"id": row["id"], "finished_at": row["finished_at"], "warning": warning})
+    return started
+
+
+def _field(row: Row) -> str:
+    return completion.FIELDS[0 if row["status"] == Status.COMPLETED else 1]
+
+
+async def _start(conn: Conn, row: Row, onward: Onward, now: datetime) -> NewRun:
+    depth = (row["lineage_depth"] or 0) + 1
+    if depth > MAX_CHAIN:
+        raise _Refusal(f"{MAX_CHAIN} runs have started one another already")
+    made = None
+    for _ in range(_TRIES):
+        job = await _target(conn, row["project_id"], onward.job)
+        made = made or await _payload(row, onward)
+        if job.spec.payload_schema is not None:
+            faults = _judge(msgspec.json.encode(job.spec.payload_schema)).faults("payload", made[0])
+            if faults:
+                raise _Refusal("; ".join(f"{fault.pointer} {fault.message}" for fault in faults[:3]))
+        run = _new_run(row, job, made, depth, now)
+        if run.id in await queue.insert_runs(conn, [run], now):
+            return run
+    raise _Refusal("it keeps changing")
+
+
+async def _target(conn: Conn, project_id: str, ref: str) -> StoredJob:
+    """The job that is to be started, if it takes runs now."""
+    job = await find(conn, project_id, ref)
+    if job is None:
+        raise _Refusal("there is no such job")
+    if not job.enabled:
+        raise _Refusal("the job is disabled")
+    if job.paused:
+        raise _Refusal("the job is paused")
+    if gathers(job.spec):
+        raise _Refusal("the job has a window in which its triggers meet")
+    return job
+
+
+def gathers(spec: JobSpec) -> bool:
+    """Whether triggers of the job meet in a window, which takes them from outside only."""
+    return bool(spec.dedup_window_secs or spec.debounce_window_secs or spec.batch_window_secs)
+
+
+async def find(conn: Conn, project_id: str, ref: str) -> StoredJob | None:
+    """The job that a completion trigger of that project names."""
+    job_id = ids.parse(ids.Prefix.JOB, ref)
+    if job_id is None:
+        return next(iter(await jobs.jobs_by_slug(conn, ref, project_id)), None)
+    job = await jobs.job_by_id(conn, job_id)
+    return job if job is not None and job.spec.project_id == project_id else None
+
+
+async def _payload(row: Row, onward: Onward) -> tuple[str, tuple[str, ...]]:
+    """The new run's payload, and the paths of the mapping that led nowhere."""
+    facts = {
+        "id": ids.spell(ids.Prefix.RUN, row["id"]),
+        "job_id": ids.spell(ids.Prefix.JOB, row["job_id"]),
+        **{
+            name: row[name]
+            for name in ("job_slug", "project_id", "status", "attempt", "error_class", "tags", "metadata")
+        },
+        "created_at": row["created_at"],
+        "finished_at": row["finished_at"],
+    }
+    told = {"payload": row["payload"], "result": row["result"], "error": row["error"], "run": facts}
+    size = len(row["payload"]) + len(row["result"] or "")
+    try:
+        if size > _LONG:
+            filled = await asyncio.to_thread(completion.payload, onward.mapping, **told, most=MAX_PAYLOAD_BYTES)
+        else:
+            filled = completion.payload(onward.mapping, **told, most=MAX_PAYLOAD_BYTES)
+    except TooLongError:
+        raise _Refusal(f"the payload is over {MAX_PAYLOAD_BYTES} bytes") from None
+    return filled.text, filled.missing
+
+
+def _new_run(row: Row, job: StoredJob, made: tuple[str, Sequence[str]], depth: int, now: datetime) -> NewRun:
+    text, missing = made
+    run = new_run(
+        NewRunRequest(payload=Raw(text.encode())),
+        job.spec,
+        run_id=ids.uuid7(now, random.getrandbits),
+        job_id=job.id,
+        job_version=job.version,
+        now=now,
+        triggered_by=TRIGGERED_BY,
+    )
+    warnings = [f"{{{{{path}}}}} of the payload mapping led nowhere" for path in missing]
+    return replace(run, parent_run_id=row["id"], lineage_depth=depth, warnings=warnings or None)
+
+
+async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(query(_SQL[statement]), values)
+        return await cursor.fetchall() if cursor.description else []
