@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -54,6 +55,17 @@ _EVENT: Final = (
     Column("note", shrinks=True),
 )
 
+_TALLY: Final = (
+    Column("name", "schedule", shrinks=True),
+    Column("fired", kind="number"),
+    Column("caught_up", "caught up", "number"),
+    Column("held", kind="number"),
+    Column("canceled", kind="number"),
+    Column("late", kind="number"),
+    Column("skipped", of=lambda item: " ".join(f"{reason}={count}" for reason, count in item["skipped"].items())),
+    Column("most_at_once", "at once", "number"),
+)
+
 Expression = Annotated[
     str, typer.Argument(metavar="EXPR", help="Five fields in one pair of quotes, or an alias such as @daily.")
 ]
@@ -87,6 +99,7 @@ def check(
     given: dict[str, Any],
 ) -> None:
     """Judge expressions and zone; exit 7 with every fault, its field and its place."""
+    _in_quotes(expression)
     judge = windows.faults if window else expressions.faults
     several = len(expression) > 1
     pointers = [f"/expression/{at}" if several else "/expression" for at in range(len(expression))]
@@ -97,6 +110,12 @@ def check(
     rules = [rule_of(one, timezone, given, now) for one in expression]
     show = _window if window else _checked
     session.out.items((show(rule, now) for rule in rules), _WINDOW if window else _CHECKED, name="expression")
+
+
+def _in_quotes(words: Sequence[str]) -> None:
+    """Say what is missing when the fields of one expression came as words of their own."""
+    if len(words) > 1 and not any(" " in word or word.startswith("@") for word in words):
+        raise UsageError("these are fields, not expressions", hint=f"put them in quotes: '{' '.join(words)}'")
 
 
 def _checked(rule: Rule, now: datetime) -> dict[str, Any]:
@@ -199,14 +218,15 @@ def simulate(
     ] = "1s",
     window: Annotated[str | None, flag("--window", "Runs start only in this execution window.", "EXPR")] = None,
     outage: Annotated[list[str] | None, flag("--outage", "No daemon is up then: FROM/TO.", "SPAN")] = None,
+    summary: Annotated[bool, typer.Option("--summary", help="Only the figures of each schedule.")] = False,
     given: dict[str, Any],
 ) -> None:
     """Play schedules on a virtual clock: fires, skips, overlaps, window holds, misfires.
 
     Decisions are those of the daemon; only the runs are assumed, each as long as --duration.
     """
-    now = datetime.now(UTC)
-    start = instant(from_, timezone, "--from") or now.replace(second=0, microsecond=0)
+    _in_quotes(expression)
+    start = instant(from_, timezone, "--from") or datetime.now(UTC).replace(second=0, microsecond=0)
     end = _until(to, start, timezone)
     opening = None
     if window is not None:
@@ -224,7 +244,13 @@ def simulate(
         )
         for one in expression
     ]
-    _show(session, played(actors, start, end, outages=[_span(text, timezone) for text in outage or ()]))
+    story = played(actors, start, end, outages=[_span(text, timezone) for text in outage or ()])
+    if summary:
+        session.out.items((asdict(tally) for tally in story.tallies), _TALLY, name="name")
+    else:
+        _show(session, story)
+    if story.cut:
+        session.out.note(f"cut after {len(story.events)} events: choose a shorter interval")
 
 
 def _until(text: str, start: datetime, zone: str) -> datetime:
@@ -249,8 +275,6 @@ def _show(session: Session, story: Story) -> None:
     session.out.items((_event(event) for event in story.events), _EVENT, name="fire_at")
     for tally in story.tallies:
         session.out.note(f"{tally.name}: {_figures(tally)}")
-    if story.cut:
-        session.out.note(f"cut after {len(story.events)} events: choose a shorter interval")
 
 
 def _event(event: Event) -> dict[str, Any]:

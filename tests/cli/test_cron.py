@@ -104,6 +104,8 @@ def test_what_is_wrong_ends_with_seven(alone: Shell, words: tuple[str, ...], poi
         ("next", "@daily", "--roll", "next"),
         ("next", "@daily", "--only", "sat", "--exclude", "sun"),
         ("next", "@daily", "--count", "0"),
+        ("check", "0", "9", "1", "1", "1"),
+        ("simulate", "0", "9", "1", "1", "1"),
         ("simulate", "@daily", "--to", "2001-01-01"),
         ("simulate", "@daily", "--duration", "long"),
         ("simulate", "@daily", "--outage", "2030-01-01"),
@@ -165,6 +167,25 @@ def test_simulate_tells_fires_and_skips(alone: Shell):
     ]
     answer = alone.ok("cron", "simulate", "*/10 * * * *", *words)
     assert "3 fired, 3 skipped (overlap), 1 at most at once" in answer.err
+
+
+def test_simulate_as_figures_alone(alone: Shell):
+    """One row a schedule: what fired, was skipped and why, how many ran at once."""
+    words = ("--from", "2030-01-01", "--to", "1h", "--duration", "15m", "--overlap-policy", "skip", "--summary")
+    ten, all_ = listed(alone, "simulate", "*/10 * * * *", "@hourly", *words)
+    assert ten == {
+        "name": "*/10 * * * *", "fired": 3, "caught_up": 0, "held": 0, "canceled": 0, "late": 0,
+        "skipped": {"overlap": 3}, "most_at_once": 1,
+    }  # fmt: skip
+    assert (all_["name"], all_["fired"]) == ("@hourly", 1)
+    answer = alone.ok("cron", "simulate", "*/10 * * * *", *words)
+    assert answer.rows[1] == ["*/10 * * * *", "3", "0", "0", "0", "0", "overlap=3", "1"]
+
+
+def test_simulate_says_when_it_is_cut(alone: Shell):
+    """A story longer than it may be ends early, and says so."""
+    answer = alone.ok("cron", "simulate", "* * * * *", "--from", "2030-01-01", "--to", "40d", "--summary")
+    assert "cut after 100000 events: choose a shorter interval" in answer.err
 
 
 def test_simulate_an_outage(alone: Shell):
