@@ -55,6 +55,7 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
         "--breaker-threshold", "Failures in a row that hold its runs for a while; 0 = off (5)."
     ),
     "priority": _number("--priority", "0 to 10; the highest runs first (0)."),
+    "max_concurrency": _number("--max-concurrency", "Attempts that may run at once; 0 = no limit."),
     "run_ttl_secs": _number("--run-ttl-secs", "Seconds after which an unstarted run expires; 0 = never."),
     "default_run_metadata": _pairs("--default-run-metadata", text="Metadata every run begins with"),
     "version_policy": _field(str, "--version-policy", text="pin or latest.", metavar="POLICY"),

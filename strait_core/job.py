@@ -32,6 +32,8 @@ MAX_HEADER_VALUE: Final = 4_096
 MAX_METADATA: Final = 50
 MAX_METADATA_VALUE: Final = 1_024
 MAX_RETRY_DELAYS: Final = 100
+# More attempts than this cannot be live at once by any worker's measure.
+MAX_CAP: Final = 100_000
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 _PROJECT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -111,6 +113,7 @@ class JobSpec:
     # So many failures in a row at the endpoint, over all runs, and it is left alone for a while; 0 = never.
     breaker_threshold: int = 5
     priority: int = 0
+    max_concurrency: int | None = None
     run_ttl_secs: int | None = None
     default_run_metadata: Mapping[str, str] = field(default_factory=dict)
     version_policy: VersionPolicy = VersionPolicy.PIN
@@ -157,6 +160,7 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "poison_pill_threshold": Bounds(0, 100, none_means_no_limit=True),
     "breaker_threshold": Bounds(0, 1_000),
     "priority": Bounds(0, 10),
+    "max_concurrency": Bounds(0, MAX_CAP, none_means_no_limit=True),
     "run_ttl_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
     # A thousand million dollars: far below where the numbers of JSON lose their last digits.
     "max_cost_per_run_microusd": Bounds(0, 10**15, none_means_no_limit=True),

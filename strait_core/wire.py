@@ -48,6 +48,7 @@ class JobPatch(Request):
     poison_pill_threshold: int | UnsetType | None = UNSET
     breaker_threshold: int | UnsetType | None = UNSET
     priority: int | UnsetType | None = UNSET
+    max_concurrency: int | UnsetType | None = UNSET
     run_ttl_secs: int | UnsetType | None = UNSET
     default_run_metadata: dict[str, str] | UnsetType | None = UNSET
     version_policy: VersionPolicy | UnsetType | None = UNSET
@@ -123,6 +124,7 @@ class Job(Struct, kw_only=True):
     poison_pill_threshold: int | None
     breaker_threshold: int
     priority: int
+    max_concurrency: int | None
     run_ttl_secs: int | None
     default_run_metadata: dict[str, str]
     version: int

@@ -23,6 +23,8 @@ HELLO_SECS: Final = 5.0
 FORGET_SECS: Final = 16.0
 # A message must fit into a NOTIFY (8,000 bytes); an id takes 25 of them, and there are two lists.
 IDS_PER_MESSAGE: Final = 140
+# Lanes that one message names; of more it says only that there is something.
+LANES_PER_MESSAGE: Final = 50
 SEND_SECS: Final = 5.0
 LISTEN_PAUSE_SECS: Final = 1.0
 
@@ -39,6 +41,7 @@ class Message(msgspec.Struct, omit_defaults=True):
     breakers: bool = False
     changed: list[str] = []
     taken: list[str] = []
+    lanes: list[int] = []
 
 
 class Transport(Protocol):
@@ -71,6 +74,7 @@ class Bus:
         self._on_wake: list[Callable[[], None]] = []
         self._on_taken: list[Callable[[list[UUID]], None]] = []
         self._on_breakers: list[Callable[[], None]] = []
+        self._on_freed: list[Callable[[list[int]], None]] = []
         self._peers: dict[str, tuple[float, bool]] = {}
         self._outbox = Message(self._id)
         self._kick = asyncio.Event()
@@ -94,6 +98,19 @@ class Bus:
         if self._peers:
             self._outbox.breakers = True
             self._kick.set()
+
+    def on_freed(self, callback: Callable[[list[int]], None]) -> None:
+        """Call back with lanes in which a limit has room again, in any process; a wake-up follows."""
+        self._on_freed.append(callback)
+
+    def freed(self, lanes: Iterable[int]) -> None:
+        """In these lanes a limit has room again."""
+        listed = sorted(set(lanes))
+        for callback in self._on_freed:
+            callback(listed)
+        if self._peers:
+            self._outbox.lanes.extend(listed)
+        self.wake()
 
     def wake(self) -> None:
         """Runs became ready."""
@@ -185,6 +202,7 @@ class Bus:
         outbox.watching = bool(self._watchers)
         outbox.hello = outbox.hello or outbox.watching
         changed, taken = list(dict.fromkeys(outbox.changed)), outbox.taken
+        lanes = sorted(set(outbox.lanes))
         rounds = max(1, -(-len(changed) // IDS_PER_MESSAGE), -(-len(taken) // IDS_PER_MESSAGE))
         for at in range(0, rounds * IDS_PER_MESSAGE, IDS_PER_MESSAGE):
             yield Message(
@@ -193,6 +211,7 @@ class Bus:
                 watching=outbox.watching,
                 wake=outbox.wake and at == 0,
                 breakers=outbox.breakers and at == 0,
+                lanes=lanes if at == 0 and len(lanes) <= LANES_PER_MESSAGE else [],
                 changed=changed[at : at + IDS_PER_MESSAGE],
                 taken=taken[at : at + IDS_PER_MESSAGE],
             )
@@ -230,6 +249,9 @@ class Bus:
             self._peers[message.sender] = (asyncio.get_running_loop().time(), message.watching)
             if not known:
                 self._say_hello()
+        if message.lanes:
+            for freed in self._on_freed:
+                freed(message.lanes)
         if message.wake:
             for wake in self._on_wake:
                 wake()

@@ -187,6 +187,7 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
 
     writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed, resumed)
     writer.on_started(stored)
+    writer.on_freed(bus.freed)
     guard = Guard(settings.allow_private_endpoints)
     vault = Vault(settings.sealing_keys)
     logbook = Logbook(Line(url, pooled=pooled), clock, bus.runs_changed)
@@ -239,6 +240,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
     )
     parts.worker = worker
     worker.on_accepted = partial(parts.wake_service, "callbacks")
+    parts.bus.on_freed(worker.freed)
     parts.bus.on_wake(worker.wake)
     parts.bus.on_taken(worker.taken)
     watch = _service(parts, "breakers", breakers.tick, BREAKER_SECS)

@@ -8,7 +8,7 @@ False = the run had been taken away (cancelled, reaped) and nothing changed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -16,8 +16,9 @@ from uuid import UUID
 import structlog
 
 from strait_core.errors import StraitError
-from strait_core.store import completions, history, parking, queue, runs
+from strait_core.store import completions, history, limits, parking, queue, runs
 from strait_core.store.faults import BadData, Clash, MissingPartition, Refused
+from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Accept, Finish, Release, Retry, Start
 from strait_core.trigger import NewRun
@@ -59,12 +60,19 @@ class TransitionWriter:
         self._resumed = resumed
         # Runs that wait no more because of what the batch under way has ended.
         self._going_on: list[UUID] = []
+        # Lanes in which the batch under way has given up slots.
+        self._freed: set[int] = set()
+        self._freed_heard: Callable[[Collection[int]], None] = lambda _: None
         self._gatherer: Gatherer[Move, bool] = Gatherer(self._flush, _weight, linger_secs=LINGER_SECS)
         self._refused: dict[UUID, Exception] = {}
 
     def on_started(self, heard: Callable[[Sequence[NewRun]], None]) -> None:
         """`heard` is told of the runs that endings have started, after the commit."""
         self._heard = heard
+
+    def on_freed(self, heard: Callable[[Collection[int]], None]) -> None:
+        """`heard` is told in which lanes slots have become free, after the commit."""
+        self._freed_heard = heard
 
     def write(self, move: Move) -> asyncio.Future[bool]:
         """Put a move into the next batch; True once it has committed, False when the run was no longer held.
@@ -98,18 +106,26 @@ class TransitionWriter:
         held = await self._until_answered(moves)
         if len(held) == len(moves):
             self._changed([move.id for move in moves])
+            self._tell()
             return [True] * len(moves)
         moved = [move.id for move in moves if move.id in held]
         if moved:
             self._changed(moved)
+        self._tell()
+        refused, self._refused = self._refused, {}
+        return [refused.get(move.id) or move.id in held for move in moves]
+
+    def _tell(self) -> None:
+        """Tell who has to know what the batch has brought about beside its moves."""
         if self._started:
             started, self._started = self._started, []
             self._heard(started)
         if self._going_on:
             going_on, self._going_on = self._going_on, []
             self._resumed(going_on)
-        refused, self._refused = self._refused, {}
-        return [refused.get(move.id) or move.id in held for move in moves]
+        if self._freed:
+            freed, self._freed = self._freed, set()
+            self._freed_heard(freed)
 
     async def _until_answered(self, moves: Sequence[Move], tries: int = 0) -> set[UUID]:
         """Send a batch until the database has answered for each move; the ids that were held.
@@ -153,34 +169,44 @@ class TransitionWriter:
         conn = await self._line.conn()
         now = self._clock.now()
         follows = [move.id for move in moves if type(move) is Finish and move.follow]
-        if not follows:
-            return await self._send_all(conn, moves, now)
+        freed: list[Freed] = []
+        if not follows and not any(map(_frees, moves)):
+            held = await self._send_all(conn, moves, now, freed)
+            # Attempts that were given their slots later, while they were live.
+            await limits.free(conn, freed)
+            self._freed.update(slot.lane for slot in freed)
+            return held
         async with conn.transaction():
-            held = await self._send_all(conn, moves, now)
+            held = await self._send_all(conn, moves, now, freed)
             ended = [run_id for run_id in follows if run_id in held]
             started = await completions.follow(conn, ended, now) if ended else []
+            # Last, and all together: whoever frees slots takes their lanes in one order.
+            await limits.free(conn, freed)
         self._started += started
+        self._freed.update(slot.lane for slot in freed)
         return held
 
-    async def _send_all(self, conn: Conn, moves: Sequence[Move], now: datetime) -> set[UUID]:
+    async def _send_all(self, conn: Conn, moves: Sequence[Move], now: datetime, freed: list[Freed]) -> set[UUID]:
         parts = [(kind, [m for m in moves if type(m) is kind]) for kind in _STATEMENTS]
         parts = [(kind, items) for kind, items in parts if items]
         if len(parts) == 1:
             kind, items = parts[0]
-            return await self._write(conn, kind, items, now)
+            return await self._write(conn, kind, items, now, freed)
         held: set[UUID] = set()
         async with conn.transaction():
             for kind, items in parts:
-                held |= await self._write(conn, kind, items, now)
+                held |= await self._write(conn, kind, items, now, freed)
         return held
 
-    async def _write(self, conn: Conn, kind: type[Move], items: Sequence[Move], now: datetime) -> set[UUID]:
+    async def _write(
+        self, conn: Conn, kind: type[Move], items: Sequence[Move], now: datetime, freed: list[Freed]
+    ) -> set[UUID]:
         """The statement of one kind, and the longer way for endings that it has passed over."""
-        held = await _STATEMENTS[kind](conn, items, now)
+        held = await _STATEMENTS[kind](conn, items, now, freed)
         if len(held) == len(items) or kind not in _ENDINGS:
             return held
         passed_over = [item for item in items if item.id not in held and isinstance(item, Finish | Retry)]
-        tied = await parking.end_tied(conn, passed_over, now)
+        tied = await parking.end_tied(conn, passed_over, now, freed)
         self._going_on += tied.resumed
         return held | tied.held
 
@@ -196,16 +222,21 @@ class TransitionWriter:
             await history.ensure_partitions(conn, self._clock.now())
 
 
-_Statement: TypeAlias = Callable[[Conn, Sequence[Move], object], Awaitable[set[UUID]]]
+_Statement: TypeAlias = Callable[..., Awaitable[set[UUID]]]
 # Finishes free what others wait for, so they go first.
 _STATEMENTS: Final[dict[type[Move], _Statement]] = {
-    Finish: queue.finish_if_held,  # type: ignore[dict-item]
-    Retry: queue.retry_if_held,  # type: ignore[dict-item]
-    Accept: queue.accept_if_held,  # type: ignore[dict-item]
-    Release: queue.release_if_held,  # type: ignore[dict-item]
-    Start: queue.start_if_held,  # type: ignore[dict-item]
+    Finish: queue.finish_if_held,
+    Retry: queue.retry_if_held,
+    Accept: queue.accept_if_held,
+    Release: queue.release_if_held,
+    Start: queue.start_if_held,
 }
 _ENDINGS: Final = (Finish, Retry)
+
+
+def _frees(move: Move) -> bool:
+    """Whether the move gives up a slot, so that it has more to write than its statement."""
+    return not isinstance(move, Start | Accept) and move.lane != 0
 
 
 def _weight(move: Move) -> int:

@@ -13,7 +13,16 @@ from strait_core.store.sql import load
 
 _SQL = load("hygiene")
 # Short tables with a row or more per run; `runs` itself is left to autovacuum, whose thresholds its migration sets.
-HOT_TABLES: Final = ("ready", "due", "stats_deltas", "stats_depth", "stats_jobs", "stats_rates", "workers")
+HOT_TABLES: Final = (
+    "ready",
+    "due",
+    "stats_deltas",
+    "stats_depth",
+    "stats_jobs",
+    "stats_rates",
+    "workers",
+    "lane_state",
+)
 DEAD_ROWS: Final = 2_000
 LONG_SECS: Final = 30.0
 

@@ -65,6 +65,7 @@ async def violations(
         "terminal": [status.value for status in TERMINAL],
         "dead_before": dead_before,
         "ahead": now + _CLOCK_SLACK,
+        "now": now,
     }
     async with conn.transaction():
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

@@ -15,6 +15,8 @@ from psycopg.types.json import Jsonb
 
 from strait_core import breaker
 from strait_core.job import JobSpec, VersionPolicy
+from strait_core.limits import is_limited
+from strait_core.store import limits
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -93,6 +95,7 @@ def _stored(spec: JobSpec) -> dict[str, Any]:
         "tags": Jsonb(spec.tags),
         "breaker": breaker.of_job(spec),
         "definition": msgspec.json.encode(spec).decode(),
+        "max_concurrency": spec.max_concurrency,
     }
 
 
@@ -106,12 +109,10 @@ async def insert_job(
         "project_id": spec.project_id,
         "version_id": version_id,
         "enabled": enabled,
+        "gated": not enabled or is_limited(spec),
         "now": now,
     }
-    job = await _one(conn, "insert_job", values)
-    if job is not None and not enabled:
-        job = await update_job(conn, job, spec, version_id, now, enabled=False)
-    return job
+    return await _one(conn, "insert_job", values)
 
 
 async def job_by_id(conn: Conn, job_id: UUID) -> StoredJob | None:
@@ -143,9 +144,15 @@ async def update_job(
         "enabled": enabled,
         "version": job.version + changed,
         "version_id": version_id if changed else job.version_id,
+        "gated": not enabled or is_limited(spec),
+        "last_limit": is_limited(job.spec) and not is_limited(spec),
+        "first_limit": is_limited(spec) and not is_limited(job.spec),
         "now": now,
     }
-    return await _one(conn, "update_job", values)
+    async with conn.transaction():
+        if values["first_limit"]:
+            await limits.close_ranks(conn)
+        return await _one(conn, "update_job", values)
 
 
 async def pause_job(conn: Conn, job_id: UUID, reason: str | None, now: datetime) -> StoredJob | None:

@@ -17,7 +17,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.run import Event, Status
-from strait_core.store import queue, runs, waits
+from strait_core.store import limits, queue, runs, waits
+from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, query
 from strait_core.store.queue import Finish, Retry
 from strait_core.store.runs import Ended
@@ -48,8 +49,12 @@ async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[R
         return await cursor.fetchall() if cursor.description else []
 
 
-async def end_tied(conn: Conn, ends: Sequence[End], now: datetime) -> Tied:
-    """End live attempts of different runs that an ordinary statement has passed over, if they are held."""
+async def end_tied(conn: Conn, ends: Sequence[End], now: datetime, freed: list[Freed] | None = None) -> Tied:
+    """End live attempts of different runs that an ordinary statement has passed over, if they are held.
+
+    Slots that they give up are noted at once, or put into `freed` for the caller, who then does it.
+    """
+    slots: list[Freed] = []
     async with conn.transaction():
         fences = [{"id": end.id, "attempt": end.attempt, "lease": end.lease} for end in ends]
         values = {"batch": Jsonb(fences, dumps=_encode), "ids": [end.id for end in ends]}
@@ -59,11 +64,15 @@ async def end_tied(conn: Conn, ends: Sequence[End], now: datetime) -> Tied:
         mine = [end for end in ends if end.id in tied]
         recorded = await waits.recorded(conn, list(tied))
         parked = [end for end in mine if end.id in recorded and _went_well(end)]
-        going_on = await _park(conn, parked, recorded, now)
+        going_on = await _park(conn, parked, recorded, now, slots)
         rest = [end for end in mine if end not in parked]
         finishes = [end for end in rest if isinstance(end, Finish)]
-        await _finish(conn, finishes, {end.id for end in finishes if tied[end.id]}, now)
-        await _retry(conn, [end for end in rest if isinstance(end, Retry)], now)
+        await _finish(conn, finishes, {end.id for end in finishes if tied[end.id]}, now, slots)
+        await _retry(conn, [end for end in rest if isinstance(end, Retry)], now, slots)
+        if freed is None:
+            await limits.free(conn, slots)
+        else:
+            freed += slots
         return Tied(set(tied), [*going_on, *await waits.resume_ripe(conn, now)])
 
 
@@ -72,7 +81,9 @@ def _went_well(end: End) -> bool:
     return end.error_class == _NO_RESULT or (isinstance(end, Finish) and end.status is Status.COMPLETED)
 
 
-async def _park(conn: Conn, ends: Sequence[End], recorded: Mapping[UUID, Sequence[Wait]], now: datetime) -> list[UUID]:
+async def _park(
+    conn: Conn, ends: Sequence[End], recorded: Mapping[UUID, Sequence[Wait]], now: datetime, slots: list[Freed]
+) -> list[UUID]:
     """executing → waiting; the runs that go on at once, because everything has come meanwhile."""
     if not ends:
         return []
@@ -87,26 +98,29 @@ async def _park(conn: Conn, ends: Sequence[End], recorded: Mapping[UUID, Sequenc
         }
         for end in ends
     ]
-    await _rows(conn, "park_if_held", {"batch": Jsonb(batch, dumps=_encode), "now": now})
+    (row,) = await _rows(conn, "park_if_held", {"batch": Jsonb(batch, dumps=_encode), "now": now})
+    slots += [Freed(*slot) for slot in row["freed"] or ()]
     return await waits.resume(conn, [end.id for end in ends], now)
 
 
-async def _finish(conn: Conn, ends: Sequence[Finish], awaited: Collection[UUID], now: datetime) -> None:
+async def _finish(
+    conn: Conn, ends: Sequence[Finish], awaited: Collection[UUID], now: datetime, slots: list[Freed]
+) -> None:
     if ends:
         ended = [end.id for end in ends]
         await _rows(conn, "untie", {"ids": ended, "ends": True})
-        await queue.finish_if_held(conn, ends, now)
+        await queue.finish_if_held(conn, ends, now, slots)
         await waits.drop(conn, ended)
         await waits.settle_children(conn, {end.id: end.status for end in ends if end.id in awaited}, now)
 
 
-async def _retry(conn: Conn, ends: Sequence[Retry], now: datetime) -> None:
+async def _retry(conn: Conn, ends: Sequence[Retry], now: datetime, slots: list[Freed]) -> None:
     """What the attempt recorded is dropped; what came of earlier waits stays for the next attempt to read."""
     if ends:
         ended = [end.id for end in ends]
         await waits.drop_recorded(conn, ended)
         await _rows(conn, "untie", {"ids": ended, "ends": False})
-        await queue.retry_if_held(conn, ends, now)
+        await queue.retry_if_held(conn, ends, now, slots)
         await _rows(conn, "tie_again", {"ids": ended})
 
 

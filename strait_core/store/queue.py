@@ -18,6 +18,8 @@ from psycopg.types.json import Jsonb
 
 from strait_core.retry import MAX_PRIORITY
 from strait_core.run import Status
+from strait_core.store import limits
+from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 from strait_core.trigger import NewRun
@@ -59,6 +61,8 @@ class Finish(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     hook: UUID | None = None
     # Whether the ending may start another run: see `completions.follow`, which the writer calls.
     follow: bool = False
+    # The lane whose slot the attempt holds; 0 = none.
+    lane: int = 0
 
 
 class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -88,6 +92,7 @@ class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     ttfb_ms: float | None = None
     transfer_ms: float | None = None
     total_ms: float | None = None
+    lane: int = 0
 
 
 class Accept(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -111,6 +116,7 @@ class Release(Struct, frozen=True, gc=False):
     attempt: int
     lease: int
     reason: str
+    lane: int = 0
 
 
 class Claimed(NamedTuple):
@@ -141,23 +147,38 @@ _CLAIMED: Final = len(Claimed._fields)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one claim took, how many entries it met and sent to their own lanes, and whether those lanes hold any."""
+    """What one claim took, how many entries it met and sent to their own lanes, and whether those lanes hold any.
+
+    `skipped`: some of the lanes it was to read were in the hands of other claims.
+    """
 
     runs: list[Claimed]
     moved: int
     gated: bool
+    skipped: bool = False
 
 
 def _batch(items: Sequence[Any]) -> Jsonb:
     return Jsonb(items, dumps=_encode)
 
 
-async def _done(conn: Conn, statement: str, items: Sequence[Any], now: datetime) -> set[UUID]:
-    """Run a batch; the ids of the items that were done. The statement answers null for all, or the array of those."""
+async def _done(
+    conn: Conn, statement: str, items: Sequence[Any], now: datetime, freed: list[Freed] | None = None
+) -> set[UUID]:
+    """Run a batch; the ids of the items that were done. The statement answers null for all, or the array of those.
+
+    Slots that it freed are noted at once, or put into `freed` for the caller, who then does it.
+    """
     cursor = conn.cursor(binary=True)
     await cursor.execute(query(_SQL[statement]), {"batch": _batch(items), "now": now})
     row = await cursor.fetchone()
     done = row[0] if row else ()
+    if row is not None and len(row) > 1 and row[1] is not None:
+        slots = [Freed(*slot) for slot in row[1]]
+        if freed is None:
+            await limits.free(conn, slots)
+        else:
+            freed += slots
     return {item.id for item in items} if done is None else set(done)
 
 
@@ -166,29 +187,42 @@ async def insert_runs(conn: Conn, runs: Sequence[NewRun], now: datetime) -> set[
     return await _done(conn, "insert_runs", runs, now)
 
 
-async def start_if_held(conn: Conn, items: Sequence[Start], now: datetime) -> set[UUID]:
-    """dequeued → executing; the ids that were still held."""
-    return await _done(conn, "start_if_held", items, now)
+async def start_if_held(
+    conn: Conn, items: Sequence[Start], now: datetime, freed: list[Freed] | None = None
+) -> set[UUID]:
+    """dequeued → executing; the ids that were still held. Frees nothing."""
+    return await _done(conn, "start_if_held", items, now, freed)
 
 
-async def finish_if_held(conn: Conn, items: Sequence[Finish], now: datetime) -> set[UUID]:
+async def finish_if_held(
+    conn: Conn, items: Sequence[Finish], now: datetime, freed: list[Freed] | None = None
+) -> set[UUID]:
     """executing → a terminal state; the ids that were still held."""
-    return await _done(conn, "finish_if_held", items, now)
+    return await _done(conn, "finish_if_held", items, now, freed)
 
 
-async def retry_if_held(conn: Conn, items: Sequence[Retry], now: datetime) -> set[UUID]:
+async def retry_if_held(
+    conn: Conn, items: Sequence[Retry], now: datetime, freed: list[Freed] | None = None
+) -> set[UUID]:
     """executing → queued; the ids that were still held."""
-    return await _done(conn, "retry_if_held", items, now)
+    return await _done(conn, "retry_if_held", items, now, freed)
 
 
-async def accept_if_held(conn: Conn, items: Sequence[Accept], now: datetime) -> set[UUID]:
-    """executing, and no worker's any more; the ids that were still held. Sent again, it does the same again."""
-    return await _done(conn, "accept_if_held", items, now)
+async def accept_if_held(
+    conn: Conn, items: Sequence[Accept], now: datetime, freed: list[Freed] | None = None
+) -> set[UUID]:
+    """executing, and no worker's any more; the ids that were still held. Sent again, it does the same again.
+
+    The slot stays with the attempt.
+    """
+    return await _done(conn, "accept_if_held", items, now, freed)
 
 
-async def release_if_held(conn: Conn, items: Sequence[Release], now: datetime) -> set[UUID]:
+async def release_if_held(
+    conn: Conn, items: Sequence[Release], now: datetime, freed: list[Freed] | None = None
+) -> set[UUID]:
     """dequeued → queued; the ids that were still held."""
-    return await _done(conn, "release_if_held", items, now)
+    return await _done(conn, "release_if_held", items, now, freed)
 
 
 async def claim(
@@ -205,14 +239,28 @@ async def claim(
         "now": now,
         "priorities": list(PRIORITIES),
         "marks": list(marks),
-        "lanes": list(lanes),
     }
+    if lanes:
+        return await _claim_lanes(conn, values, lanes)
     cursor = conn.cursor(binary=True)
-    await cursor.execute(query(_SQL["claim_lanes" if lanes else "claim"]), values)
+    await cursor.execute(query(_SQL["claim"]), values)
     rows = await cursor.fetchall()
     # Before a run's columns stand the claim's own two.
     moved, gated = rows[0][:2]
     return Claim([Claimed(*row[2 : 2 + _CLAIMED]) for row in rows if row[2] is not None], moved, gated or moved > 0)
+
+
+async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int]) -> Claim:
+    """A claim that reads lanes besides lane 0. It holds their jobs first: what it counts then, it counts alone."""
+    async with conn.transaction():
+        held = await limits.hold_lanes(conn, lanes)
+        cursor = conn.cursor(binary=True)
+        await cursor.execute(query(_SQL["claim_lanes"]), {**values, "lanes": list(lanes), "held": held})
+        rows = await cursor.fetchall()
+    moved, gated, skipped = rows[0][:3]
+    return Claim(
+        [Claimed(*row[3 : 3 + _CLAIMED]) for row in rows if row[3] is not None], moved, gated or moved > 0, skipped
+    )
 
 
 async def open_lanes(conn: Conn, now: datetime) -> list[int]:

@@ -16,8 +16,9 @@ from psycopg.types.json import Jsonb
 from strait_core import ids
 from strait_core.completion import STARTING
 from strait_core.run import REPLAYABLE, Event, Status, next_status
-from strait_core.store import completions, waits, webhooks
+from strait_core.store import completions, limits, waits, webhooks
 from strait_core.store.history import keep_of
+from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -72,7 +73,8 @@ _CLOCK_SLACK: Final = timedelta(days=1)
 class Ended:
     """A run that has just been ended from outside; `worker_id` held its live attempt, None when it had none.
 
-    `waited`: it had rows in `waits`; `awaited`: another run waited for its end.
+    `waited`: it had rows in `waits`; `awaited`: another run waited for its end. `lane` is
+    that of the slot which it gave up, 0 when it had none.
     """
 
     id: UUID
@@ -80,6 +82,7 @@ class Ended:
     worker_id: UUID | None
     waited: bool = False
     awaited: bool = False
+    lane: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +261,23 @@ async def end_active(
         await webhooks.note_ended(conn, [row["id"] for row in rows], now)
         if to in STARTING:
             await completions.follow(conn, [row["id"] for row in rows], now)
-    ended = [Ended(r["id"], Status(r["status"]), r["worker_id"], bool(r["waits"]), bool(r["awaited"])) for r in rows]
+        slots = [Freed(row["slot_lane"], row["concurrency_key"], now) for row in rows if row["slot_lane"]]
+        await limits.free(conn, slots)
+    ended = [_ended(row) for row in rows]
     if ties:
         await let_go(conn, ended, to, now)
     return ended
+
+
+def _ended(row: Row) -> Ended:
+    return Ended(
+        row["id"],
+        Status(row["status"]),
+        row["worker_id"],
+        waited=bool(row["waits"]),
+        awaited=bool(row["awaited"]),
+        lane=row["slot_lane"] or 0,
+    )
 
 
 async def let_go(conn: Conn, ended: Sequence[Ended], to: Status, now: datetime) -> None:

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from strait_core import completion, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
 from strait_core.job import JobSpec, check_url, evolve, faults_of, settled
+from strait_core.limits import limits_of
 from strait_core.schema import check_schema
 from strait_core.store import jobs
 from strait_core.store.faults import Taken
@@ -202,7 +203,7 @@ async def patch_job(api: Api, call: Call) -> Reply:
             raise _taken(spec) from None
     if changed is None:
         raise _gone(call)
-    if enabled and not job.enabled:
+    if (enabled and not job.enabled) or limits_of(spec) != limits_of(job.spec):
         deps.bus.wake()
     return _answer(changed)
 

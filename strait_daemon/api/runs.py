@@ -115,6 +115,8 @@ async def cancel_run(api: Api, call: Call) -> Reply:
             )
         row = await _row(conn, call, run_id)
     if ended:
+        if lanes := {run.lane for run in ended} - {0}:
+            deps.bus.freed(lanes)
         deps.bus.runs_changed([run_id])
         deps.bus.runs_taken([run.id for run in ended if run.worker_id is not None])
     elif row["status"] != Status.CANCELED:

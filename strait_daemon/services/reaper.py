@@ -145,7 +145,7 @@ class Reaper:
 
 def lost_move(row: dict[str, Any], spec: JobSpec | None, now: datetime) -> Move:
     """What becomes of a live claim whose worker is dead: given back if it had not started, else retried or crashed."""
-    held: dict[str, Any] = {"id": row["id"], "attempt": row["attempt"], "lease": row["lease"]}
+    held: dict[str, Any] = {"id": row["id"], "attempt": row["attempt"], "lease": row["lease"], "lane": row["lane"]}
     if row["status"] == Status.DEQUEUED:
         return Release(**held, reason=REASON)
     event = decide(

@@ -86,18 +86,33 @@ class Claimer:
         self._marks.claimed(claim.runs)
         self._met_gated = claim.moved > 0
         self._lanes.seen(lanes, {run.lane for run in claim.runs}, gated=claim.gated)
+        if claim.skipped:
+            # Who held them may have room for less than they give.
+            self._lanes.nudge()
         return claim
 
     def again(self, claim: Claim, most: int) -> bool:
         """Whether another claim right after this one may find more."""
         return claim.moved > 0 or len(claim.runs) == most or self._lanes.best(1) != [] or self._lanes.look_due()
 
+    def nudge(self) -> None:
+        """Something has come or gone: what was closed may be open."""
+        self._lanes.nudge()
+
+    def freed(self, lanes: Collection[int]) -> None:
+        """In these lanes a limit has room again."""
+        self._lanes.freed(lanes)
+
+    def patience(self, most: float) -> float:
+        """For how many seconds (at most so many) there is no reason to claim again unasked."""
+        return min(most, self._lanes.patience())
+
     async def _give_back(self, known: Collection[UUID]) -> None:
         conn = await self._line.conn()
         # What is known fills no place that an unknown one needs.
         held = await runs.held_by_worker(conn, self._worker_id, len(known) + BATCH)
         moves = [
-            Release(row["id"], row["attempt"], row["lease"], "the claim was not heard")
+            Release(row["id"], row["attempt"], row["lease"], "the claim was not heard", row["lane"])
             for row in held
             if row["id"] not in known
         ]

@@ -43,6 +43,7 @@ def close(
         "id": run.id,
         "attempt": attempt.number,
         "lease": run.lease,
+        "lane": run.lane,
         "finished_at": now,
         "error_class": ending.error_class,
         "error": ending.error,

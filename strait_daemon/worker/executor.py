@@ -183,6 +183,7 @@ class Executor:
             due_at=attempt.held_until,
             priority=run.priority,
             base_add=1,
+            lane=run.lane,
         )
 
 

@@ -14,6 +14,8 @@ from typing import Final
 REST: Final = 20
 SHORTEST_REST: Final = 0.005
 LONGEST_REST: Final = 1.0
+# Who has been told that something changed rests less.
+NUDGED_REST: Final = 4
 
 
 class Lanes:
@@ -22,7 +24,8 @@ class Lanes:
     def __init__(self) -> None:
         self._open: list[int] = []
         self._gated = False
-        self._rested_at = float("-inf")
+        self._rested_at = self._nudged_at = float("-inf")
+        self._nudged = False
 
     def seen(self, read: Sequence[int], gave: Collection[int], *, gated: bool) -> None:
         """What a claim saw: the lanes it read, those that gave runs, and whether any lane holds entries still.
@@ -34,15 +37,35 @@ class Lanes:
 
     def look_due(self) -> bool:
         """Whether there is anything to look for, and enough time has passed since the last look."""
-        return self._gated and monotonic() >= self._rested_at
+        return self._gated and monotonic() >= (self._nudged_at if self._nudged else self._rested_at)
+
+    def nudge(self) -> None:
+        """Something has changed: the next look is due sooner."""
+        self._nudged = True
+
+    def freed(self, lanes: Collection[int]) -> None:
+        """These have room again: they are read next, without a look."""
+        self._open = [*lanes, *(lane for lane in self._open if lane not in lanes)]
+
+    def patience(self) -> float:
+        """Seconds until a look is due that somebody asked for; infinite when nobody did."""
+        if not (self._gated and self._nudged):
+            return float("inf")
+        return max(self._nudged_at - monotonic(), 0.0)
 
     async def look(self, find: Callable[[], Awaitable[Sequence[int]]]) -> None:
         """Find the open lanes."""
         began = monotonic()
+        self._nudged = False
         self._open = list(await find())
-        took = monotonic() - began
-        self._rested_at = began + took + min(max(REST * took, SHORTEST_REST), LONGEST_REST)
+        ended = monotonic()
+        self._rested_at = ended + _rest(REST, ended - began)
+        self._nudged_at = ended + _rest(NUDGED_REST, ended - began)
 
     def best(self, most: int) -> Sequence[int]:
         """The lanes that a claim of `most` runs has to read: each gives one at least."""
         return self._open[:most]
+
+
+def _rest(times: int, took: float) -> float:
+    return min(max(times * took, SHORTEST_REST), LONGEST_REST)

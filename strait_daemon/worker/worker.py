@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -105,7 +105,12 @@ class Worker:
 
     def wake(self) -> None:
         """Runs may be ready: look at once."""
+        self._claimer.nudge()
         self._wake.set()
+
+    def freed(self, lanes: Collection[int]) -> None:
+        """In these lanes a limit has room again."""
+        self._claimer.freed(lanes)
 
     def taken(self, run_ids: Sequence[UUID]) -> None:
         """These runs' live attempts were ended from outside: close their requests."""
@@ -128,7 +133,7 @@ class Worker:
                 continue
             if not more:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_SECS * random.uniform(0.9, 1.1)):  # noqa: S311 - jitter
+                    async with asyncio.timeout(self._claimer.patience(POLL_SECS * random.uniform(0.9, 1.1))):  # noqa: S311 - jitter
                         await self._wake.wait()
             self._wake.clear()
 

@@ -156,7 +156,7 @@ async def test_a_pause_and_a_resume(scene: Scene):
         resumed = await jobs.resume_job(scene.conn, job.id, scene.now)
         assert resumed is not None
         assert (resumed.paused, resumed.pause_reason, resumed.paused_at) == (False, None, None)
-    gate = await scene.rows("SELECT is_open, reason FROM strait.job_gates")
+    gate = await scene.rows("SELECT is_open, reason FROM strait.job_gates(%s)", scene.now)
     assert gate == [{"is_open": True, "reason": None}]
 
 
@@ -166,7 +166,7 @@ async def test_a_disabled_job_is_closed_and_can_be_opened_again(scene: Scene):
     (run_id,) = await scene.add(job)
     job = await change(scene, job, enabled=False)
     assert await scene.claim() == []
-    assert await scene.rows("SELECT is_open, reason FROM strait.job_gates") == [
+    assert await scene.rows("SELECT is_open, reason FROM strait.job_gates(%s)", scene.now) == [
         {"is_open": False, "reason": "disabled"}
     ]
     job = await change(scene, job, enabled=True)

@@ -271,7 +271,9 @@ async def work(scene: Scene, number: int, over: asyncio.Event) -> None:
     conn = await scene.other()
     worker = UUID(int=number)
     while not over.is_set():
-        claimed = (await queue.claim(conn, worker, 20, NO_MARKS, await queue.open_lanes(conn, scene.now), scene.now)).runs
+        claimed = (
+            await queue.claim(conn, worker, 20, NO_MARKS, await queue.open_lanes(conn, scene.now), scene.now)
+        ).runs
         ids = await queue.start_if_held(conn, [Start(c.id, c.attempt, c.lease) for c in claimed], scene.now)
         live = [c._replace(attempt=c.attempt + 1) for c in claimed if c.id in ids]
         again, done = live[::3], [c for at, c in enumerate(live) if at % 3]

@@ -90,7 +90,7 @@ async def test_five_failures_in_a_row_open_it_and_runs_are_held(rig: Rig) -> Non
         held = await rig.add(job, 20)
         visits = len(endpoint.visits)
         assert visits == 5
-        gate = await rig.rows("SELECT is_open, reason, breaker_until FROM strait.job_gates")
+        gate = await rig.rows("SELECT is_open, reason FROM strait.job_gates(%s)", rig.parts.clock.now())
         assert [(row["is_open"], row["reason"]) for row in gate] == [(False, "breaker")]
         first = (await breaker(rig, job))["open_until"]
         await eventually(lambda: len(endpoint.visits) == visits + 1)

@@ -84,7 +84,42 @@ SELECT w.run_id AS subject FROM strait.waits w JOIN strait.runs r ON r.id = w.ru
 WHERE w.outcome IS NULL AND w.due_at < %(dead_before)s
 
 -- name: gate_closed_without_reason
-SELECT 'job ' || job_id AS subject FROM strait.job_gates WHERE is_open <> (reason IS NULL)
+SELECT 'job ' || job_id AS subject FROM strait.job_gates(%(now)s)
+WHERE is_open <> (reason IS NULL) OR is_open <> coalesce(allowance > 0, true)
+
+-- name: slot_missing
+-- Every live attempt of a job with limits holds a slot, once those that began before the first limit have theirs.
+SELECT r.id AS subject FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
+WHERE r.status IN ('dequeued', 'executing') AND r.slot_lane IS NULL AND j.max_concurrency IS NOT NULL AND j.unsettled_at IS NULL
+
+-- name: slot_wrong
+-- A slot belongs to a live attempt, and is one of its own job.
+SELECT r.id AS subject FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
+WHERE r.slot_lane IS NOT NULL AND (r.slot_lane <> j.own_lane OR r.status NOT IN ('dequeued', 'executing'))
+
+-- name: cap_exceeded
+-- Whenever an attempt was claimed, the live ones of its job were no more than the highest cap in force just then.
+WITH caps AS MATERIALIZED (
+    SELECT job_id, (definition::jsonb ->> 'max_concurrency')::integer AS most, created_at AS from_at,
+        lead(created_at) OVER (PARTITION BY job_id ORDER BY version) + interval '30 seconds' AS to_at
+    FROM strait.job_versions
+), capped AS MATERIALIZED (
+    SELECT DISTINCT job_id FROM caps WHERE most IS NOT NULL
+), steps AS (
+    SELECT r.job_id, a.claimed_at AS at, 1 AS step FROM strait.attempts a JOIN strait.all_runs r ON r.id = a.run_id
+    WHERE r.job_id IN (SELECT job_id FROM capped)
+    UNION ALL SELECT r.job_id, a.finished_at, -1 FROM strait.attempts a JOIN strait.all_runs r ON r.id = a.run_id
+    WHERE r.job_id IN (SELECT job_id FROM capped)
+    UNION ALL SELECT job_id, claimed_at, 1 FROM strait.runs
+    WHERE status IN ('dequeued', 'executing') AND job_id IN (SELECT job_id FROM capped)
+), counted AS (
+    SELECT job_id, at, step, sum(step) OVER (PARTITION BY job_id ORDER BY at, step ROWS UNBOUNDED PRECEDING) AS live
+    FROM steps
+)
+SELECT format('job %%s: %%s live at %%s', c.job_id, c.live, c.at) AS subject FROM counted c
+WHERE c.step > 0 AND c.live > (
+    SELECT CASE WHEN bool_and(k.most IS NOT NULL) THEN max(k.most) END FROM caps k
+    WHERE k.job_id = c.job_id AND k.from_at <= c.at AND coalesce(k.to_at > c.at, true))
 
 -- name: breaker_without_bound
 -- A breaker that is not closed says how many runs may start, a closed one does not; an open one knows until when.

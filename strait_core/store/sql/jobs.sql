@@ -2,10 +2,12 @@
 
 -- name: insert_job
 WITH stored AS (
-    INSERT INTO strait.jobs (id, project_id, slug, lane, enabled, paused, latest, tags, version, version_id,
-        definition, created_at, updated_at, breaker)
-    VALUES (%(id)s, %(project_id)s, %(slug)s, 0, %(enabled)s, false, %(latest)s, %(tags)s, 1, %(version_id)s,
-        %(definition)s, %(now)s, %(now)s, %(breaker)s)
+    INSERT INTO strait.jobs (id, project_id, slug, lane, own_lane, enabled, paused, latest, tags, version, version_id,
+        definition, max_concurrency, created_at, updated_at, breaker) OVERRIDING SYSTEM VALUE
+    SELECT %(id)s, %(project_id)s, %(slug)s, CASE WHEN %(gated)s THEN own.lane ELSE 0 END, own.lane, %(enabled)s, false,
+        %(latest)s, %(tags)s, 1, %(version_id)s, %(definition)s, %(max_concurrency)s, %(now)s, %(now)s,
+        %(breaker)s
+    FROM (SELECT nextval(pg_get_serial_sequence('strait.jobs', 'own_lane')) AS lane) own
     ON CONFLICT (slug, project_id) WHERE deleted_at IS NULL DO NOTHING
     RETURNING *
 ), versioned AS (
@@ -29,8 +31,13 @@ SELECT * FROM strait.jobs WHERE id = %(id)s AND deleted_at IS NULL FOR NO KEY UP
 WITH stored AS (
     UPDATE strait.jobs SET slug = %(slug)s, enabled = %(enabled)s, latest = %(latest)s, tags = %(tags)s,
         version = %(version)s, version_id = %(version_id)s, definition = %(definition)s, updated_at = %(now)s,
-        breaker = %(breaker)s,
-        lane = CASE WHEN %(enabled)s THEN lane ELSE own_lane END
+        breaker = %(breaker)s, max_concurrency = %(max_concurrency)s,
+        unsettled_at = CASE WHEN %(first_limit)s THEN %(now)s ELSE unsettled_at END,
+        -- A job that loses its last gate goes back to lane 0; entries that wait in its lane are served there still.
+        lane = CASE WHEN %(gated)s THEN own_lane
+            WHEN %(last_limit)s AND NOT paused AND open_from IS NULL AND NOT EXISTS (
+                SELECT FROM strait.breakers b WHERE b.key = %(breaker)s AND b.allowance IS NOT NULL) THEN 0
+            ELSE lane END
     WHERE id = %(id)s
     RETURNING *
 ), versioned AS (

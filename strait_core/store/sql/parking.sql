@@ -23,19 +23,20 @@ WITH batch AS (
         id uuid, attempt integer, lease bigint, finished_at timestamptz, reason text, http_status integer, fallback text,
         queue_wait_ms real, connect_ms real, ttfb_ms real, transfer_ms real, total_ms real)
 ), held AS MATERIALIZED (
-    SELECT b.*, r.worker_id, r.claimed_at, r.started_at
+    SELECT b.*, r.worker_id, r.claimed_at, r.started_at, r.slot_lane, greatest(b.finished_at, r.started_at) AS closed_at
     FROM batch b JOIN strait.runs r ON r.id = b.id
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.status = 'executing' AND r.attempt = b.attempt
         AND r.lease = b.lease
     FOR UPDATE OF r
 ), parked AS (
     UPDATE strait.runs r SET status = 'waiting', seq = r.seq + 1, attempt_base = r.attempt_base + 1, lease = NULL,
-        worker_id = NULL, error_class = NULL, error = NULL, error_fingerprint = NULL, error_streak = NULL,
+        worker_id = NULL, slot_lane = NULL, error_class = NULL, error = NULL, error_fingerprint = NULL, error_streak = NULL,
         ready_seq = NULL, ready_at = NULL
     FROM held h WHERE r.id = h.id
-    RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, h.finished_at, h.reason, h.lease, h.worker_id,
+    RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, h.closed_at AS finished_at, h.reason, h.lease, h.worker_id,
         h.claimed_at, h.started_at, h.http_status, h.fallback, h.queue_wait_ms, h.connect_ms, h.ttfb_ms,
-        h.transfer_ms, h.total_ms
+        h.transfer_ms, h.total_ms,
+        h.slot_lane AS freed_lane, r.concurrency_key
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
         http_status, fallback, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep)
@@ -51,7 +52,9 @@ WITH batch AS (
     FROM (SELECT project_id, job_id, count(*) AS n FROM parked GROUP BY 1, 2) g
     HAVING count(*) > 0
 )
-SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM parked
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END,
+    array_agg((freed_lane, concurrency_key, finished_at)) FILTER (WHERE freed_lane IS NOT NULL) AS freed
+FROM parked
 
 -- name: overdue
 SELECT DISTINCT run_id FROM (

@@ -106,41 +106,46 @@ WITH RECURSIVE hop AS (
         SELECT e.lane, e.priority, e.ready_seq FROM strait.ready e WHERE e.lane > h.lane
         ORDER BY e.lane, e.priority DESC, e.ready_seq LIMIT 1) n
 )
-SELECT h.lane FROM hop h JOIN strait.job_gates g ON g.own_lane = h.lane JOIN strait.jobs w ON w.id = g.job_id
-WHERE g.is_open AND (w.open_from IS NULL OR (w.open_from <= %(now)s AND %(now)s < w.open_until))
-ORDER BY h.priority DESC, h.ready_seq
+SELECT h.lane FROM hop h JOIN strait.job_gates(%(now)s) g ON g.own_lane = h.lane
+WHERE g.own_lane = ANY(ARRAY(SELECT lane FROM hop)) AND g.is_open ORDER BY h.priority DESC, h.ready_seq
 
 -- name: claim_lanes
 -- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age. A lane
--- gives at most its share twice over (and 8 at least), so that no more entries are locked than the claim can use.
+-- gives at most its share twice over (and 8 at least), so that no more entries are locked than the claim can use, and
+-- no more than its job allows. A job with limits gives only to a claim that holds it (`held`), in a snapshot taken since.
 WITH gates AS MATERIALIZED (
-    SELECT g.own_lane AS lane, g.breaker, greatest(8, 2 * %(slots)s / cardinality(%(lanes)b::bigint[])) AS share
-    FROM strait.job_gates g JOIN strait.jobs w ON w.id = g.job_id
-    WHERE g.own_lane = ANY(%(lanes)b::bigint[]) AND g.is_open
-        -- A job with a window: its interval that is open now, or the next one.
-        AND (w.open_from IS NULL OR (w.open_from <= %(now)s AND %(now)s < w.open_until))
+    SELECT g.own_lane AS lane, g.breaker, g.allowance,
+        NOT g.is_limited OR g.own_lane = ANY(%(held)b::bigint[]) AS ours,
+        (SELECT s.freed_at FROM strait.lane_state s WHERE s.lane = g.own_lane) AS freed_at
+    FROM strait.job_gates(%(now)s) g WHERE g.own_lane = ANY(%(lanes)b::bigint[])
+), giving AS MATERIALIZED (
+    SELECT lane, breaker, freed_at,
+        least(greatest(8, 2 * %(slots)s / cardinality(%(lanes)b::bigint[])), allowance, %(slots)s) AS share
+    FROM gates WHERE ours AND coalesce(allowance > 0, true)
 ), barriers AS MATERIALIZED (
     -- Breakers that let only some runs through, to one claim at a time.
     SELECT b.key, b.allowance FROM strait.breakers b
-    WHERE b.key = ANY(ARRAY(SELECT DISTINCT breaker FROM gates WHERE breaker IS NOT NULL)) AND b.allowance > 0
+    WHERE b.key = ANY(ARRAY(SELECT DISTINCT breaker FROM giving WHERE breaker IS NOT NULL)) AND b.allowance > 0
     ORDER BY b.key FOR UPDATE SKIP LOCKED
 ), entries AS MATERIALIZED (
     SELECT * FROM (
         SELECT e.*, NULL::uuid AS breaker, NULL::integer AS allowance
         FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
         CROSS JOIN LATERAL (
-            SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at
+            SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at,
+                NULL::timestamptz AS freed_at
             FROM strait.ready r
             WHERE r.lane = 0 AND r.priority = m.priority AND r.ready_seq >= m.mark
             ORDER BY r.ready_seq LIMIT %(slots)s FOR UPDATE SKIP LOCKED
         ) e
         UNION ALL
         SELECT e.*, g.breaker, b.allowance
-        FROM gates g LEFT JOIN barriers b ON b.key = g.breaker CROSS JOIN LATERAL (
-            SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at
+        FROM giving g LEFT JOIN barriers b ON b.key = g.breaker CROSS JOIN LATERAL (
+            SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at,
+                g.freed_at
             FROM strait.ready r WHERE r.lane = g.lane
             ORDER BY r.priority DESC, r.ready_seq
-            LIMIT least(g.share, %(slots)s, CASE WHEN g.breaker IS NOT NULL THEN coalesce(b.allowance, 0) END)
+            LIMIT least(g.share, CASE WHEN g.breaker IS NOT NULL THEN coalesce(b.allowance, 0) END)
             FOR UPDATE SKIP LOCKED
         ) e
     ) every
@@ -155,14 +160,14 @@ WITH gates AS MATERIALIZED (
     WHERE j.id = ANY(ARRAY(SELECT job_id FROM picked))
 ), moved AS (
     UPDATE strait.ready r SET lane = s.lane FROM sorted s
-    WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE lane <> from_lane)) AND r.ctid = s.at RETURNING 1
+    WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE from_lane = 0 AND lane <> 0)) AND r.ctid = s.at RETURNING 1
 ), taken AS (
     DELETE FROM strait.ready r USING sorted s
-    WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE lane = from_lane)) AND r.ctid = s.at
-    RETURNING r.lane, r.run_id, r.priority, r.ready_seq, r.ready_at, s.latest, s.version, s.breaker
+    WHERE r.ctid = ANY(ARRAY(SELECT at FROM sorted WHERE from_lane <> 0 OR lane = 0)) AND r.ctid = s.at
+    RETURNING r.lane, r.run_id, r.priority, r.ready_seq, r.ready_at, s.latest, s.version, s.freed_at, s.breaker
 ), claimed AS (
     UPDATE strait.runs u SET status = 'dequeued', seq = u.seq + 1, lease = nextval('strait.leases'),
-        worker_id = %(worker)s, claimed_at = %(now)s,
+        worker_id = %(worker)s, claimed_at = greatest(%(now)s::timestamptz, t.freed_at), slot_lane = nullif(t.lane, 0),
         job_version = CASE WHEN t.latest THEN t.version ELSE u.job_version END
     FROM taken t
     WHERE u.id = ANY(ARRAY(SELECT run_id FROM taken)) AND u.id = t.run_id AND u.status = 'queued'
@@ -182,7 +187,8 @@ WITH gates AS MATERIALIZED (
     HAVING count(*) > 0
 )
 SELECT m.*, c.* FROM (
-    SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated FROM moved
+    SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
+        EXISTS (SELECT FROM gates WHERE NOT ours) AS skipped FROM moved
 ) m LEFT JOIN claimed c ON true
 ORDER BY c.priority DESC, c.ready_seq
 
@@ -207,7 +213,9 @@ SELECT count(*) FROM moved
 WITH batch AS (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, attempt integer, lease bigint)
 ), started AS (
-    UPDATE strait.runs r SET status = 'executing', seq = r.seq + 1, attempt = r.attempt + 1, started_at = %(now)s
+    UPDATE strait.runs r SET status = 'executing', seq = r.seq + 1, attempt = r.attempt + 1,
+        -- A claim that took a slot just freed may have a later clock than this one.
+        started_at = greatest(%(now)s::timestamptz, r.claimed_at)
     FROM batch b
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
         AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
@@ -233,7 +241,7 @@ WITH batch AS (
         AND r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
         -- A run that waits or is awaited ends by the longer way (parking.sql).
         AND r.waits IS NULL AND r.awaited IS NULL
-    RETURNING r.*, b.status AS to_status, b.keep, b.finished_at, b.result,
+    RETURNING r.*, b.status AS to_status, b.keep, greatest(b.finished_at, r.started_at) AS finished_at, b.result,
         coalesce(b.result_truncated, false) AS result_truncated,
         b.error_class AS to_error_class, b.error AS to_error, b.http_status, b.fallback, b.queue_wait_ms,
         b.connect_ms, b.ttfb_ms, b.transfer_ms, b.total_ms, b.hook
@@ -268,7 +276,9 @@ WITH batch AS (
     FROM (SELECT project_id, job_id, to_status, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
-SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM ended
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END,
+    array_agg((slot_lane, concurrency_key, finished_at)) FILTER (WHERE slot_lane IS NOT NULL)
+FROM ended
 
 -- name: retry_if_held
 -- Closes attempts whose runs go back to the queue: after `due_at` when it is given, else at once.
@@ -279,7 +289,8 @@ WITH batch AS (
         error_streak smallint, http_status integer, fallback text, queue_wait_ms real, connect_ms real, ttfb_ms real,
         transfer_ms real, total_ms real)
 ), held AS MATERIALIZED (
-    SELECT b.*, coalesce(b.base_add, 0) AS added, r.worker_id, r.claimed_at, r.started_at, r.seq,
+    SELECT b.*, coalesce(b.base_add, 0) AS added, r.worker_id, r.claimed_at, r.started_at, r.seq, r.slot_lane,
+        greatest(b.finished_at, r.started_at) AS closed_at,
         CASE WHEN b.due_at IS NULL THEN nextval('strait.ready_seqs') END AS ready_seq
     FROM batch b JOIN strait.runs r ON r.id = b.id
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.status = 'executing' AND r.attempt = b.attempt
@@ -287,7 +298,8 @@ WITH batch AS (
     FOR UPDATE OF r
 ), requeued AS (
     UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, attempt_base = r.attempt_base + h.added,
-        lease = NULL, worker_id = NULL, priority = h.priority, next_retry_at = h.due_at, ready_seq = h.ready_seq,
+        lease = NULL, worker_id = NULL, slot_lane = NULL, priority = h.priority, next_retry_at = h.due_at,
+        ready_seq = h.ready_seq,
         ready_at = CASE WHEN h.due_at IS NULL THEN %(now)s::timestamptz END,
         -- A released attempt says nothing of the endpoint: the last real error stays.
         error_class = CASE WHEN h.added = 0 THEN h.error_class ELSE r.error_class END,
@@ -295,9 +307,10 @@ WITH batch AS (
         error_fingerprint = coalesce(h.error_fingerprint, r.error_fingerprint),
         error_streak = coalesce(h.error_streak, r.error_streak)
     FROM held h WHERE r.id = h.id
-    RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, r.priority, h.outcome, h.keep, h.finished_at, h.due_at,
-        h.lease, h.worker_id, h.claimed_at, h.started_at, h.http_status, h.error_class, h.error, h.fallback,
-        h.queue_wait_ms, h.connect_ms, h.ttfb_ms, h.transfer_ms, h.total_ms, h.ready_seq
+    RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, r.priority, h.outcome, h.keep,
+        h.closed_at AS finished_at, h.due_at, h.lease, h.worker_id, h.claimed_at, h.started_at, h.http_status,
+        h.error_class, h.error, h.fallback, h.queue_wait_ms, h.connect_ms, h.ttfb_ms, h.transfer_ms, h.total_ms,
+        h.ready_seq, h.slot_lane AS freed_lane, r.concurrency_key
 ), waiting AS (
     INSERT INTO strait.due (run_id, due_at, moves) SELECT id, due_at, false FROM requeued WHERE due_at IS NOT NULL
 ), readied AS (
@@ -317,7 +330,9 @@ WITH batch AS (
         count(*) AS n FROM requeued GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
-SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM requeued
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END,
+    array_agg((freed_lane, concurrency_key, finished_at)) FILTER (WHERE freed_lane IS NOT NULL)
+FROM requeued
 
 -- name: accept_if_held
 -- Takes accepted callbacks off their workers; no move: the attempt goes on until its endpoint, or the clock, ends it.
@@ -347,13 +362,17 @@ SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg
 -- Gives back claims that never started: the attempt is not spent, the run takes a fresh place in the ready order.
 WITH batch AS (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, attempt integer, lease bigint, reason text)
+), held AS MATERIALIZED (
+    SELECT r.id, r.slot_lane, b.reason FROM batch b JOIN strait.runs r ON r.id = b.id
+    WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.status = 'dequeued' AND r.attempt = b.attempt
+        AND r.lease = b.lease
+    FOR UPDATE OF r
 ), released AS (
-    UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, lease = NULL, worker_id = NULL,
+    UPDATE strait.runs r SET status = 'queued', seq = r.seq + 1, lease = NULL, worker_id = NULL, slot_lane = NULL,
         ready_seq = nextval('strait.ready_seqs'), ready_at = %(now)s
-    FROM batch b
-    WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
-        AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
-    RETURNING r.id, r.job_id, r.project_id, r.seq, r.attempt, r.priority, r.ready_seq, b.reason
+    FROM held h WHERE r.id = ANY(ARRAY(SELECT id FROM held)) AND r.id = h.id
+    RETURNING r.id, r.job_id, r.project_id, r.seq, r.attempt, r.priority, r.ready_seq, r.concurrency_key, h.reason,
+        h.slot_lane AS freed_lane
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
     SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, %(now)s
@@ -367,7 +386,9 @@ WITH batch AS (
     FROM (SELECT project_id, job_id, count(*) AS n FROM released GROUP BY 1, 2) g
     HAVING count(*) > 0
 )
-SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM released
+SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END,
+    array_agg((freed_lane, concurrency_key, %(now)s::timestamptz)) FILTER (WHERE freed_lane IS NOT NULL)
+FROM released
 
 -- name: promote_due
 -- Puts runs whose time has come into the ready order: delayed ones become queued, retries are queued already.

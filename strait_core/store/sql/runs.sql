@@ -79,7 +79,7 @@ WITH ended AS (
         ELSE status END AS counted_as, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
-SELECT id, job_id, priority, ready_seq, status, worker_id, waits, awaited FROM ended
+SELECT id, job_id, priority, ready_seq, status, worker_id, waits, awaited, slot_lane, concurrency_key FROM ended
 
 -- name: drop_entries
 -- Clears the ready and due entries of runs that have just ended, whatever a concurrent transaction had added. It never
@@ -166,7 +166,8 @@ SET LOCAL enable_seqscan = on
 
 -- name: held_by_worker
 -- Runs whose live attempt belongs to this worker process; read only when the worker has died or asks what it still has.
-SELECT id, job_id, job_version, status, attempt, attempt_base, max_attempts, priority, retry_strategy, lease
+SELECT id, job_id, job_version, status, attempt, attempt_base, max_attempts, priority, retry_strategy, lease,
+    coalesce(slot_lane, 0) AS lane
 FROM strait.runs WHERE worker_id = %(worker)s AND status IN ('dequeued', 'executing') LIMIT %(limit)s
 
 -- name: still_held

@@ -66,11 +66,10 @@ ORDER BY s.queued + s.executing DESC, s.job_id LIMIT %(limit)s
 
 -- name: held
 -- Queued runs of jobs that may not start now, by the first reason.
-SELECT coalesce(g.reason, 'window'), sum(s.queued)::bigint
-FROM strait.job_gates g JOIN strait.stats_jobs s ON s.job_id = g.job_id JOIN strait.jobs w ON w.id = g.job_id
-WHERE (NOT g.is_open OR %(now)s < w.open_from OR %(now)s >= w.open_until)
-    AND s.queued > 0 AND (%(project)s::text IS NULL OR g.project_id = %(project)s)
-GROUP BY 1
+SELECT g.reason, sum(s.queued)::bigint FROM strait.job_gates(%(now)s) g JOIN strait.stats_jobs s ON s.job_id = g.job_id
+WHERE g.job_id = ANY(ARRAY(SELECT job_id FROM strait.stats_jobs WHERE queued > 0)) AND NOT g.is_open AND s.queued > 0
+    AND (%(project)s::text IS NULL OR g.project_id = %(project)s)
+GROUP BY g.reason
 
 -- name: oldest_ready
 -- The longest-waiting entry: the head of each priority of each lane that holds any.
