@@ -14,7 +14,7 @@ from strait_core.idempotency import Once, check_key
 from strait_core.job import BOUNDS, YEAR_SECS, Bounds, JobSpec, check_metadata, check_tags
 from strait_core.retry import RetryStrategy
 from strait_core.run import Status
-from strait_core.wire import NewRunRequest, TriggerRequest
+from strait_core.wire import NewRunRequest, TriggerFields
 
 MAX_PAYLOAD_BYTES: Final = 5 * 1024 * 1024
 MAX_BULK_ITEMS: Final = 1_000
@@ -90,7 +90,7 @@ def gathers(spec: JobSpec) -> bool:
     return spec.debounce_window_secs is not None or spec.batch_window_secs is not None
 
 
-def window_faults_of(request: TriggerRequest, spec: JobSpec) -> list[Fault]:
+def window_faults_of(request: TriggerFields, spec: JobSpec) -> list[Fault]:
     """What a trigger may not say to a job with the windows that this one has, or has not."""
     faults: list[Fault] = []
     if request.debounce_key is UNSET and request.batch_key is UNSET and not gathers(spec):

@@ -180,8 +180,8 @@ class NewRunRequest(Request):
     retry_strategy: RetryStrategy | UnsetType | None = UNSET
 
 
-class TriggerRequest(NewRunRequest):
-    """POST /v1/jobs/{job}/trigger; an empty body is `{}`. With `dry_run` everything is checked and nothing stored."""
+class TriggerFields(NewRunRequest):
+    """What may be said of a run that windows may gather."""
 
     debounce_key: str | UnsetType | None = UNSET
     batch_key: str | UnsetType | None = UNSET
@@ -192,6 +192,11 @@ class BulkItem(NewRunRequest):
     """One run of a bulk trigger: a trigger's body, and its own key in place of the header's."""
 
     idempotency_key: str | UnsetType | None = UNSET
+
+
+class TriggerRequest(TriggerFields):
+    """POST /v1/jobs/{job}/trigger; an empty body is `{}`. With `dry_run` everything is checked and nothing stored."""
+
 
 
 class BulkTriggerRequest(Request):

@@ -94,6 +94,17 @@ async def mark(conn: Conn, run_id: UUID, attempt: int) -> str | None:
     return found[0]["project_id"] if found else None
 
 
+async def parent(conn: Conn, run_id: UUID, attempt: int) -> Row | None:
+    """What a live attempt passes on to the runs that it makes; None when the attempt is over."""
+    found = await rows(conn, "parent", {"run_id": run_id, "attempt": attempt})
+    return found[0] if found else None
+
+
+async def hold_parent(conn: Conn, run_id: UUID, attempt: int) -> bool:
+    """Keep a live attempt's run from ending before the caller's transaction has stored a child of it."""
+    return bool(await rows(conn, "hold_parent", {"run_id": run_id, "attempt": attempt}))
+
+
 async def check_room(conn: Conn, run_id: UUID) -> None:
     """Raise ConflictError when the run has waited for as much as it may."""
     (row,) = await rows(conn, "count_of_run", {"run_id": run_id})
@@ -125,6 +136,8 @@ async def record_child(conn: Conn, run_id: UUID, attempt: int, child_id: UUID, n
     if await rows(conn, "find_child_wait", {"run_id": run_id, "child_id": child_id}):
         return
     await check_room(conn, run_id)
+    if await rows(conn, "would_wait_for_itself", {"run_id": run_id, "child_id": child_id}):
+        raise ConflictError("the two runs would wait for each other", hint="spawn it without `wait`")
     outcome = None
     if not await rows(conn, "mark_awaited", {"child_id": child_id}):
         ended = await rows(conn, "ended_as", {"id": child_id, "made_at": ids.time_of(child_id) - _CLOCK_SLACK})

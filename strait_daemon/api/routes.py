@@ -14,13 +14,16 @@ from strait_daemon.api import (
     bulk,
     bulk_runs,
     docs,
+    events,
+    fleet,
     jobs,
+    lineage,
     logs,
     ops,
     runs,
     schedules,
     sdk_routes,
-    stats,
+    sdk_waits,
     stream,
     trigger,
     webhooks,
@@ -310,41 +313,6 @@ RUNS: Final = (
     ),
 )
 
-FLEET: Final = (
-    Operation(
-        method="GET",
-        path="/v1/stats",
-        handle=stats.get_stats,
-        name="getStats",
-        summary="Queue depth, rates and worker capacity.",
-        tag="ops",
-        returns=wire.Stats,
-        query=(PROJECT,),
-    ),
-    Operation(
-        method="GET",
-        path="/v1/workers",
-        handle=stats.list_workers,
-        name="listWorkers",
-        summary="List the worker processes.",
-        tag="ops",
-        returns=wire.Page[wire.Worker],
-        query=PAGING,
-    ),
-    Operation(
-        method="POST",
-        path="/v1/workers/{worker}/drain",
-        handle=stats.drain_worker,
-        name="drainWorker",
-        summary="Ask a worker to claim nothing more and finish what it has.",
-        tag="ops",
-        returns=wire.Worker,
-        body=Body(Nothing),
-        raises=_MISSING,
-    ),
-)
-
-
 def ops_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
     """What probes and scrapers read; the metrics need a credential unless they are public."""
     return (
@@ -389,10 +357,13 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *TRIGGERS,
         *bulk_runs.ROUTES,
         *RUNS,
+        *lineage.ROUTES,
         *sdk_routes.ROUTES,
+        *sdk_waits.ROUTES,
         *logs.ROUTES,
         *JOBS,
-        *FLEET,
+        *events.ROUTES,
+        *fleet.ROUTES,
         *webhooks.ROUTES,
         *schedules.ROUTES,
         *ops_routes(metrics_public=metrics_public),

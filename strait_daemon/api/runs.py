@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from strait_core import ids, wire
-from strait_core.errors import ConflictError, ValidationError
-from strait_core.run import CANCELABLE, REPLAYABLE, Event, Status
-from strait_core.store import jobs, runs, watch
+from strait_core.errors import ConflictError, UnavailableError, ValidationError
+from strait_core.run import REPLAYABLE, Status
+from strait_core.store import jobs, lineage, runs, waits, watch
+from strait_core.store.faults import Clash
 from strait_core.store.pool import Conn
-from strait_core.store.runs import Row, RunFilter
+from strait_core.store.runs import Ended, Row, RunFilter
 from strait_core.trigger import check_schedule
 from strait_daemon.api import query, shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.lookup import find_job_ids, no_run, run_id_of
 from strait_daemon.api.operation import Call, Reply, reply
+
+_TRIES: Final = 5
 
 
 def _answer(row: Row) -> Reply:
@@ -109,21 +112,33 @@ async def cancel_run(api: Api, call: Call) -> Reply:
     run_id = run_id_of(call.path["run"])
     async with api.connection() as conn:
         await _head(conn, call)
-        async with conn.transaction():
-            ended = await runs.end_active(
-                conn, [run_id], event=Event.CANCEL, to=Status.CANCELED, allowed=CANCELABLE, now=deps.clock.now()
-            )
+        ended = await _cancel_family(conn, run_id, deps.clock.now())
         row = await _row(conn, call, run_id)
+        # Who waited for one of them goes on.
+        resumed = await waits.resume_ripe(conn, deps.clock.now()) if any(run.awaited for run in ended) else []
     if ended:
         if lanes := {run.lane for run in ended} - {0}:
             deps.bus.freed(lanes)
-        deps.bus.runs_changed([run_id])
+        deps.bus.runs_changed([run.id for run in ended] + resumed)
         deps.bus.runs_taken([run.id for run in ended if run.worker_id is not None])
+        if resumed:
+            deps.bus.wake()
     elif row["status"] != Status.CANCELED:
         raise ConflictError(
             f"the run is over: it is {row['status']}", hint="only a run that is not over can be canceled"
         )
     return _answer(row)
+
+
+async def _cancel_family(conn: Conn, run_id: UUID, now: datetime) -> list[Ended]:
+    """Cancel the run and its descendants; once more when a batch of the workers held the same in another order."""
+    for _ in range(_TRIES):
+        try:
+            async with conn.transaction():
+                return await lineage.cancel_family(conn, [run_id], now)
+        except Clash:
+            continue
+    raise UnavailableError("the run's family is in many hands; nothing was canceled", hint="try again", retry_after=1)
 
 
 async def reschedule_run(api: Api, call: Call) -> Reply:

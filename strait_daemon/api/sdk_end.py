@@ -14,6 +14,7 @@ from strait_core.store import callbacks, watch
 from strait_core.store.callbacks import Live
 from strait_core.store.queue import Retry
 from strait_core.store.sdk import Speaker
+from strait_daemon.api import parked
 from strait_daemon.api.body import OFFLOAD_BYTES
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply
@@ -34,7 +35,10 @@ async def complete(api: Api, call: Call) -> Reply:
     result = "null" if body.result is UNSET else bytes(body.result).decode()
     if len(result) > MAX_RESULT:
         raise ValidationError([Fault("/result", f"must be at most {MAX_RESULT} bytes")])
-    live, target = await _live(api, speaker)
+    found = await _live(api, speaker)
+    if found is None:
+        return await _end_waiting(api, speaker, Status.COMPLETED, result=result)
+    live, target = found
     if target.judge is not None:
         judge = target.judge.faults
         long = len(result) > OFFLOAD_BYTES
@@ -49,24 +53,39 @@ async def fail(api: Api, call: Call) -> Reply:
     """POST fail: the attempt is an error; one that is not retryable fails the run at once."""
     body: wire_sdk.FailReport = call.body
     speaker = speaker_of(call)
-    live, target = await _live(api, speaker)
+    found = await _live(api, speaker)
     said = f"{REPORTED}: {body.error}".strip()
     if len(said) > outcome.MAX_ERROR:
         said = said[: outcome.MAX_ERROR - len(_CUT)] + _CUT
+    error = outcome.clean(said)
+    if found is None:
+        return await _end_waiting(api, speaker, Status.FAILED, error=(REPORTED, error))
+    live, target = found
     ending = Ending(
         Outcome(OutcomeKind.ERROR, final=not body.retryable),
         http_status=live.http_status,
         error_class=REPORTED,
-        error=outcome.clean(said),
+        error=error,
     )
     return await _end(api, speaker, live, target, ending)
 
 
-async def _live(api: Api, speaker: Speaker) -> tuple[Live, Target]:
+async def _end_waiting(
+    api: Api, speaker: Speaker, status: Status, *, result: str | None = None, error: tuple[str, str] | None = None
+) -> Reply:
+    """The attempt is over; if it has left its run waiting, it may still say how that ends."""
+    if not await parked.end_waiting(api, speaker, status, result=result, error=error):
+        async with api.connection() as conn:
+            raise await silenced(conn, speaker)
+    return reply(wire_sdk.Ended(status=status, next_retry_at=None))
+
+
+async def _live(api: Api, speaker: Speaker) -> tuple[Live, Target] | None:
+    """The attempt, if it is live."""
     async with api.connection() as conn:
         live = await callbacks.live(conn, speaker)
         if live is None:
-            raise await silenced(conn, speaker)
+            return None
         target = await api.deps.ender.target(conn, live)
     if target is None:
         raise UnavailableError("the run's job version cannot be read now", retry_after=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from strait_core import wire
@@ -30,11 +31,7 @@ async def trigger(api: Api, call: Call) -> Reply:
     for _ in range(TRIES):
         job = await runnable(api, call)
         now = deps.clock.now()
-        faults = faults_of(body, now) + window_faults_of(body, job.spec)
-        if job.spec.payload_schema is not None:
-            faults += await api.judges.faults(job, body)
-        if faults:
-            raise ValidationError(faults)
+        await check(api, job, body, now)
         run = new_run(body, job.spec, run_id=deps.new_id(), job_id=job.id, job_version=job.version, now=now, once=once)
         if body.dry_run is True:
             known = None if once is None else await _first_run(api, job, once)
@@ -46,6 +43,15 @@ async def trigger(api: Api, call: Call) -> Reply:
             return first
         api.jobs.forget()
     raise restless(call)
+
+
+async def check(api: Api, job: StoredJob, body: wire.TriggerFields, now: datetime) -> None:
+    """Raise ValidationError for everything that is wrong with a trigger of the job."""
+    faults = faults_of(body, now) + window_faults_of(body, job.spec)
+    if job.spec.payload_schema is not None:
+        faults += await api.judges.faults(job, body)
+    if faults:
+        raise ValidationError(faults)
 
 
 async def _stored(api: Api, job: StoredJob, body: wire.TriggerRequest, run: NewRun, once: Once | None) -> Reply | None:
@@ -72,7 +78,12 @@ async def _first_run(api: Api, job: StoredJob, once: Once) -> Reply | None:
 
 async def runnable(api: Api, call: Call) -> StoredJob:
     """The job that the path names, if it takes runs."""
-    job = await api.jobs.find(call.path["job"], call.project)
+    return await taking(api, call.path["job"], call.project)
+
+
+async def taking(api: Api, ref: str, project: str | None) -> StoredJob:
+    """The job of that id or slug, if it takes runs; ConflictError says why it does not."""
+    job = await api.jobs.find(ref, project)
     if not job.enabled:
         raise ConflictError(
             f"job {job.spec.slug!r} is disabled", hint=f"enable it: strait jobs update {job.spec.slug} --enabled"
@@ -87,6 +98,11 @@ async def runnable(api: Api, call: Call) -> StoredJob:
 
 def restless(call: Call) -> UnavailableError:
     """The error for a job, or a key, that changed at every try."""
+    return restless_job(call.path["job"])
+
+
+def restless_job(ref: str) -> UnavailableError:
+    """The same for a job that no path names."""
     return UnavailableError(
-        f"job {call.path['job']!r} keeps changing; nothing was stored", hint="try again in a moment", retry_after=1
+        f"job {ref!r} keeps changing; nothing was stored", hint="try again in a moment", retry_after=1
     )

@@ -40,7 +40,7 @@ class Admitted:
     moved: bool = True
 
 
-async def admit(api: Api, spec: JobSpec, body: wire.TriggerRequest, run: NewRun, once: Once | None) -> Reply | None:
+async def admit(api: Api, spec: JobSpec, body: wire.TriggerFields, run: NewRun, once: Once | None) -> Reply | None:
     """Carry out one trigger; None = nothing was stored, because the job has changed or the key is in use."""
     async with api.connection() as conn:
         admitted = await _admit_whole(conn, spec, body, run, once)
@@ -59,20 +59,21 @@ def _answer(status: int, row: Row) -> Reply:
 
 
 async def _admit_whole(
-    conn: Conn, spec: JobSpec, body: wire.TriggerRequest, run: NewRun, once: Once | None
+    conn: Conn, spec: JobSpec, body: wire.TriggerFields, run: NewRun, once: Once | None
 ) -> Admitted | None:
     """All of it or nothing."""
     admitted: Admitted | None = None
     async with conn.transaction() as transaction:
-        admitted = await _admit(conn, spec, body, run, once)
+        admitted = await admit_in(conn, spec, body, run, once)
         if admitted is None:
             raise Rollback(transaction)
     return admitted
 
 
-async def _admit(
-    conn: Conn, spec: JobSpec, body: wire.TriggerRequest, run: NewRun, once: Once | None
+async def admit_in(
+    conn: Conn, spec: JobSpec, body: wire.TriggerFields, run: NewRun, once: Once | None
 ) -> Admitted | None:
+    """Carry out one trigger in the caller's transaction, which has to roll back when None comes back."""
     now = run.created_at
     scope = trigger_scope(run.project_id, run.job_id)
     if once is not None and not await keys.take(conn, scope, once, now, run_ids=[run.id]):
@@ -87,7 +88,7 @@ async def _admit(
 
 
 async def _deduplicated(
-    conn: Conn, spec: JobSpec, body: wire.TriggerRequest, run: NewRun, now: datetime
+    conn: Conn, spec: JobSpec, body: wire.TriggerFields, run: NewRun, now: datetime
 ) -> Admitted | None:
     if spec.dedup_window_secs is None:
         return await _gathered(conn, spec, body, run, now)
@@ -102,9 +103,7 @@ async def _deduplicated(
     return admitted
 
 
-async def _gathered(
-    conn: Conn, spec: JobSpec, body: wire.TriggerRequest, run: NewRun, now: datetime
-) -> Admitted | None:
+async def _gathered(conn: Conn, spec: JobSpec, body: wire.TriggerFields, run: NewRun, now: datetime) -> Admitted | None:
     if spec.debounce_window_secs is not None:
         window = await windows.hold(conn, run.job_id, Kind.DEBOUNCE, body.debounce_key or "", now)
         wait, most = _length(spec.debounce_window_secs), spec.debounce_max_wait_secs

@@ -9,6 +9,24 @@ RETURNING project_id
 -- name: mark_awaited
 UPDATE strait.runs SET awaited = true WHERE id = %(child_id)s RETURNING id
 
+-- name: parent
+-- What a live attempt passes on to the runs that it makes.
+SELECT project_id, job_id, lineage_depth, payload FROM strait.runs
+WHERE id = %(run_id)s AND status = 'executing' AND attempt = %(attempt)s
+
+-- name: hold_parent
+-- A cancel of the run has to wait until its child is stored.
+SELECT project_id FROM strait.runs WHERE id = %(run_id)s AND status = 'executing' AND attempt = %(attempt)s
+FOR KEY SHARE
+
+-- name: would_wait_for_itself
+WITH RECURSIVE awaited AS (
+    SELECT %(child_id)s::uuid AS id
+    UNION SELECT w.child_id FROM awaited a JOIN strait.waits w ON w.run_id = a.id
+    WHERE w.outcome IS NULL AND w.child_id IS NOT NULL
+)
+SELECT id FROM awaited WHERE id = %(run_id)s
+
 -- name: ended_as
 SELECT status FROM strait.run_history WHERE id = %(id)s AND finished_at >= %(made_at)s
 
