@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from operator import attrgetter
 from typing import Final
 
 from strait_core import window
@@ -124,7 +123,9 @@ def simulate(
         left -= len(stage.events)
         if left <= 0:
             break
-    events = sorted((event for stage in stages for event in stage.events if event.at < end), key=attrgetter("at"))
+    told = (event for stage in stages for event in stage.events if event.at < end)
+    # What ends at an instant ends before anything begins there.
+    events = sorted(told, key=lambda event: (event.at, event.kind is not EventKind.FINISHED))
     return Story(tuple(events[:most]), tuple(_tally(stage) for stage in stages), cut=left <= 0)
 
 

@@ -44,7 +44,7 @@ _COMING: Final = (
     Column("fire_at", "utc"),
     Column("local", of=lambda item: f"{datetime.fromisoformat(item['local']):%a %Y-%m-%d %H:%M}"),
     Column("zone_offset", "offset"),
-    Column("note", shrinks=True),
+    Column("note"),  # never cut: a long one wraps, and few rows have any
 )
 _EVENT: Final = (
     Column("at"),
@@ -52,7 +52,7 @@ _EVENT: Final = (
     Column("event"),
     Column("fire_at", "tick"),
     Column("count", kind="number"),
-    Column("note", shrinks=True),
+    Column("note"),
 )
 
 _TALLY: Final = (
