@@ -14,6 +14,7 @@
     ├── UnsupportedMediaError    unsupported_media_type
     ├── MethodNotAllowedError    method_not_allowed
     ├── RateLimitedError         rate_limited            carries retry_after
+    │   └── BudgetError          budget_exceeded         there is no money left
     ├── UnavailableError         unavailable             server, network or database; carries retry_after
     ├── RunFailedError           run_not_completed       the watched run did not succeed
     ├── PartialError             partial                 some of a bulk was done
@@ -136,6 +137,12 @@ class RateLimitedError(_RetryableError):
     """Too many requests; try again after `retry_after` seconds."""
 
     code = "rate_limited"
+
+
+class BudgetError(RateLimitedError):
+    """A run, or its project, has spent all that it may."""
+
+    code = "budget_exceeded"
 
 
 class UnavailableError(_RetryableError):

@@ -23,7 +23,10 @@ MAX_OUTPUT_NAME: Final = 64
 MAX_MESSAGE: Final = 16_384
 MAX_NOTE: Final = 1_000
 MAX_MODEL: Final = 128
-MAX_TOKENS: Final = 10**12
+MAX_MODELS: Final = 50
+# Of one report; a run could make millions of them before its sums overflow.
+MAX_REPORTED: Final = 10**12
+MAX_BUDGET: Final = 10**15
 
 
 class ProgressReport(Request):
@@ -143,3 +146,34 @@ class Spent(Struct, kw_only=True):
 
     cost_microusd: int
     max_cost_per_run_microusd: int | None
+
+
+class BudgetPut(Request):
+    """PUT /v1/budgets/{project}: null lifts the budget."""
+
+    daily_microusd: int | None
+    timezone: str | UnsetType = UNSET
+
+
+class BudgetState(Struct, kw_only=True):
+    """A project's budget and its spending today; `resets_at` is when the next day begins in its zone."""
+
+    project_id: str
+    daily_microusd: int | None
+    timezone: str
+    spent_microusd: int
+    resets_at: datetime
+
+
+def faults_of_usage(report: UsageReport) -> list[Fault]:
+    """Names of at most 128 characters, and numbers from 0 to a million million."""
+    names = [
+        Fault(f"/{name}", f"must be 1 to {MAX_MODEL} characters")
+        for name in ("provider", "model")
+        if not 1 <= len(getattr(report, name)) <= MAX_MODEL
+    ]
+    return names + [
+        Fault(f"/{name}", f"must be from 0 to {MAX_REPORTED}")
+        for name in ("prompt_tokens", "completion_tokens", "cost_microusd")
+        if not 0 <= getattr(report, name) <= MAX_REPORTED
+    ]

@@ -38,6 +38,8 @@ class StoredJob:
     version_id: UUID
     created_at: datetime
     updated_at: datetime
+    # Whether its project has a budget; known where a trigger looks the job up.
+    budgeted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def _job(row: Mapping[str, Any]) -> StoredJob:
         version_id=row["version_id"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        budgeted=row.get("budgeted", False),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -60,6 +60,13 @@ async def payload(conn: Conn, speaker: Speaker) -> Row | None:
 async def checkpoint(conn: Conn, speaker: Speaker) -> Row | None:
     """The last checkpoint, as it was sent, or null; None when the attempt is over."""
     return await _one(conn, "checkpoint", speaker)
+
+
+async def checkpoints(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The checkpoints of these runs that have at most 4 KiB."""
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(query(_SQL["checkpoints"]), {"ids": list(run_ids)})
+    return dict(await cursor.fetchall())
 
 
 async def state(conn: Conn, speaker: Speaker) -> Row | None:

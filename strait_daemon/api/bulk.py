@@ -23,6 +23,7 @@ from strait_core.trigger import MAX_BULK_ITEMS, NewRun, faults_of, new_run
 from strait_daemon.api import shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import REPLAYED, check_same, key_of
+from strait_daemon.api.purses import exhausted
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.strict import MOST_FAULTS
 from strait_daemon.api.trigger import TRIES, restless, runnable
@@ -43,6 +44,12 @@ async def trigger_bulk(api: Api, call: Call) -> Reply:
         _refuse_windows(job)
         now = deps.clock.now()
         await _check_items(api, job, body, now)
+        scope = Scope(job.spec.project_id, f"bulk:{job.id}")
+        if (broke := await exhausted(api, job)) is not None:
+            answer = await _repeated(api, job, scope, whole, onces) if whole else None
+            if answer is None:
+                raise broke
+            return answer
         batch_id = deps.new_id()
         runs = [
             new_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from strait_core.store.pool import Conn
@@ -23,6 +24,8 @@ class Api:
     jobs: JobCache
     watchers: Watchers
     judges: Judges = field(default_factory=Judges)
+    # Per project that has a budget: when it was looked at, and until when it may spend no more.
+    purses: dict[str, tuple[float, datetime | None]] = field(default_factory=dict)
 
     def connection(self) -> AbstractAsyncContextManager[Conn]:
         """A connection for one request; a database that gives none for three seconds is away."""

@@ -15,6 +15,7 @@ from strait_core.errors import (
     DeadlineError,
     ForbiddenError,
     GoneError,
+    RateLimitedError,
     StraitError,
     TooLargeError,
     UnavailableError,
@@ -30,6 +31,7 @@ _REF: Final = "#/components/schemas/{name}"
 _TAGS: Final = {
     "jobs": "What can be run: an endpoint, its policy, its limits.",
     "runs": "Executions of jobs.",
+    "budgets": "What projects may spend in a day.",
     "sdk": "What the endpoint of a run may say and ask while its attempt goes on; by the run token.",
     "schedules": "When jobs run by themselves, and what every tick came to.",
     "ops": "How the server itself is.",
@@ -40,6 +42,7 @@ _PATH_PARAMETERS: Final = {
     "schedule": "The schedule: its id, or the id or the slug of its job.",
     "worker": "The worker's id.",
     "delivery": "The delivery's id.",
+    "project": "The project's id.",
     "key": "1 to 256 characters of A-Z a-z 0-9 . _ : -",
 }
 _REQUEST_ID: Final = {
@@ -220,7 +223,7 @@ def _errors(operation: Operation) -> dict[int, type[StraitError]]:
 
 def _problem(kind: type[StraitError], status: int) -> dict[str, Any]:
     headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
-    if kind is UnavailableError:
+    if issubclass(kind, UnavailableError | RateLimitedError):
         headers["Retry-After"] = _RETRY_AFTER
     if kind is AuthError:
         headers["WWW-Authenticate"] = {"description": "`Bearer`.", "schema": {"type": "string"}}

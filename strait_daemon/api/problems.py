@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from strait_core.errors import (
     AuthError,
+    BudgetError,
     ConflictError,
     DeadlineError,
     ForbiddenError,
@@ -41,6 +42,7 @@ STATUSES: Final[Mapping[type[StraitError], int]] = {
     TooLargeError: 413,
     UnsupportedMediaError: 415,
     ValidationError: 422,
+    BudgetError: 429,
     RateLimitedError: 429,
     UnavailableError: 503,
 }

@@ -6,11 +6,13 @@ from typing import Any, Final
 
 from strait_core import ids, wire, wire_bulk
 from strait_core.errors import (
+    BudgetError,
     ConflictError,
     NotFoundError,
     PreconditionError,
 )
 from strait_daemon.api import (
+    budgets,
     bulk,
     bulk_runs,
     docs,
@@ -82,7 +84,7 @@ TRIGGERS: Final = (
         body=Body(wire.TriggerRequest, most=TRIGGER_BYTES, raw="payload"),
         also={200: wire.Run, 202: wire.Run},
         once=True,
-        raises=_UNCLEAR,
+        raises=(*_UNCLEAR, BudgetError),
     ),
     _of_job(
         "POST",
@@ -95,7 +97,7 @@ TRIGGERS: Final = (
         body=Body(wire.BulkTriggerRequest, most=BULK_BYTES, raw="payload", items="items", required=True),
         also={200: wire.Batch},
         once=True,
-        raises=_UNCLEAR,
+        raises=(*_UNCLEAR, BudgetError),
     ),
 )
 
@@ -361,6 +363,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *sdk_routes.ROUTES,
         *sdk_waits.ROUTES,
         *logs.ROUTES,
+        *budgets.ROUTES,
         *JOBS,
         *events.ROUTES,
         *fleet.ROUTES,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from strait_core import wire_sdk
-from strait_core.errors import ConflictError, NotFoundError
-from strait_daemon.api import logs, sdk, sdk_end
+from strait_core.errors import BudgetError, ConflictError, NotFoundError
+from strait_daemon.api import budgets, logs, sdk, sdk_end
 from strait_daemon.api.body import KIB, Body, Nothing
 from strait_daemon.api.operation import Operation
 
@@ -143,6 +143,22 @@ _STATE: Final = (
     ),
 )
 
+_USAGE: Final = (
+    of_attempt(
+        "POST",
+        "/usage",
+        handle=budgets.report_usage,
+        name="sdkReportUsage",
+        summary=(
+            "Report the tokens and the cost (millionths of a US dollar) of a call of a model. A run that goes over the"
+            " job's max_cost_per_run_microusd fails, and is told so by 429."
+        ),
+        returns=wire_sdk.Spent,
+        body=Body(wire_sdk.UsageReport, required=True),
+        raises=(ConflictError, BudgetError),
+    ),
+)
+
 _ENDS: Final = (
     of_attempt(
         "POST",
@@ -168,4 +184,4 @@ _ENDS: Final = (
     ),
 )
 
-ROUTES: Final = (*_READS, *_NOTES, *_STATE, *_ENDS)
+ROUTES: Final = (*_READS, *_NOTES, *_STATE, *_USAGE, *_ENDS)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from strait_core import wire
-from strait_core.errors import ConflictError, UnavailableError, ValidationError
+from strait_core.errors import BudgetError, ConflictError, UnavailableError, ValidationError
 from strait_core.idempotency import Once
 from strait_core.store import idempotency as keys
 from strait_core.store import runs
@@ -16,6 +16,7 @@ from strait_core.trigger import NewRun, faults_of, new_run, window_faults_of
 from strait_daemon.api import shape, windowed
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import REPLAYED, check_same, once_of_trigger
+from strait_daemon.api.purses import exhausted
 from strait_daemon.api.operation import Call, Headers, Reply, reply
 
 # The job is looked at again when it changed between the look and the insert; more often than this is no accident.
@@ -32,6 +33,8 @@ async def trigger(api: Api, call: Call) -> Reply:
         job = await runnable(api, call)
         now = deps.clock.now()
         await check(api, job, body, now)
+        if (broke := await exhausted(api, job)) is not None:
+            return await _first_or(broke, api, job, once)
         run = new_run(body, job.spec, run_id=deps.new_id(), job_id=job.id, job_version=job.version, now=now, once=once)
         if body.dry_run is True:
             known = None if once is None else await _first_run(api, job, once)
@@ -62,6 +65,14 @@ async def _stored(api: Api, job: StoredJob, body: wire.TriggerRequest, run: NewR
     if await api.deps.intake.add(run):
         return reply(shape.new_run(run, spec.slug, whole=True), 201)
     return None
+
+
+async def _first_or(broke: BudgetError, api: Api, job: StoredJob, once: Once | None) -> Reply:
+    """Nothing may be spent, but a repetition is told of its first run."""
+    first = None if once is None else await _first_run(api, job, once)
+    if first is None:
+        raise broke
+    return first
 
 
 async def _first_run(api: Api, job: StoredJob, once: Once) -> Reply | None:

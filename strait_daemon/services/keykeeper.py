@@ -1,4 +1,4 @@
-"""Forgets idempotency keys a day after what they protect is over, and windows of triggers that have closed."""
+"""Forgets idempotency keys a day after what they protect is over, closed windows of triggers, spending of days past."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from strait_core.store import idempotency, windows
+from strait_core.store import budgets, idempotency, windows
 from strait_core.store.pool import Pool
 from strait_daemon.clock import Clock
 
@@ -27,6 +27,7 @@ class KeyKeeper:
         async with self._pool.connection() as conn:
             looked, forgotten = await idempotency.settle(conn, self._clock.now())
             closed = await windows.forget(conn, self._clock.now())
+            await budgets.forget_spending(conn, self._clock.now())
         if forgotten:
             log.info("idempotency_keys_forgotten", keys=forgotten)
         return 0.0 if looked == idempotency.SETTLE_ROWS or closed == windows.FORGET_ROWS else None

@@ -40,6 +40,8 @@ class Attempt:
     held_until: datetime | None = None
     # Why the fallback is asked; None while it is not.
     fallback: str | None = None
+    # What an attempt before has kept, if it is short.
+    checkpoint: str | None = None
     task: asyncio.Task[None] | None = None
 
     @property

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from strait_core.store import queue, runs
+from strait_core.store import queue, runs, sdk
 from strait_core.store.queue import Claim, Release
 from strait_daemon.clock import Clock
 from strait_daemon.line import Line
@@ -42,6 +42,8 @@ class Claimer:
         self._doubtful = False
         # Whether the last claim met entries of gated jobs in lane 0: there may be more.
         self._met_gated = False
+        # The short checkpoints of the runs that were claimed last and had attempts before.
+        self.checkpoints: dict[UUID, str] = {}
 
     def doubt(self) -> None:
         """Something that was claimed is not known any more: look for it before the next claim."""
@@ -82,6 +84,8 @@ class Claimer:
         lanes = self._lanes.best(most)
         claim = await queue.claim(conn, self._worker_id, most, self._marks.lows(), lanes, self._clock.now())
         await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
+        again = [run.id for run in claim.runs if run.attempt]
+        self.checkpoints = await sdk.checkpoints(conn, again) if again else {}
         self._doubtful = False
         self._marks.claimed(claim.runs)
         self._met_gated = claim.moved > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -31,6 +32,8 @@ from strait_daemon.worker.outcome import Ending
 from strait_daemon.writer import Move
 
 MAX_PREVIOUS_ERROR: Final = 1_024
+MAX_CHECKPOINT: Final = 4_096
+_BLANKS: Final = str.maketrans("\t\r\n", "   ")
 # An endpoint with a fallback has so long to take a connection (half the time limit when that is shorter).
 CONNECT_SECS: Final = 10.0
 
@@ -143,6 +146,8 @@ class Executor:
         headers["traceparent"] = f"00-{run.id.hex}-{random.getrandbits(64):016x}-01"
         if run.error and attempt.number > 1:
             headers["X-Previous-Error"] = _header_text(run.error)
+        if attempt.checkpoint is not None and (checkpoint := _header_json(attempt.checkpoint)) is not None:
+            headers["X-Last-Checkpoint"] = checkpoint
         if attempt.target.signing_key is not None:
             # The run is the message: its attempts are deliveries of it, each signed at its own time.
             timestamp = int(self.clock.now().timestamp())
@@ -194,6 +199,17 @@ def _time_out(attempt: Attempt, deadline: float) -> None:
         asyncio.get_running_loop().call_later(left + 0.001, _time_out, attempt, deadline)
     elif attempt.open:
         attempt.end(Stop.TIMED_OUT)
+
+
+def _header_json(text: str) -> str | None:
+    """JSON that a header may carry: the same value in ASCII, without line breaks; None when it is over 4 KiB."""
+    # Outside strings JSON has no other control characters, and inside them none at all.
+    ascii_text = "".join(_escaped(c) if c > "~" else c for c in text.translate(_BLANKS))
+    return ascii_text if len(ascii_text) <= MAX_CHECKPOINT else None
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1]
 
 
 def _header_text(text: str) -> str:

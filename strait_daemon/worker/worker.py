@@ -157,6 +157,7 @@ class Worker:
                 self._keep(asyncio.create_task(self._abort(run)))
                 continue
             attempt = self._live[run.id] = Attempt(run, target, now)
+            attempt.checkpoint = self._claimer.checkpoints.get(run.id)
             attempts.append(attempt)
         if attempts:
             self._idle.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,3 +139,22 @@ def test_accepted_runs_survive_their_daemon(migrated: str, endpoint: Endpoint, h
         assert say(second, endpoint.calls[0], "complete", {"result": RESULT}).status_code == 200
         assert second.run(run)["status"] == "completed"
     assert len(endpoint.calls) == 1
+
+
+def test_a_short_checkpoint_comes_with_the_next_attempt(daemon: Daemon, endpoint: Endpoint) -> None:
+    """As the same value in ASCII on one line, up to 4 KiB; a longer one is read by its route."""
+    daemon.make_job(endpoint.url("/ok"), completion="callback", retry_strategy="fixed", max_attempts=4)
+    run = daemon.trigger()["id"]
+    kept: list[Any] = [{"page": 3, "name": "caf\u00e9 \U0001f600"}, "x" * 4_094, "x" * 4_095]
+    for number, checkpoint in enumerate(kept, 1):
+        call = endpoint.wait_for_calls(number)[-1]
+        eventually(lambda: accepted(daemon, run))
+        sent = json.dumps({"data": checkpoint}, ensure_ascii=False, indent=1).encode()
+        with client_for(daemon.port, call.headers["X-Run-Token"]) as client:
+            path, media = f"/sdk/v1/runs/{run}", {"Content-Type": "application/json"}
+            assert client.post(f"{path}/checkpoint", content=sent, headers=media).status_code == 204
+            assert client.get(f"{path}/checkpoint").json() == checkpoint
+        assert say(daemon, call, "fail", {"error": "again"}).status_code == 200
+        told = endpoint.wait_for_calls(number + 1)[-1].headers.get("X-Last-Checkpoint")
+        assert (told is None) if len(str(checkpoint)) > 4_094 else (told is not None and json.loads(told) == checkpoint)
+    assert "X-Last-Checkpoint" not in endpoint.calls[0].headers

@@ -17,10 +17,11 @@ WITH stored AS (
 SELECT * FROM stored
 
 -- name: job_by_id
-SELECT * FROM strait.jobs WHERE id = %(id)s AND deleted_at IS NULL
+SELECT j.*, EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id) AS budgeted FROM strait.jobs j
+WHERE id = %(id)s AND deleted_at IS NULL
 
 -- name: jobs_by_slug
-SELECT * FROM strait.jobs
+SELECT j.*, EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id) AS budgeted FROM strait.jobs j
 WHERE slug = %(slug)s AND deleted_at IS NULL AND (%(project)s::text IS NULL OR project_id = %(project)s)
 ORDER BY project_id LIMIT 10
 

@@ -7,6 +7,10 @@ SELECT payload FROM strait.runs WHERE id = %(id)s AND status = 'executing' AND a
 -- name: checkpoint
 SELECT checkpoint FROM strait.runs WHERE id = %(id)s AND status = 'executing' AND attempt = %(attempt)s
 
+-- name: checkpoints
+-- The checkpoints that are short enough to be sent along.
+SELECT id, checkpoint FROM strait.runs WHERE id = ANY(%(ids)s) AND octet_length(checkpoint) <= 4096
+
 -- name: state
 SELECT state FROM strait.runs WHERE id = %(id)s AND status = 'executing' AND attempt = %(attempt)s
 
