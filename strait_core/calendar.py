@@ -29,7 +29,7 @@ class CalendarMode(StrEnum):
 
 
 class Roll(StrEnum):
-    """Where a fire goes whose day is not a working one: nowhere, or to the next or previous working day."""
+    """Where a fire goes whose day is not a working one: nowhere, or to the next or previous one within a year."""
 
     NONE = "none"
     NEXT = "next"
