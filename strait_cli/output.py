@@ -183,6 +183,12 @@ class Printer:
         self.line(dump(item) if self.is_json else text)
         sys.stdout.flush()
 
+    def reason(self, reason: dict[str, Any]) -> None:
+        """One reason why a run does not run: what it is, in words, and until when."""
+        style = self.style()
+        until = reason["until"] and cell(reason["until"], Column("until", kind="time"), style)
+        self.line(f"  {safe(reason['code']):<16}{safe(reason['text'])}{f'; until {until}' if until else ''}")
+
     def paint(self, text: str) -> str:
         """A state's name in its colour, for lines of stdout."""
         return paint(text, Column("status", kind="status"), self.style())

@@ -145,7 +145,8 @@ def watch(
         run = ask(lambda: session.api.get(path_of("runs", seen.run_id)))
     except Quiet:
         message = f"{seen.run_id} is still {seen.status or 'unknown'} after {timeout:g} s; it goes on"
-        raise DeadlineError(message, hint=f"strait runs watch {seen.run_id}") from None
+        verb = "explain" if seen.status in {Status.DELAYED, Status.QUEUED, Status.WAITING} else "watch"
+        raise DeadlineError(message, hint=f"strait runs {verb} {seen.run_id}") from None
     except KeyboardInterrupt:
         session.out.note(f"{seen.run_id} goes on; to come back: strait runs watch {seen.run_id}")
         raise

@@ -26,6 +26,8 @@ Timeout = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+# Where a run may be for a reason worth asking for.
+_HELD: Final = frozenset({Status.DELAYED, Status.QUEUED, Status.WAITING})
 # Attempts are bounded by max_attempts and replays: a list of them is shown whole.
 _ALL: Final = 100_000
 
@@ -67,7 +69,10 @@ def list_runs(
 @verb(app, "get", examples=("strait runs get @last", "strait runs get run_01hzy --jq .result"))
 def get(session: Session, run: Run) -> None:
     """Show a run with its payload and result."""
-    session.out.item(session.api.get(_path(session, run)), RUN)
+    found = session.api.get(_path(session, run))
+    session.out.item(found, RUN)
+    if session.out.is_human and found["status"] in _HELD:
+        session.out.note(f"why it is not running: strait runs explain {found['id']}")
 
 
 @verb(
@@ -139,6 +144,18 @@ def attempts(session: Session, run: Run) -> None:
 def events(session: Session, run: Run) -> None:
     """Show the path a run took through its states."""
     session.out.items(session.api.pages(f"{_path(session, run)}/events", limit=_ALL), EVENT, name="event")
+
+
+@verb(app, "explain", examples=("strait runs explain @last", "strait runs explain run_01hzy -o json"))
+def explain(session: Session, run: Run) -> None:
+    """Say why a run is not running: everything that holds it, and until when."""
+    told = session.api.get(f"{_path(session, run)}/explain")
+    if session.out.view.format in {"table", "wide"} and not session.out.is_raw and not session.out.view.fields:
+        session.out.line(f"{told['run_id']} of job {told['job_slug']} is {session.out.paint(told['status'])}")
+        for reason in told["reasons"]:
+            session.out.reason(reason)
+    else:
+        session.out.item(told, name="run_id")
 
 
 @verb(app, "cancel", examples=("strait runs cancel @last", "strait runs cancel run_01hzy run_01hzz --yes"))

@@ -16,6 +16,7 @@ from strait_daemon.api import (
     bulk,
     bulk_runs,
     docs,
+    explain,
     events,
     fleet,
     jobs,
@@ -358,6 +359,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
     return (
         *TRIGGERS,
         *bulk_runs.ROUTES,
+        *explain.ROUTES,
         *RUNS,
         *lineage.ROUTES,
         *sdk_routes.ROUTES,

@@ -114,3 +114,24 @@ def test_a_bar_shows_on_a_terminal(shell: Shell, job: str):
     assert "cancel [" in terminal.raw
     assert "cancel: 2 of 2 done" in terminal.shown
     assert "[" not in terminal.shown
+
+
+def test_a_run_that_waits_is_explained(shell: Shell, job: str):
+    """What holds it and until when, in words for people and as the API's object for programs."""
+    (run_id,) = waiting(shell, job, 1)
+    shell.ok("jobs", "pause", job, "--reason", "holidays")
+    answer = shell.ok("runs", "explain", run_id)
+    first, *reasons = answer.out.splitlines()
+    assert first == f"{run_id} of job echo is delayed"
+    assert [line.split()[0] for line in reasons] == ["delayed", "paused"]
+    assert "; until 20" in reasons[0]
+    assert "holidays" in reasons[1]
+    told = shell.ok("runs", "explain", run_id, "-o", "json").json
+    assert [reason["code"] for reason in told["reasons"]] == ["delayed", "paused"]
+    assert shell.ok("runs", "explain", run_id, "--jq", ".reasons[1].text").out == "job echo is paused: holidays\n"
+    terminal = shell.terminal("runs", "explain", run_id)
+    assert terminal.wait() == 0
+    assert "until in 4h" in terminal.shown
+    shown = shell.terminal("runs", "get", run_id)
+    assert shown.wait() == 0
+    assert f"strait runs explain {run_id}" in shown.shown

@@ -1,0 +1,186 @@
+"""Why a run is not running: from what the store knows of it to an ordered list of reasons, in words. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from strait_core.run import TERMINAL, Status
+
+# Places in the queue are counted so far.
+MOST_AHEAD: Final = 1_000
+
+
+class Code(StrEnum):
+    """What a reason is about; the order here is the order in a list."""
+
+    ENDED = "ended"
+    EXECUTING = "executing"
+    CLAIMED = "claimed"
+    EVENT = "event"
+    CHILD = "child"
+    DELAYED = "delayed"
+    RETRY = "retry"
+    DISABLED = "disabled"
+    PAUSED = "paused"
+    WINDOW = "window"
+    RATE_LIMIT = "rate_limit"
+    CONCURRENCY = "concurrency"
+    CONCURRENCY_KEY = "concurrency_key"
+    BREAKER = "breaker"
+    NO_WORKER = "no_worker"
+    WORKERS_BUSY = "workers_busy"
+    AHEAD = "ahead"
+    READY = "ready"
+
+
+# What keeps a queued run from being claimed, whatever the workers do.
+GATES: Final = frozenset(
+    {
+        Code.DISABLED, Code.PAUSED, Code.WINDOW, Code.RATE_LIMIT, Code.CONCURRENCY, Code.CONCURRENCY_KEY, Code.BREAKER,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that holds a run: until when, if that is known, and which runs it has to do with."""
+
+    code: Code
+    text: str
+    until: datetime | None = None
+    run_ids: tuple[str, ...] = ()
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Something that a waiting run waits for: the key of an event, or the id of another run."""
+
+    event_key: str | None
+    run_id: str | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How the job's gate stands, as the claim sees it: which of GATES are closed, and what there is to say of each."""
+
+    job: str
+    closed: frozenset[Code] = frozenset()
+    pause_reason: str | None = None
+    # When the execution window opens next.
+    opens_at: datetime | None = None
+    # How many attempts may be live at once, and the runs that have them, the first ones.
+    most: int | None = None
+    holders: tuple[str, ...] = ()
+    breaker_until: datetime | None = None
+    # The run that finds out whether the endpoint is well again.
+    probe: str | None = None
+    # The first reason that the claim itself has; None = it would take the run.
+    first: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The workers that are alive and take runs: how many, their slots, and how many of these are in use."""
+
+    workers: int
+    slots: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the store knows of a run; `due_at` is the time it waits for."""
+
+    status: Status
+    attempt: int
+    max_attempts: int
+    due_at: datetime | None
+    gate: Gate
+    awaits: Sequence[Awaited] = ()
+    ahead: int = 0
+    fleet: Fleet = field(default=Fleet(0, 0, 0))
+
+
+def reasons_of(facts: Facts) -> list[Reason]:
+    """Everything that keeps the run from running, the farthest first; for a run that runs or has ended, that."""
+    status = facts.status
+    if status in TERMINAL:
+        return [Reason(Code.ENDED, f"it has ended: it is {status}")]
+    if status is Status.EXECUTING:
+        return [Reason(Code.EXECUTING, f"it is running: attempt {facts.attempt} of {facts.max_attempts}")]
+    if status is Status.DEQUEUED:
+        return [Reason(Code.CLAIMED, "a worker has taken it and is about to start it")]
+    if status is Status.WAITING:
+        return [_awaited(one) for one in facts.awaits]
+    found = [*_time(facts), *_gates(facts.gate)]
+    if not found:
+        found = _queue(facts)
+    return found or [Reason(Code.READY, "nothing: the next free worker takes it")]
+
+
+def _awaited(one: Awaited) -> Reason:
+    if one.event_key is not None:
+        return Reason(Code.EVENT, f"it waits for the event {one.event_key!r}", one.until)
+    return Reason(Code.CHILD, f"it waits for the end of {one.run_id}", one.until, (one.run_id or "",))
+
+
+def _time(facts: Facts) -> list[Reason]:
+    if facts.due_at is None:
+        return []
+    if facts.status is Status.DELAYED:
+        return [Reason(Code.DELAYED, "it is not to start before its time", facts.due_at)]
+    text = f"attempt {facts.attempt} of {facts.max_attempts} failed; the next one is due later"
+    return [Reason(Code.RETRY, text, facts.due_at)]
+
+
+def _gates(gate: Gate) -> list[Reason]:
+    """The closed gates."""
+    found = [_closed(gate, code) for code in Code if code in gate.closed]
+    if not found and gate.first is not None:
+        # Whatever else closes the gate for a claim is told at least by its name.
+        found.append(Reason(Code(gate.first), f"job {gate.job} starts nothing now: {gate.first}"))
+    return found
+
+
+def _closed(gate: Gate, code: Code) -> Reason:
+    job = f"job {gate.job}"
+    match code:
+        case Code.PAUSED:
+            return Reason(code, f"{job} is paused{f': {gate.pause_reason}' if gate.pause_reason else ''}")
+        case Code.WINDOW:
+            return Reason(code, f"the execution window of {job} is closed", gate.opens_at)
+        case Code.CONCURRENCY:
+            return Reason(code, f"{job} runs {gate.most} at once already: {_listed(gate)}", run_ids=gate.holders)
+        case Code.BREAKER if gate.probe is not None:
+            text = f"the endpoint of {job} keeps failing; {gate.probe} finds out whether it is well again"
+            return Reason(code, text, run_ids=(gate.probe,))
+        case Code.BREAKER:
+            return Reason(code, f"the endpoint of {job} keeps failing and is left alone", gate.breaker_until)
+        case _:
+            return Reason(code, f"{job} is {code}")
+
+
+def _listed(gate: Gate) -> str:
+    more = (gate.most or 0) - len(gate.holders)
+    return ", ".join(gate.holders) + (f" and {more} more" if more > 0 else "")
+
+
+def _queue(facts: Facts) -> list[Reason]:
+    """What the workers and the other runs have to do with it."""
+    fleet, found = facts.fleet, []
+    if not fleet.workers:
+        found.append(Reason(Code.NO_WORKER, "no worker is running, or all of them are draining"))
+    elif fleet.used >= fleet.slots:
+        text = f"all {fleet.slots} slots of the {fleet.workers} running workers are taken"
+        found.append(Reason(Code.WORKERS_BUSY, text, count=fleet.slots))
+    if facts.ahead:
+        more = " or more" if facts.ahead >= MOST_AHEAD else ""
+        text = f"{facts.ahead}{more} {'run is' if facts.ahead == 1 else 'runs are'} ahead of it in the queue"
+        found.append(Reason(Code.AHEAD, text, count=facts.ahead))
+    return found
