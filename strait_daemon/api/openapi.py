@@ -42,6 +42,8 @@ _PATH_PARAMETERS: Final = {
     "schedule": "The schedule: its id, or the id or the slug of its job.",
     "worker": "The worker's id.",
     "delivery": "The delivery's id.",
+    "event": "The event: its id, or its key.",
+    "prefix": "How the keys of the events begin.",
     "project": "The project's id.",
     "key": "1 to 256 characters of A-Z a-z 0-9 . _ : -",
 }

@@ -128,7 +128,7 @@ def test_a_spent_budget_holds_triggers(api: Caller, contract: Contract):
     once = {"Idempotency-Key": "k"}
     bulk = {"Idempotency-Key": "b"}
     run = api.call("POST", f"/v1/jobs/{job['id']}/trigger", {}, status=201, headers=once)
-    items = {"items": [{}, {}]}
+    items: dict[str, Any] = {"items": [{}, {}]}
     batch = api.call("POST", f"/v1/jobs/{job['id']}/trigger/bulk", items, status=201, headers=bulk)
     api.call("PUT", path, {"daily_microusd": 100, "timezone": "Asia/Kathmandu"})
     api.trigger(job)

@@ -32,7 +32,7 @@ def say(daemon: Daemon, call: Call, path: str, body: Any = None) -> httpx.Respon
 def accepted(daemon: Daemon, run_id: str) -> bool:
     """Whether the run goes on without a worker."""
     attempts = daemon.call("GET", f"/v1/runs/{run_id}/attempts")["data"]
-    return daemon.run(run_id)["status"] == "executing" and attempts[-1]["worker_id"] is None
+    return daemon.run(run_id)["status"] == "executing" and bool(attempts) and attempts[-1]["worker_id"] is None
 
 
 def test_accepted_runs_hold_no_worker(daemon: Daemon, endpoint: Endpoint) -> None:
