@@ -55,6 +55,19 @@ RUN: Final = (
     Column("batch_id", "batch", wide=True),
     Column("tags", shrinks=True, wide=True),
 )
+HEALTH: Final = (
+    Column("job_slug", "job"),
+    Column("held_by", "held by"),
+    Column("held_until", "until", "time"),
+    Column("breaker.state", "breaker"),
+    Column("queued", kind="number"),
+    Column("executing", kind="number"),
+    Column("oldest_queued_age", "oldest", "seconds"),
+    Column("recent.attempts", "attempts", "number"),
+    Column("recent.failure_rate", "failing", "number"),
+    Column("recent.latency_ms.p50", "p50 ms", "number"),
+    Column("recent.latency_ms.p99", "p99 ms", "number"),
+)
 VERSION: Final = (
     Column("version", "v", "number"),
     Column("version_id", "id"),

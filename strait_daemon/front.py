@@ -84,6 +84,7 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
         logbook=parts.logbook,
         ender=parts.ender,
         bus=parts.bus,
+        rehearse=parts.rehearsal,
         guard=parts.guard,
         vault=parts.vault,
         new_id=parts.new_id,

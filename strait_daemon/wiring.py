@@ -59,6 +59,7 @@ from strait_daemon.vault import Vault
 from strait_daemon.worker.catalog import Catalog
 from strait_daemon.worker.claimer import Claimer
 from strait_daemon.worker.executor import Executor
+from strait_daemon.worker.rehearsal import Rehearsal
 from strait_daemon.worker.worker import Worker, WorkerPolicy
 from strait_daemon.writer import TransitionWriter
 
@@ -89,7 +90,10 @@ class Parts:
     vault: Vault
     logbook: Logbook
     ender: Ender
-    client: EgressClient | None = None
+    client: EgressClient
+    breakers: Breakers
+    executor: Executor
+    rehearsal: Rehearsal
     worker: Worker | None = None
     reaper: Reaper | None = None
     services: list[Service] = field(default_factory=list)
@@ -192,7 +196,26 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     vault = Vault(settings.sealing_keys)
     logbook = Logbook(Line(url, pooled=pooled), clock, bus.runs_changed)
     ender = Ender(pool, Catalog(AGENT, guard, vault), writer, clock, metrics)
-    parts = Parts(settings, pool, clock, bus, intake, writer, metrics, guard, vault, logbook, ender)
+    client = EgressClient(guard)
+    breakers = Breakers(pool, clock, timedelta(seconds=settings.breaker_cooldown), bus.breakers_changed)
+    executor = Executor(client, TokenMaker(settings.jwt_signing_key.get_secret_value()), clock, metrics, breakers)
+    parts = Parts(
+        settings,
+        pool,
+        clock,
+        bus,
+        intake,
+        writer,
+        metrics,
+        guard,
+        vault,
+        logbook,
+        ender,
+        client,
+        breakers,
+        executor,
+        Rehearsal(executor, client, Catalog(AGENT, guard, vault)),
+    )
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
         _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))
@@ -214,7 +237,6 @@ async def _bus(settings: Settings, url: str, *, pooled: bool) -> Bus:
 
 def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
     settings = parts.settings
-    parts.client = EgressClient(parts.guard)
     policy = WorkerPolicy(
         id=worker_id,
         mode=settings.mode.value,
@@ -224,16 +246,13 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         stale_secs=settings.stale_threshold,
     )
     catalog = Catalog(AGENT, parts.guard, parts.vault)
-    cooldown = timedelta(seconds=settings.breaker_cooldown)
-    breakers = Breakers(parts.pool, parts.clock, cooldown, parts.bus.breakers_changed)
-    tokens = TokenMaker(settings.jwt_signing_key.get_secret_value())
     worker = Worker(
         policy,
         pool=parts.pool,
         heart=heart,
         writer=parts.writer,
         claimer=Claimer(policy.id, line, catalog, parts.writer, parts.clock),
-        executor=Executor(parts.client, tokens, parts.clock, parts.metrics, breakers),
+        executor=parts.executor,
         catalog=catalog,
         clock=parts.clock,
         metrics=parts.metrics,
@@ -243,8 +262,8 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
     parts.bus.on_freed(worker.freed)
     parts.bus.on_wake(worker.wake)
     parts.bus.on_taken(worker.taken)
-    watch = _service(parts, "breakers", breakers.tick, BREAKER_SECS)
-    breakers.on_news(watch.wake)
+    watch = _service(parts, "breakers", parts.breakers.tick, BREAKER_SECS)
+    parts.breakers.on_news(watch.wake)
     parts.bus.on_breakers(watch.wake)
     parts.services += [
         watch,
@@ -301,7 +320,6 @@ def _callbacks(parts: Parts) -> Callbacks:
 
 def _outbox(parts: Parts) -> Outbox:
     settings = parts.settings
-    assert parts.client is not None
     return Outbox(
         parts.pool,
         parts.clock,
@@ -346,7 +364,6 @@ async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
     await parts.logbook.close()
     if parts.worker is not None:
         await parts.worker.leave()
-    if parts.client is not None:
-        await parts.client.close()
+    await parts.client.close()
     await parts.bus.stop()
     await parts.pool.close(timeout=LAST_WRITES_SECS)

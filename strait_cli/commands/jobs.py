@@ -8,13 +8,14 @@ import typer
 
 from strait_cli import body
 from strait_cli.ask import confirm
-from strait_cli.columns import JOB, NEXT_FIRE, VERSION
+from strait_cli.columns import HEALTH, JOB, NEXT_FIRE, VERSION
 from strait_cli.commands import trigger
+from strait_cli.errors import Shown
 from strait_cli.paths import path_of
 from strait_cli.refs import job_ref
 from strait_cli.session import Session
 from strait_cli.verbs import noun, verb
-from strait_core.errors import UsageError
+from strait_core.errors import RunFailedError, UsageError
 
 # Where a job goes when no project is named: projects come into being at first use.
 DEFAULT_PROJECT: Final = "default"
@@ -195,6 +196,46 @@ def next_runs(
     """Show when the job's schedule fires next, in UTC and as the clocks there show it."""
     found = session.api.get(f"{_path(session, job)}/next-runs", {"limit": count})["data"]
     session.out.items(found, NEXT_FIRE, name="fire_at")
+
+
+@verb(app, "health", examples=("strait jobs health hello", "strait jobs health hello -o json --jq .breaker.state"))
+def health(session: Session, job: Job) -> None:
+    """Show how a job is doing: what holds it, its breaker, its queue, its recent attempts."""
+    session.out.item(session.api.get(f"{_path(session, job)}/health"), HEALTH, name="job_id")
+
+
+@verb(
+    app,
+    "test",
+    examples=(
+        "strait jobs test hello",
+        "strait jobs test hello --payload '{\"n\": 1}' --timeout-secs 5",
+        "strait jobs test hello --set user.id=42 -o json --jq .timings_ms",
+    ),
+)
+def try_out(
+    session: Session,
+    job: Job,
+    payload: Annotated[str | None, _text("--payload", "JSON, @file or - for stdin.", metavar="JSON")] = None,
+    sets: Annotated[list[str] | None, _text("--set", "Set one value: a.b=1.", metavar="PATH=VALUE")] = None,
+    timeout_secs: Annotated[
+        int | None,
+        typer.Option("--timeout-secs", help="Seconds to wait, 1 to 60.", metavar="N", show_default=False),
+    ] = None,
+) -> None:
+    """Call a job's endpoint once, as a run would, and show what came of it; nothing is stored.
+
+    Ends with 9 when a run would not have completed.
+    """
+    fields = {} if timeout_secs is None else {"timeout_secs": timeout_secs}
+    request = trigger.request_of(fields, body.payload_text(payload, sets or (), edit=False))
+    tested = session.api.post(f"{_path(session, job)}/test", request)
+    session.out.item(tested, name="http_status")
+    if not tested["ok"]:
+        error = RunFailedError(f"a run would not have completed: {tested['error']}")
+        if session.out.is_json:
+            raise error from Shown()
+        raise error
 
 
 verb(app, "trigger", extra=body.TRIGGER_FIELDS, examples=trigger.EXAMPLES)(trigger.trigger)

@@ -64,7 +64,7 @@ def trigger(
     text = body.payload_text(payload, sets or (), edit=edit)
     path = path_of("jobs", job_ref(session.api, job), "trigger")
     fields = body.fields(given) | ({"dry_run": True} if dry_run else {})
-    run = session.api.post(path, _request(fields, text), key=idempotency_key)
+    run = session.api.post(path, request_of(fields, text), key=idempotency_key)
     if wait:
         from strait_cli.watch import watch  # noqa: PLC0415 - only with --wait
 
@@ -75,7 +75,7 @@ def trigger(
     session.out.note("nothing was stored" if dry_run else f"watch it: strait runs watch {run['id']}")
 
 
-def _request(fields: dict[str, Any], payload: str | None) -> bytes:
+def request_of(fields: dict[str, Any], payload: str | None) -> bytes:
     """The request's body, with the payload's text in it as it was written."""
     head = json.dumps(fields)
     if payload is None:

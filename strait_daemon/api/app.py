@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from strait_core.store.jobs import StoredJob
+from strait_daemon.api import ops
 from strait_daemon.api.auth import Gate
 from strait_daemon.api.cache import JobCache
 from strait_daemon.api.context import Api
@@ -15,7 +16,7 @@ from strait_daemon.api.deps import Deps
 from strait_daemon.api.endpoint import Endpoint, NotFound, RequestIds
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Operation
-from strait_daemon.api.routes import all_routes, ops_routes
+from strait_daemon.api.routes import all_routes
 from strait_daemon.api.watchers import Watchers
 
 __all__ = ["Deps", "make_app", "make_ops_app"]
@@ -28,7 +29,7 @@ def make_app(deps: Deps) -> Starlette:
 
 def make_ops_app(deps: Deps) -> Starlette:
     """Health, readiness and metrics only: what a worker serves."""
-    return _app(deps, ops_routes(metrics_public=deps.metrics_public))
+    return _app(deps, ops.routes(metrics_public=deps.metrics_public))
 
 
 def _app(deps: Deps, operations: Sequence[Operation]) -> Starlette:

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Pool
 from strait_core.wire import ComponentHealth
+from strait_core.wire_health import JobTested
 from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
 from strait_daemon.egress.guard import Guard
@@ -26,7 +28,8 @@ class Deps:
     """The parts the API calls.
 
     `metrics` gives the exposition and its content type; `ready` one answer per component; `stage` is told of a time at
-    which a run comes due. Setting `closing` ends the open streams politely: the server does so before it stops.
+    which a run comes due; `rehearse` calls a job's endpoint with a payload, within so many seconds. Setting `closing`
+    ends the open streams politely: the server does so before it stops.
     """
 
     pool: Pool
@@ -35,6 +38,7 @@ class Deps:
     logbook: Logbook
     ender: Ender
     bus: Bus
+    rehearse: Callable[[StoredJob, UUID, str, int], Awaitable[JobTested]]
     guard: Guard
     vault: Vault
     new_id: Callable[[], UUID]

@@ -7,7 +7,7 @@ from typing import Final
 
 from strait_core import wire
 from strait_daemon.api.context import Api
-from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.api.operation import Call, Operation, Reply, reply
 
 READY_SECS: Final = 5.0
 
@@ -33,3 +33,41 @@ async def metrics(api: Api, _: Call) -> Reply:
     """GET /metrics, in the text format of Prometheus."""
     body, media = api.deps.metrics()
     return Reply(200, body, media.encode("latin-1"))
+
+
+def routes(*, metrics_public: bool) -> tuple[Operation, ...]:
+    """What probes and scrapers read; the metrics need a credential unless they are public."""
+    return (
+        Operation(
+            method="GET",
+            path="/health",
+            handle=health,
+            name="getHealth",
+            summary="Whether the process answers.",
+            tag="ops",
+            returns=wire.Health,
+            secured=False,
+        ),
+        Operation(
+            method="GET",
+            path="/health/ready",
+            handle=ready,
+            name="getReadiness",
+            summary="Whether every component is well; a backlog is no fault.",
+            tag="ops",
+            returns=wire.Health,
+            also={503: wire.Health},
+            secured=False,
+        ),
+        Operation(
+            method="GET",
+            path="/metrics",
+            handle=metrics,
+            name="getMetrics",
+            summary="Metrics in the text format of Prometheus.",
+            tag="ops",
+            returns=str,
+            media="text/plain",
+            secured=not metrics_public,
+        ),
+    )

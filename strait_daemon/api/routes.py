@@ -19,6 +19,7 @@ from strait_daemon.api import (
     explain,
     events,
     fleet,
+    health,
     jobs,
     lineage,
     logs,
@@ -316,43 +317,6 @@ RUNS: Final = (
     ),
 )
 
-def ops_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
-    """What probes and scrapers read; the metrics need a credential unless they are public."""
-    return (
-        Operation(
-            method="GET",
-            path="/health",
-            handle=ops.health,
-            name="getHealth",
-            summary="Whether the process answers.",
-            tag="ops",
-            returns=wire.Health,
-            secured=False,
-        ),
-        Operation(
-            method="GET",
-            path="/health/ready",
-            handle=ops.ready,
-            name="getReadiness",
-            summary="Whether every component is well; a backlog is no fault.",
-            tag="ops",
-            returns=wire.Health,
-            also={503: wire.Health},
-            secured=False,
-        ),
-        Operation(
-            method="GET",
-            path="/metrics",
-            handle=ops.metrics,
-            name="getMetrics",
-            summary="Metrics in the text format of Prometheus.",
-            tag="ops",
-            returns=str,
-            media="text/plain",
-            secured=not metrics_public,
-        ),
-    )
-
 
 def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
     """Everything that the API serves; what is called most comes first."""
@@ -367,10 +331,11 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *logs.ROUTES,
         *budgets.ROUTES,
         *JOBS,
+        *health.ROUTES,
         *events.ROUTES,
         *fleet.ROUTES,
         *webhooks.ROUTES,
         *schedules.ROUTES,
-        *ops_routes(metrics_public=metrics_public),
+        *ops.routes(metrics_public=metrics_public),
         *docs.ROUTES,
     )

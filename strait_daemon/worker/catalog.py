@@ -67,9 +67,10 @@ class Catalog:
             for pair in list(self._targets)[: MOST_VERSIONS // 2]:
                 del self._targets[pair]
         for (job_id, version), spec in (await jobs.definitions(conn, missing)).items():
-            self._targets[job_id, version] = self._prepare(job_id, spec)
+            self._targets[job_id, version] = self.prepared(job_id, spec)
 
-    def _prepare(self, job_id: UUID, spec: JobSpec) -> Target:
+    def prepared(self, job_id: UUID, spec: JobSpec) -> Target:
+        """A definition, ready to be called; nothing is kept."""
         # Names do not depend on case: the job's own User-Agent takes the place of ours.
         headers = CIMultiDict(self._defaults)
         headers.update(spec.headers)

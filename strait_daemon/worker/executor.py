@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from multidict import CIMultiDict
@@ -21,7 +21,7 @@ from strait_core.signing import signed_headers
 from strait_core.store.history import SHORT
 from strait_core.store.queue import Accept, Retry
 from strait_daemon.clock import Clock
-from strait_daemon.egress.client import EgressClient, EgressError, Timing
+from strait_daemon.egress.client import Answer, EgressError, Timing
 from strait_daemon.services.breakers import Breakers
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
@@ -40,11 +40,21 @@ CONNECT_SECS: Final = 10.0
 log = structlog.get_logger(__name__)
 
 
+class Poster(Protocol):
+    """What makes the requests: see `EgressClient.post`."""
+
+    async def post(
+        self, url: URL, headers: CIMultiDict[str], body: bytes, timing: Timing, connect_secs: float | None = None
+    ) -> Answer:
+        """Send one POST."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Executor:
     """Executes attempts; holds only what they share."""
 
-    client: EgressClient
+    client: Poster
     tokens: TokenMaker
     clock: Clock
     metrics: Metrics
@@ -56,7 +66,10 @@ class Executor:
         Nothing an endpoint can do raises here. `attempt.end` stops it early.
         """
         timing = Timing(monotonic())
-        ending = await self._call(attempt, timing)
+        attempt.held_until = self.breakers.held_until(attempt.target.breaker)
+        if attempt.held_until is not None:
+            attempt.end(Stop.RELEASED)
+        ending = await self.call(attempt, timing)
         attempt.open = False
         if ending is None:
             return self._released(attempt)
@@ -74,12 +87,9 @@ class Executor:
         """The move for an attempt whose ending could not be found or written: our own fault."""
         return self._closed(attempt, outcome.of_fault(error), Timing(monotonic()))
 
-    async def _call(self, attempt: Attempt, timing: Timing) -> Ending | None:
+    async def call(self, attempt: Attempt, timing: Timing) -> Ending | None:
         """Call the endpoint within the run's time limit; None when this process lets go of the attempt."""
         run = attempt.run
-        attempt.held_until = self.breakers.held_until(attempt.target.breaker)
-        if attempt.held_until is not None:
-            attempt.end(Stop.RELEASED)
         if attempt.stop is not None:
             # No byte has left, so an attempt that was cut off need not count.
             attempt.stop = Stop.RELEASED if attempt.stop is Stop.CUT_OFF else attempt.stop

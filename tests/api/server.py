@@ -104,6 +104,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         logbook=parts.logbook,
         ender=parts.ender,
         bus=parts.bus,
+        rehearse=parts.rehearsal,
         guard=parts.guard,
         vault=parts.vault,
         new_id=parts.new_id,

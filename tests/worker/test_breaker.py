@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from strait_core.breaker import FIRST_ALLOWANCE, of_job
 from strait_core.run import Status
-from strait_core.store import jobs
+from strait_core.store import health, jobs
 from strait_core.store.jobs import StoredJob
 from tests.support.daemon import running_daemon
 from tests.support.rig import Rig, eventually, running
@@ -330,3 +330,30 @@ async def _changed(rig: Rig, job: StoredJob, **changes: Any) -> StoredJob:
     assert done is not None
     rig.parts.bus.wake()
     return done
+
+
+async def test_health_tells_of_breaker_and_attempts(rig: Rig) -> None:
+    """Rates, times and classes of what was tried lately, what waits and why."""
+    sick = Sick()
+    async with scripted(sick) as endpoint:
+        job = await rig.job(endpoint.url, max_attempts=1)
+        sick.well = True
+        await rig.add(job, 5)
+        await rig.wait_all()
+        sick.well = False
+        await rig.add(job, 5)
+        await until(rig, job, "open")
+        await rig.add(job, 3)
+        now = rig.parts.clock.now()
+        standing = await health.standing(rig.conn, job.id, now)
+        assert standing is not None
+        assert (standing.reason, standing.state, standing.until) == ("breaker", "open", standing.open_until)
+        oldest = await health.oldest_queued(rig.conn, job.id)
+        assert oldest is not None
+        assert oldest <= now
+        recent = await health.recent_attempts(rig.conn, job.id, now)
+        assert (recent.attempts, recent.failures, recent.errors) == (10, 5, {"server": 5})
+        assert recent.latency is not None
+        assert recent.latency == sorted(recent.latency)
+        sick.well = True
+        await rig.wait_all()

@@ -1,0 +1,43 @@
+"""`strait jobs health` and `strait jobs test` against a real daemon."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.runner import Shell
+from tests.support.endpoint import Endpoint
+
+
+def make(shell: Shell, slug: str, url: str, *more: str) -> None:
+    """Create a job."""
+    shell.ok("jobs", "create", "--name", slug, "--slug", slug, "--endpoint", url, *more)
+
+
+def test_health_shows_what_holds_a_job(shell: Shell, cli_endpoint: Endpoint):
+    """As fields for people, as the API's object for programs."""
+    make(shell, "well", cli_endpoint.url("/ok"), "--breaker-threshold", "7")
+    shell.ok("trigger", "well", "--wait")
+    health = shell.ok("jobs", "health", "well", "-o", "json").json
+    assert health["breaker"] == {"state": "closed", "failures": 0, "threshold": 7, "open_until": None}
+    assert (health["recent"]["attempts"], health["recent"]["failure_rate"]) == (1, 0)
+    assert shell.ok("jobs", "health", "well", "-o", "json", "--jq", ".breaker.state").out.strip() == "closed"
+    assert "held_by" in shell.ok("jobs", "health", "well").out
+
+
+def test_a_test_shows_the_answer(shell: Shell, cli_endpoint: Endpoint):
+    """Status, body and headers; the token blanked out; exit 0."""
+    make(shell, "echo", cli_endpoint.url("/echo"))
+    found = shell.ok("jobs", "test", "echo", "--payload", '{"a": 1}', "--set", "b=2", "-o", "json").json
+    assert (found["http_status"], found["body"]) == (200, '{"a": 1, "b": 2}')
+    assert found["headers"]["X-Run-Token"] == "****"
+    assert shell.ok("runs", "list", "-o", "json").json == []
+
+
+@pytest.mark.parametrize(("path", "more"), [("/status/500", ()), ("/hang", ("--timeout-secs", "1"))])
+def test_a_test_that_fails_ends_with_9(shell: Shell, cli_endpoint: Endpoint, path: str, more: tuple[str, ...]):
+    """What came of it is shown all the same; no retry."""
+    make(shell, "bad", cli_endpoint.url(path))
+    before = len(cli_endpoint.calls)
+    answer = shell.run("jobs", "test", "bad", *more, "-o", "json")
+    assert (answer.code, answer.json["ok"]) == (9, False)
+    assert len(cli_endpoint.calls) == before + 1
