@@ -90,6 +90,9 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     ),
     "jitter_secs": _number("--jitter-secs", "Spread ticks over so many seconds, up to 3600; 0 = none."),
     "dst_gap": _field(str, "--dst-gap", text="A time that the clocks skip: transition, skip or shift.", metavar="RULE"),
+    "calendar": _field(str, "--calendar", text="The schedule goes by this calendar.", metavar="SLUG"),
+    "calendar_mode": _field(str, "--calendar-mode", text="exclude its days, or only those.", metavar="MODE"),
+    "calendar_roll": _field(str, "--calendar-roll", text="A day without: none, next or previous.", metavar="ROLL"),
     "execution_window_cron": _field(
         str, "--execution-window-cron", text="Runs start only then: '0 9-17 * * 1-5'.", metavar="EXPR"
     ),

@@ -160,6 +160,15 @@ NEXT_FIRE: Final = (
     Column("zone_offset", "offset"),
     Column("runs_at", "runs", wide=True),
 )
+CALENDAR: Final = (
+    Column("slug"),
+    Column("project_id", "project"),
+    Column("weekdays", shrinks=True),
+    Column("dates", shrinks=True),
+    Column("ranges", shrinks=True),
+    Column("updated_at", "updated", "time"),
+    Column("id", wide=True),
+)
 CONTEXT: Final = (
     Column("active"),
     Column("name"),

@@ -181,6 +181,8 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
             "version_policy": ("pin", "latest"),
             "misfire_policy": MisfirePolicy,
             "overlap_policy": OverlapPolicy,
+            "calendar_mode": ("exclude", "only"),
+            "calendar_roll": ("none", "next", "previous"),
             "dst_gap": DstGap,
             "dst_overlap": DstOverlap,
             "roll": ("none", "next", "previous"),
@@ -220,6 +222,12 @@ def _schedules(before: Sequence[str], current: str) -> Iterator[Candidate]:
         yield one["job_slug"], f"{one['cron']} {one['timezone']} · {one['state']}"
 
 
+def _calendars(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    del current
+    for one in _fetch("/v1/calendars", {}, before):
+        yield one["slug"], ""
+
+
 def _workers(before: Sequence[str], current: str) -> Iterator[Candidate]:
     del current
     for worker in _fetch("/v1/workers", {}, before):
@@ -238,6 +246,7 @@ _DYNAMIC: Final[Mapping[str, Callable[[Sequence[str], str], Iterator[Candidate]]
     "runs": _runs,
     "worker": _workers,
     "schedule": _schedules,
+    "calendar": _calendars,
     "project": _projects,
 }
 

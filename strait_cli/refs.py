@@ -56,6 +56,14 @@ def schedule_ref(client: Client, text: str) -> str:
     return _unique(client, "schedules", text)
 
 
+def calendar_ref(client: Client, text: str) -> str:
+    """A calendar's slug or id as the API takes it; a shortened id is completed."""
+    _check(text, "a calendar's slug or id")
+    if ids.parse(ids.Prefix.CALENDAR, text) or ids.prefix_range(ids.Prefix.CALENDAR, text) is None:
+        return text
+    return _unique(client, "calendars", text)
+
+
 def worker_id(client: Client, text: str) -> str:
     """A worker's id; a unique prefix will do."""
     _check(text, "a worker's id")

@@ -31,6 +31,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "jobs": Noun("jobs", "Create, change, trigger and pause jobs", _WORK, ("job", "j")),
     "runs": Noun("runs", "List, watch, cancel and replay runs", _WORK, ("run", "r")),
     "schedules": Noun("schedules", "See, pause and fire schedules; what their ticks came to", _WORK, ("schedule",)),
+    "calendars": Noun("calendars", "Named sets of days for schedules to go by", _WORK, ("calendar",)),
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
     "cron": Noun("cron", "Check, explain, list and simulate cron expressions; needs no server", _WORK),
     "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from strait_core import completion, ids
+from strait_core.calendar import CalendarMode, Roll
 from strait_core.errors import Fault
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
@@ -141,6 +142,10 @@ class JobSpec:
     jitter_secs: int | None = None
     dst_gap: DstGap = DstGap.TRANSITION
     dst_overlap: DstOverlap = DstOverlap.FIRST
+    # A calendar of the project, by its slug.
+    calendar: str | None = None
+    calendar_mode: CalendarMode = CalendarMode.EXCLUDE
+    calendar_roll: Roll = Roll.NONE
     execution_window_cron: str | None = None
 
 

@@ -7,7 +7,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import msgspec
+
 from strait_core import cron, ids, window
+from strait_core.calendar import WEEKDAYS, Attachment, Calendar
+from strait_core.calendar import faults_of as calendar_faults
+from strait_core.days import Days
 from strait_core.errors import Fault
 from strait_core.rule import DstGap, DstOverlap, Rule
 from strait_core.schedule import Policy, Schedule
@@ -25,7 +30,11 @@ OF_CRON: Final = (
     "jitter_secs",
     "dst_gap",
     "dst_overlap",
+    "calendar",
 )
+
+# Fields that say something only of a job with a calendar.
+CALENDAR: Final = ("calendar_mode", "calendar_roll")
 
 
 def schedule_faults(spec: JobSpec, defaults: Mapping[str, Any]) -> list[Fault]:
@@ -34,6 +43,9 @@ def schedule_faults(spec: JobSpec, defaults: Mapping[str, Any]) -> list[Fault]:
     if spec.cron is None:
         said = [name for name in OF_CRON if getattr(spec, name) != defaults[name]]
         faults += [Fault(f"/{name}", "works only with cron") for name in said]
+    if spec.calendar is None:
+        said = [name for name in CALENDAR if getattr(spec, name) != defaults[name]]
+        faults += [Fault(f"/{name}", "works only with calendar") for name in said]
     if spec.execution_window_cron is not None:
         faults += window.faults(spec.execution_window_cron, "/execution_window_cron")
     elif spec.cron is None and spec.timezone != defaults["timezone"]:
@@ -41,10 +53,9 @@ def schedule_faults(spec: JobSpec, defaults: Mapping[str, Any]) -> list[Fault]:
     return faults + zone_faults(spec.timezone, "/timezone")
 
 
-def schedule_of(schedule_id: UUID, spec: JobSpec) -> Schedule:
-    """The schedule of a valid definition that has a cron expression."""
+def schedule_of(schedule_id: UUID, spec: JobSpec, calendar: str | None) -> Schedule:
+    """The schedule of a valid definition that has a cron expression; `calendar` is that of its calendar, as stored."""
     assert spec.cron is not None
-    rule = _rule(spec.cron, spec.timezone, spec.dst_gap, spec.dst_overlap)
     policy = Policy(
         misfire_policy=spec.misfire_policy,
         misfire_max_lateness_secs=spec.misfire_max_lateness_secs or 0,
@@ -52,9 +63,42 @@ def schedule_of(schedule_id: UUID, spec: JobSpec) -> Schedule:
         overlap_policy=spec.overlap_policy,
         jitter_secs=spec.jitter_secs or 0,
     )
-    return Schedule(ids.spell(ids.Prefix.SCHEDULE, schedule_id), rule, policy)
+    return Schedule(ids.spell(ids.Prefix.SCHEDULE, schedule_id), rule_of(spec, calendar), policy)
+
+
+def rule_of(spec: JobSpec, calendar: str | None) -> Rule:
+    """When the schedule of such a definition fires."""
+    assert spec.cron is not None
+    attached = None
+    if spec.calendar is not None and calendar is not None:
+        attached = Attachment(days_of(calendar), spec.calendar_mode, spec.calendar_roll, spec.calendar)
+    return _rule(spec.cron, spec.timezone, spec.dst_gap, spec.dst_overlap, attached)
 
 
 @lru_cache(16_384)
-def _rule(expression: str, zone: str, gap: DstGap, overlap: DstOverlap) -> Rule:
-    return Rule(cron.parse(expression), zone, gap, overlap)
+def _rule(expression: str, zone: str, gap: DstGap, overlap: DstOverlap, calendar: Attachment | None) -> Rule:
+    return Rule(cron.parse(expression), zone, gap, overlap, calendar)
+
+
+@lru_cache(1_024)
+def days_of(definition: str) -> Calendar:
+    """A calendar from the text that `definition_of` made."""
+    said = msgspec.json.decode(definition, type=Days)
+    ranges = tuple((one.first, one.last) for one in said.ranges)
+    weekdays = frozenset(WEEKDAYS.index(day) for day in said.weekdays if day in WEEKDAYS)
+    return Calendar(frozenset(said.dates), ranges, weekdays)
+
+
+def days_faults(said: Days) -> list[Fault]:
+    """Everything wrong with the days of a calendar."""
+    wrong = [
+        Fault(f"/weekdays/{at}", f'"{day[:20]}" is no weekday; they are {", ".join(WEEKDAYS)}')
+        for at, day in enumerate(said.weekdays)
+        if day not in WEEKDAYS
+    ]
+    return wrong or calendar_faults(days_of(definition_of(said)))
+
+
+def definition_of(said: Days) -> str:
+    """The days of a calendar as they are stored."""
+    return msgspec.json.encode(said).decode()

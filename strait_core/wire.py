@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from strait_core.calendar import CalendarMode, Roll
 from strait_core.job import Completion, VersionPolicy
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
@@ -74,6 +75,9 @@ class JobPatch(Request):
     jitter_secs: int | UnsetType | None = UNSET
     dst_gap: DstGap | UnsetType | None = UNSET
     dst_overlap: DstOverlap | UnsetType | None = UNSET
+    calendar: str | UnsetType | None = UNSET
+    calendar_mode: CalendarMode | UnsetType | None = UNSET
+    calendar_roll: Roll | UnsetType | None = UNSET
     execution_window_cron: str | UnsetType | None = UNSET
 
 
@@ -152,6 +156,9 @@ class Job(Struct, kw_only=True):
     jitter_secs: int | None
     dst_gap: DstGap
     dst_overlap: DstOverlap
+    calendar: str | None
+    calendar_mode: CalendarMode
+    calendar_roll: Roll
     execution_window_cron: str | None
     created_at: datetime
     updated_at: datetime

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import UNSET, Struct, UnsetType
 
+from strait_core.days import DayRange
 from strait_core.wire import Request
 
 
@@ -56,3 +57,34 @@ class SchedulePause(Request):
     """POST /v1/schedules/{schedule}/pause."""
 
     reason: str | UnsetType | None = UNSET
+
+
+class CalendarPatch(Request):
+    """PATCH /v1/calendars/{calendar}: what is named is replaced; null empties it. Weekdays are `sun` to `sat`."""
+
+    dates: list[date] | UnsetType | None = UNSET
+    ranges: list[DayRange] | UnsetType | None = UNSET
+    weekdays: list[str] | UnsetType | None = UNSET
+
+
+class CalendarCreate(Request):
+    """POST /v1/calendars; the project comes with the body or with the request. Weekdays are `sun` to `sat`."""
+
+    slug: str
+    project_id: str | UnsetType = UNSET
+    dates: list[date] | UnsetType | None = UNSET
+    ranges: list[DayRange] | UnsetType | None = UNSET
+    weekdays: list[str] | UnsetType | None = UNSET
+
+
+class Calendar(Struct, kw_only=True):
+    """A named set of days that schedules fire on, or do not: dates, ranges with both ends, weekdays."""
+
+    id: str
+    project_id: str
+    slug: str
+    dates: list[date]
+    ranges: list[DayRange]
+    weekdays: list[str]
+    created_at: datetime
+    updated_at: datetime

@@ -35,6 +35,8 @@ class Due:
     job_id: UUID
     version: int
     spec: JobSpec
+    # The definition of its calendar, as it is stored.
+    calendar: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,12 @@ class StoredSchedule:
     # The newest tick that made a run; None while there is none, or its time is over.
     last_fire_at: datetime | None
     last_run_id: UUID | None
+    # The definition of its calendar, as it is stored.
+    calendar: str | None
 
 
 class Fire(Struct, frozen=True, kw_only=True):
-    """What a tick came to: the run it made, or why it made none; then it may stand for `ticks`, from `first_fire_at`."""
+    """What a tick came to: its run, or why it made none; then it may stand for `ticks`, from `first_fire_at` on."""
 
     schedule_id: UUID
     fire_at: datetime
@@ -140,10 +144,24 @@ async def advance(conn: Conn, steps: Sequence[Step]) -> None:
 
 
 async def put(
-    conn: Conn, new_id: UUID, job_id: UUID, next_fire_at: datetime | None, due_at: datetime | None, now: datetime
+    conn: Conn,
+    new_id: UUID,
+    job_id: UUID,
+    next_fire_at: datetime | None,
+    due_at: datetime | None,
+    now: datetime,
+    *,
+    calendar_id: UUID | None,
 ) -> UUID:
     """Give a job a schedule, or the one it has its next tick; its id."""
-    values = {"id": new_id, "job_id": job_id, "next_fire_at": next_fire_at, "due_at": due_at, "now": now}
+    values = {
+        "id": new_id,
+        "job_id": job_id,
+        "next_fire_at": next_fire_at,
+        "due_at": due_at,
+        "calendar_id": calendar_id,
+        "now": now,
+    }
     found: UUID = (await _rows(conn, "put_schedule", values))[0]["id"]
     return found
 
@@ -183,7 +201,7 @@ async def set_paused(
 
 
 def _stored(row: Mapping[str, Any]) -> StoredSchedule:
-    left_out = {"kind", "target_id", "definition", "expect_at"}
+    left_out = {"kind", "target_id", "definition", "expect_at", "calendar_id"}
     rest = {name: value for name, value in row.items() if name not in left_out}
     return StoredSchedule(**rest, job_id=row["target_id"], spec=_decode(row["definition"]))
 

@@ -47,7 +47,8 @@ async def begin(api: Api, conn: Conn, job: StoredJob) -> None:
 def _facts(job: StoredJob) -> list[Any]:
     """What a schedule depends on."""
     spec = job.spec
-    return [job.enabled, job.paused, spec.cron, spec.timezone, *(getattr(spec, name) for name in OF_CRON)]
+    calendar = [spec.calendar_mode, spec.calendar_roll]
+    return [job.enabled, job.paused, spec.cron, spec.timezone, *calendar, *(getattr(spec, name) for name in OF_CRON)]
 
 
 def _window(job: StoredJob) -> tuple[str | None, str]:

@@ -40,6 +40,7 @@ _PATH_PARAMETERS: Final = {
     "job": "The job: its id or its slug.",
     "run": "The run's id.",
     "schedule": "The schedule: its id, or the id or the slug of its job.",
+    "calendar": "The calendar: its id or its slug.",
     "worker": "The worker's id.",
     "delivery": "The delivery's id.",
     "event": "The event: its id, or its key.",

@@ -15,6 +15,7 @@ from strait_daemon.api import (
     budgets,
     bulk,
     bulk_runs,
+    calendars,
     docs,
     explain,
     events,
@@ -336,6 +337,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *fleet.ROUTES,
         *webhooks.ROUTES,
         *schedules.ROUTES,
+        *calendars.ROUTES,
         *ops.routes(metrics_public=metrics_public),
         *docs.ROUTES,
     )

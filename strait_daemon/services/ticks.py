@@ -14,6 +14,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from strait_core.errors import Fault, ValidationError
 from strait_core.run import CANCELABLE, Event, Status
 from strait_core.schedule import (
     CATCH_UP,
@@ -24,17 +25,19 @@ from strait_core.schedule import (
     Decisions,
     OverlapPolicy,
     State,
+    calendar_faults,
     decide,
     due_at,
     next_fire,
     previous_fire,
 )
-from strait_core.store import queue, runs, schedules
+from strait_core.store import calendars, queue, runs, schedules
+from strait_core.store.calendars import StoredCalendar
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.store.runs import Ended
 from strait_core.store.schedules import ActiveTick, Due, Fire, Step, StoredSchedule
-from strait_core.timetable import schedule_of
+from strait_core.timetable import rule_of, schedule_of
 from strait_core.trigger import NewRun, new_run
 from strait_core.wire import TriggerRequest
 
@@ -108,7 +111,7 @@ def _minds_overlap(due: Due) -> bool:
 
 
 def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, as_of: datetime, new_id: NewId, room: int) -> _Plan:
-    schedule = schedule_of(due.id, due.spec)
+    schedule = schedule_of(due.id, due.spec, due.calendar)
     plan = _Plan(due, Step(id=due.id, next_fire_at=None, held_fire_at=None, due_at=None))
     held, live = due.held_fire_at, len(active)
     if held is not None and (live == 0 or due.spec.overlap_policy is not OverlapPolicy.QUEUE_ONE):
@@ -213,14 +216,18 @@ async def settle(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> Do
     at, held = row["next_fire_at"], row["held_fire_at"]
     if held is None and (at is None or at > now):
         return Done()
-    due = Due(row["id"], at, held, row["due_at"], job.id, job.version, job.spec)
-    last = previous_fire(schedule_of(row["id"], job.spec).rule, now + _TICK)
-    as_of = now if last is None else max(now, due_at(schedule_of(row["id"], job.spec), last))
+    due = Due(row["id"], at, held, row["due_at"], job.id, job.version, job.spec, row["calendar"])
+    schedule = schedule_of(row["id"], job.spec, row["calendar"])
+    last = previous_fire(schedule.rule, now + _TICK)
+    as_of = now if last is None else max(now, due_at(schedule, last))
     return await look(conn, [due], now, new_id, alone=True, room=job.spec.misfire_max_runs, as_of=as_of)
 
 
 async def place(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> None:
-    """Let the schedule of a job follow its definition: there or not, firing or not, next after `now`."""
+    """Let the schedule of a job follow its definition: there or not, firing or not, next after `now`.
+
+    Raises ValidationError when it names a calendar that is not there, or one that leaves it no day.
+    """
     if job.spec.cron is None:
         await schedules.drop(conn, job.id)
         return
@@ -228,15 +235,32 @@ async def place(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> Non
     schedule_id = new_id() if row is None else row["id"]
     fires_now = job.enabled and not job.paused and not (row is not None and row["paused"])
     held = row is not None and row["held_fire_at"] is not None
-    upcoming, upcoming_due = _upcoming(schedule_id, job, now, held=held) if fires_now else (None, None)
-    await schedules.put(conn, schedule_id, job.id, upcoming, upcoming_due, now)
+    calendar = await _calendar(conn, job, now)
+    days = None if calendar is None else calendar.definition
+    upcoming, upcoming_due = _upcoming(schedule_id, job, days, now, held=held) if fires_now else (None, None)
+    calendar_id = None if calendar is None else calendar.id
+    await schedules.put(conn, schedule_id, job.id, upcoming, upcoming_due, now, calendar_id=calendar_id)
+
+
+async def _calendar(conn: Conn, job: StoredJob, now: datetime) -> StoredCalendar | None:
+    """The calendar that a job names; it is there, and leaves a day."""
+    if job.spec.calendar is None:
+        return None
+    found = await calendars.by_slug(conn, job.spec.calendar, job.spec.project_id)
+    if found is None:
+        said = f"project {job.spec.project_id!r} has no calendar {job.spec.calendar[:128]!r}"
+        raise ValidationError([Fault("/calendar", said)], hint="see `strait calendars list`, or make one first")
+    faults = calendar_faults(rule_of(job.spec, found.definition), now, "/calendar")
+    if faults:
+        raise ValidationError(faults, hint=f"job {job.spec.slug!r} fires by {job.spec.cron!r}")
+    return found
 
 
 def _upcoming(
-    schedule_id: UUID, job: StoredJob, now: datetime, *, held: bool
+    schedule_id: UUID, job: StoredJob, calendar: str | None, now: datetime, *, held: bool
 ) -> tuple[datetime | None, datetime | None]:
     """The next tick, and when somebody has to look: at once when another tick waits."""
-    schedule = schedule_of(schedule_id, job.spec)
+    schedule = schedule_of(schedule_id, job.spec, calendar)
     at = next_fire(schedule.rule, now)
     return at, now if held else None if at is None else due_at(schedule, at)
 
@@ -247,7 +271,7 @@ async def set_paused(
     """Pause a schedule, or let it go on with the next tick after `now`. The caller has settled what was due."""
     fires_now = job.enabled and not job.paused and not paused
     held = found.held_fire_at is not None
-    upcoming, upcoming_due = _upcoming(found.id, job, now, held=held) if fires_now else (None, None)
+    upcoming, upcoming_due = _upcoming(found.id, job, found.calendar, now, held=held) if fires_now else (None, None)
     await schedules.set_paused(
         conn, found.id, now, paused=paused, reason=reason, next_fire_at=upcoming, due_at=upcoming_due
     )
@@ -255,7 +279,7 @@ async def set_paused(
 
 async def fire_now(conn: Conn, job: StoredJob, found: StoredSchedule, now: datetime, new_id: NewId) -> UUID | None:
     """Fire by hand, beside whatever runs; None when the job takes no runs."""
-    due = Due(found.id, None, None, now, job.id, job.version, job.spec)
+    due = Due(found.id, None, None, now, job.id, job.version, job.spec, found.calendar)
     plan = _Plan(due, Step(id=found.id, next_fire_at=None, held_fire_at=None, due_at=None))
     _fire(plan, now, "manual", now, new_id)
     if not await queue.insert_runs(conn, plan.new, now):
@@ -266,7 +290,7 @@ async def fire_now(conn: Conn, job: StoredJob, found: StoredSchedule, now: datet
 
 def upcoming(found: StoredSchedule, count: int) -> list[tuple[datetime, datetime]]:
     """The next ticks of a schedule that fires: when each is, and when with its jitter it is due."""
-    schedule = schedule_of(found.id, found.spec)
+    schedule = schedule_of(found.id, found.spec, found.calendar)
     coming: list[tuple[datetime, datetime]] = []
     at = found.next_fire_at
     while at is not None and len(coming) < count:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from strait_core import wire
-from strait_core.timetable import OF_CRON
+from strait_core.timetable import CALENDAR, OF_CRON
 from tests.cli.runner import Answer, Shell
 from tests.support.daemon import Daemon
 from tests.support.endpoint import Endpoint
@@ -89,7 +89,7 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
     assert {name: answer.json[name] for name in batching} == batching
     expected |= batching
     # Those of a schedule have a test of their own beside `strait schedules`.
-    asked = {"name", "slug", "endpoint_url", "cron", "timezone", "execution_window_cron", *OF_CRON} | set(expected)
+    asked = {"name", "slug", "endpoint_url", "cron", "timezone", "execution_window_cron", *CALENDAR, *OF_CRON} | set(expected)
     assert set(wire.JobCreate.__struct_fields__) <= asked
 
 

@@ -55,7 +55,8 @@ class Scene:
     async def clear(self) -> None:
         """Take out every row; sequences and partitions stay."""
         counts = ("workers", "breakers", "stats_depth", "stats_jobs", "stats_rates")
-        await self.rows("; ".join(f"DELETE FROM strait.{table}" for table in ("job_versions", *TABLES, *counts)))
+        first = ("schedules", "schedule_fires", "job_versions")
+        await self.rows("; ".join(f"DELETE FROM strait.{table}" for table in (*first, *TABLES, *counts)))
 
     async def close(self) -> None:
         for conn in [self.conn, *self.others]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from strait_core import ids
 from strait_core.ids import Prefix
 from strait_core.run import Status
-from strait_core.store import invariants, workers
+from strait_core.store import invariants, queue, schedules, workers
 from strait_core.store.invariants import PATH_BROKEN, STATEMENTS, Violation
+from strait_core.store.schedules import Fire
 from strait_core.store.workers import WorkerRow
 from tests.store.scene import Scene
 from tests.store.story import Story
@@ -29,6 +31,17 @@ async def told(scene: Scene) -> None:
     await scene.claim()
     await scene.add(job)
     await scene.add(job, scheduled_at=scene.now + timedelta(minutes=5))
+
+
+async def fired(scene: Scene) -> None:
+    """A schedule of which one tick has made a run."""
+    job = await scene.job(slug="fired", cron="* * * * *")
+    run = replace(scene.new_run(job), fire_at=scene.now)
+    assert await queue.insert_runs(scene.conn, [run], scene.now) == {run.id}
+    upcoming = scene.now + timedelta(minutes=1)
+    made = await schedules.put(scene.conn, scene.new_id(), job.id, upcoming, upcoming, scene.now, calendar_id=None)
+    fire = Fire(schedule_id=made, fire_at=scene.now, triggered_by="cron", run_id=run.id, first_fire_at=scene.now)
+    await schedules.note_fires(scene.conn, [fire], scene.now)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -129,6 +142,21 @@ BREAKS: dict[str, list[str]] = {
         "UPDATE strait.runs SET claimed_at = '2031-01-01Z' WHERE status = 'dequeued'",
         "UPDATE strait.run_history SET created_at = '2031-01-01Z'",
     ],
+    "tick_decided_twice": [
+        ("INSERT INTO strait.schedule_fires SELECT schedule_id, fire_at, decided_at, triggered_by, NULL, 'overlap', 1,"
+        " first_fire_at, 'short' FROM strait.schedule_fires"),
+        ("INSERT INTO strait.schedule_fires SELECT run_id, fire_at, decided_at, triggered_by, run_id, NULL, 1,"
+        " first_fire_at, 'long' FROM strait.schedule_fires"),
+    ],
+    "tick_without_record": [
+        "DELETE FROM strait.schedule_fires",
+        "UPDATE strait.runs SET fire_at = '2030-01-16Z' WHERE status = 'queued'",
+    ],
+    "schedule_silent": [
+        "UPDATE strait.schedules SET due_at = NULL",
+        "UPDATE strait.schedules SET paused = true",
+        "UPDATE strait.jobs SET deleted_at = '2030-01-16Z' WHERE id = (SELECT target_id FROM strait.schedules)",
+    ],
     "depth_differs": [
         "DELETE FROM strait.stats_deltas WHERE id = (SELECT max(id) FROM strait.stats_deltas)",
         "INSERT INTO strait.stats_depth VALUES ('p', 'queued', 1)",
@@ -160,6 +188,8 @@ BREAKS: dict[str, list[str]] = {
 async def test_a_broken_one_is_reported(scene: Scene, name: str, statement: str):
     """The report names the invariant and an example, for each way to break it."""
     await told(scene)
+    if name.startswith(("tick_", "schedule_")):
+        await fired(scene)
     assert await scene.broken() == []
     await scene.rows(statement)
     found = {violation.invariant: violation for violation in await scene.broken()}

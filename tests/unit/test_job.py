@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strait_core import job
+from strait_core.calendar import CalendarMode, Roll
 from strait_core.errors import Fault
 from strait_core.job import DEFAULTS, JobSpec, VersionPolicy, evolve, faults_of, settled
 from strait_core.retry import RetryStrategy
@@ -64,6 +65,9 @@ def test_the_defaults_are_those_of_the_product():
         "jitter_secs": None,
         "dst_gap": DstGap.TRANSITION,
         "dst_overlap": DstOverlap.FIRST,
+        "calendar": None,
+        "calendar_mode": CalendarMode.EXCLUDE,
+        "calendar_roll": Roll.NONE,
         "execution_window_cron": None,
     }
 

@@ -52,6 +52,8 @@ CREATE TABLE strait.calendars (
     updated_at timestamptz NOT NULL
 );
 CREATE UNIQUE INDEX calendars_slug ON strait.calendars (slug, project_id);
+ALTER TABLE strait.schedules ADD COLUMN calendar_id uuid REFERENCES strait.calendars (id);
+CREATE INDEX schedules_calendar ON strait.schedules (calendar_id) WHERE calendar_id IS NOT NULL;
 
 -- What a tick's run has still to be in time for: `start` or `finish`. The row goes when it is looked at.
 CREATE TABLE strait.deadlines (

@@ -153,6 +153,24 @@ WHERE greatest(created_at, claimed_at, started_at) > %(ahead)s
 UNION ALL
 SELECT id FROM strait.run_history WHERE greatest(created_at, started_at, finished_at) > %(ahead)s
 
+-- name: tick_decided_twice
+-- A tick of a schedule makes one run, or one record of why it made none; no run belongs to two of them.
+SELECT format('schedule %%s at %%s', schedule_id, fire_at) AS subject
+FROM strait.schedule_fires GROUP BY schedule_id, fire_at HAVING count(*) > 1
+UNION ALL
+SELECT format('run %%s', run_id) FROM strait.schedule_fires WHERE run_id IS NOT NULL GROUP BY run_id HAVING count(*) > 1
+
+-- name: tick_without_record
+-- A run that a tick has made is the one that the tick's record names.
+SELECT r.id AS subject FROM strait.runs r WHERE r.fire_at IS NOT NULL
+    AND NOT EXISTS (SELECT FROM strait.schedule_fires f WHERE f.fire_at = r.fire_at AND f.run_id = r.id)
+
+-- name: schedule_silent
+-- A schedule fires exactly while neither it nor its job is off.
+SELECT format('schedule %%s', s.id) AS subject FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+WHERE (s.due_at IS NOT NULL) <> (j.deleted_at IS NULL AND j.enabled AND NOT j.paused AND NOT s.paused
+    AND (s.next_fire_at IS NOT NULL OR s.held_fire_at IS NOT NULL))
+
 -- name: depth_differs
 -- The folded counts and the deltas that wait to be folded come to what there is.
 SELECT format('project %%s, %%s: counts %%s, there are %%s', project_id, status, sum(folded), sum(real)) AS subject FROM (

@@ -3,15 +3,15 @@
 
 -- name: take_due
 -- Schedules to look at, the longest due first; those that another process looks at are left to it.
-SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition, c.definition AS calendar
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 WHERE s.due_at > %(after)s AND s.due_at <= %(now)s
 ORDER BY s.due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 
 -- name: take_one
 -- One schedule to look at; waits for whoever has it. Nothing comes back when it is not due.
-SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition, c.definition AS calendar
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 WHERE s.id = %(id)s AND s.due_at <= %(now)s FOR UPDATE OF s
 
 -- name: next_due
@@ -38,17 +38,19 @@ FROM batch b WHERE s.id = ANY(ARRAY(SELECT id FROM batch)) AND s.id = b.id
 
 -- name: put_schedule
 -- The schedule of a job: a new one, or the one there is at its next tick.
-INSERT INTO strait.schedules (id, kind, target_id, next_fire_at, due_at, paused, created_at, updated_at)
-VALUES (%(id)s, 'job', %(job_id)s, %(next_fire_at)s, %(due_at)s, false, %(now)s, %(now)s)
+INSERT INTO strait.schedules (id, kind, target_id, next_fire_at, due_at, calendar_id, paused, created_at, updated_at)
+VALUES (%(id)s, 'job', %(job_id)s, %(next_fire_at)s, %(due_at)s, %(calendar_id)s, false, %(now)s, %(now)s)
 ON CONFLICT (target_id) DO UPDATE SET next_fire_at = excluded.next_fire_at, due_at = excluded.due_at,
-    updated_at = excluded.updated_at
+    calendar_id = excluded.calendar_id, updated_at = excluded.updated_at
 RETURNING id
 
 -- name: drop_schedule
 DELETE FROM strait.schedules WHERE target_id = %(job_id)s
 
 -- name: lock_schedule
-SELECT * FROM strait.schedules WHERE target_id = %(job_id)s FOR UPDATE
+SELECT s.*, c.definition AS calendar
+FROM strait.schedules s LEFT JOIN strait.calendars c ON c.id = s.calendar_id
+WHERE s.target_id = %(job_id)s FOR UPDATE OF s
 
 -- name: set_paused
 UPDATE strait.schedules SET paused = %(paused)s, paused_at = %(paused_at)s, pause_reason = %(reason)s,
@@ -57,8 +59,9 @@ WHERE id = %(id)s
 
 -- name: schedule_by_id
 SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
-    f.run_id AS last_run_id
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN LATERAL (
+    f.run_id AS last_run_id, c.definition AS calendar
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+LEFT JOIN strait.calendars c ON c.id = s.calendar_id LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
     ORDER BY fire_at DESC LIMIT 1
 ) f ON true
@@ -66,8 +69,9 @@ WHERE s.id = %(id)s AND (%(project)s::text IS NULL OR j.project_id = %(project)s
 
 -- name: schedule_of_job
 SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
-    f.run_id AS last_run_id
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN LATERAL (
+    f.run_id AS last_run_id, c.definition AS calendar
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+LEFT JOIN strait.calendars c ON c.id = s.calendar_id LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
     ORDER BY fire_at DESC LIMIT 1
 ) f ON true
@@ -75,8 +79,9 @@ WHERE s.target_id = %(job_id)s
 
 -- name: schedules
 SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
-    f.run_id AS last_run_id
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN LATERAL (
+    f.run_id AS last_run_id, c.definition AS calendar
+FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+LEFT JOIN strait.calendars c ON c.id = s.calendar_id LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
     ORDER BY fire_at DESC LIMIT 1
 ) f ON true
