@@ -124,6 +124,8 @@ class EgressClient:
         try:
             async with await self._send(url, headers, body, timing, connect_secs) as response:
                 timing.answered = monotonic()
+                if not response.content.is_eof():
+                    _end_with_connection(response)
                 content, truncated = await _read(response.content)
                 if truncated:
                     timing.hang_up()
@@ -153,10 +155,7 @@ class EgressClient:
             timer=_NO_TIMER,
             session=self._session,
         )
-        if connect_secs is None:
-            connection = await self._connector.connect(request, [], _NO_LIMIT)
-        else:
-            connection = await self._connect_within(connect_secs, request)
+        connection = await self._connect(request, connect_secs)
         timing.connected = monotonic()
         timing.transport = connection.transport
         try:
@@ -173,6 +172,18 @@ class EgressClient:
             connection.close()
             raise
 
+    async def _connect(self, request: aiohttp.ClientRequest, secs: float | None) -> aiohttp.connector.Connection:
+        """A connection on which nothing has been said that this request did not ask for."""
+        while True:
+            if secs is None:
+                connection = await self._connector.connect(request, [], _NO_LIMIT)
+            else:
+                connection = await self._connect_within(secs, request)
+            # What came while it was idle would be taken for the answer to this request.
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
     async def _connect_within(self, secs: float, request: aiohttp.ClientRequest) -> aiohttp.connector.Connection:
         try:
             async with asyncio.timeout(secs):
@@ -188,6 +199,27 @@ class EgressClient:
 def _payload(body: bytes) -> bytes | io.BytesIO:
     """A large body as a stream, so that it is written in pieces and not copied whole into the socket's buffer."""
     return body if len(body) <= _CHUNK else io.BytesIO(body)
+
+
+def _end_with_connection(response: aiohttp.ClientResponse) -> None:
+    """Let the body's reader hear of a connection that was closed over what it could not understand.
+
+    aiohttp tells nobody when a body that has begun goes on in bytes that are no HTTP; its reader would wait for ever.
+    """
+    protocol = None if response.connection is None else response.connection.protocol
+    if protocol is None:
+        return
+
+    def tell(_: object = None) -> None:
+        fault = protocol.exception()
+        if fault is not None and not response.content.is_eof() and response.content.exception() is None:
+            response.content.set_exception(aiohttp.ClientPayloadError(str(fault)))
+
+    closed = protocol.closed
+    if closed is None:
+        tell()
+    else:
+        closed.add_done_callback(tell)
 
 
 async def _read(stream: aiohttp.StreamReader) -> tuple[bytes, bool]:

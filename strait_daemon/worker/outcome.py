@@ -5,6 +5,7 @@ Any bytes an endpoint can send end in a result or an error that PostgreSQL store
 
 from __future__ import annotations
 
+import codecs
 import re
 from base64 import b64encode
 from collections.abc import Callable
@@ -26,6 +27,7 @@ _SUCCESS: Final = Outcome(OutcomeKind.SUCCESS)
 _NULL: Final = "null"
 _UNREACHABLE: Final = frozenset({"dns", "tls", "connection"})
 _FAILURES: Final = _UNREACHABLE | {"protocol", "server"}
+_Utf8: Final = codecs.getincrementaldecoder("utf-8")
 _json: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -165,10 +167,10 @@ def _result(answer: Answer) -> tuple[str, bool]:
     if not body:
         return _NULL, answer.truncated
     try:
-        # A body cut at its bound may end inside a character.
-        text = body.decode("utf-8", "strict" if not answer.truncated else "ignore")
+        # A body cut at its bound may end inside a character, which is left out.
+        text = _Utf8("strict").decode(body, final=not answer.truncated)
     except UnicodeDecodeError:
-        return msgspec.json.encode({"base64": b64encode(body).decode()}).decode(), False
+        return msgspec.json.encode({"base64": b64encode(body).decode()}).decode(), answer.truncated
     if not answer.truncated and is_sound_json(body):
         return text, False
     return msgspec.json.encode({"text": text}).decode(), answer.truncated

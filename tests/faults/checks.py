@@ -49,6 +49,11 @@ def expect_promises_kept(database: str, endpoint: Endpoint) -> None:
     assert [pair for pair, times in endpoint.pairs.items() if times > 1] == []
     over = [run for run in stored(database) if run["attempt"] - run["attempt_base"] > run["max_attempts"]]
     assert over == []
+    expect_invariants(database)
+
+
+def expect_invariants(database: str) -> None:
+    """No invariant of the stored runs is broken."""
     assert asyncio.run(_violations(database)) == []
 
 

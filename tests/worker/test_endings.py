@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import socket
@@ -106,10 +107,11 @@ async def test_a_long_json_body_is_text_when_cut(rig: Rig, whole: bool) -> None:
 
 
 async def test_a_long_binary_body_is_marked_as_cut(rig: Rig) -> None:
-    """What is not text is cut at the same bound and says so."""
+    """What is not text is cut at the same bound and says so; what is left of it is all there."""
     async with scripted(answering("200 OK", b"\xff" * (MEBIBYTE + 1))) as endpoint:
         run, _ = await once(rig, endpoint.url)
     assert run["status"] == Status.COMPLETED
+    assert base64.b64decode(json.loads(run["result"])["base64"]) == b"\xff" * MEBIBYTE
     assert run["result_truncated"] is True
 
 
