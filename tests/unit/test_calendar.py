@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -130,3 +131,14 @@ def test_every_fault_of_a_calendar():
     long = Calendar(frozenset(date(2030, 1, 1) + timedelta(days=n) for n in range(2_001)), (), frozenset({7}))
     assert [one.pointer for one in faults_of(long, "/calendars/0")] == ["/calendars/0/weekdays", "/calendars/0"]
     assert faults_of(HOLIDAYS) == []
+
+
+def test_the_longest_ways_between_two_fires():
+    """Leap days around 2100 are eight years apart, those on a Monday forty; neither is taken for never."""
+    leap, start = cron.parse("0 0 29 2 *"), datetime(2070, 1, 1, tzinfo=UTC)
+    rule = Rule(leap, "Europe/London")
+    assert [one.year for one in islice(fires(rule, start, END.replace(year=2200)), 9)][-3:] == [2096, 2104, 2108]
+    mondays = Rule(leap, "Europe/London", calendar=Attachment(parse_days("mon", "/only"), CalendarMode.ONLY))
+    found = list(islice(fires(mondays, start, END.replace(year=2200)), 3))
+    assert [one.year for one in found] == [2072, 2112, 2140]
+    assert [previous_fire(mondays, one) for one in found[1:]] == found[:-1]
