@@ -118,6 +118,24 @@ WORKER: Final = (
     Column("started_at", "started", "time", wide=True),
     Column("version", wide=True),
 )
+SENT_EVENT: Final = (
+    Column("id"),
+    Column("key", shrinks=True),
+    Column("status"),
+    Column("waits", "waiting", "number"),
+    Column("delivered", kind="number"),
+    Column("created_at", "created", "time"),
+    Column("sent_at", "sent", "time"),
+    Column("expires_at", "expires", "time", wide=True),
+    Column("project_id", "project", wide=True),
+)
+BUDGET: Final = (
+    Column("project_id", "project"),
+    Column("daily_microusd", "daily µ$", "number"),
+    Column("spent_microusd", "spent µ$", "number"),
+    Column("timezone", "zone"),
+    Column("resets_at", "resets", "time"),
+)
 WEBHOOK: Final = (
     Column("id"),
     Column("type"),

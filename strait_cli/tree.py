@@ -37,6 +37,8 @@ NOUNS: Final[dict[str, Noun]] = {
     "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),
     "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
     "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),
+    "events": Noun("events", "What runs wait for: list, send, cancel", _WORK, ("event",)),
+    "budgets": Noun("budgets", "What projects may spend in a day: see and set", _OPERATE, ("budget",)),
     "webhooks": Noun("webhooks", "Deliveries of webhooks: list, repeat, test", _OPERATE, ("webhook",)),
     "context": Noun("context", "Named servers, and which one is used", _ME, ("contexts", "ctx")),
     "config": Noun("config", "Settings: values, where each came from, trust", _ME),

@@ -198,7 +198,8 @@ def line(session: Session, change: dict[str, Any]) -> str:
             of = f"attempt {run['attempt']} of {run['max_attempts']}, " if run["attempt"] else ""
             cells = [at, run["status"], f"{of}job {run['job_slug']}"]
         case _:
-            cells = [change.get("at"), change["status"], f"attempt {change['attempt']}" if change["attempt"] else ""]
+            attempt = f"attempt {change['attempt']}" if change["attempt"] else ""
+            cells = [change.get("at"), change["status"], change.get("reason") or attempt]
     at, name, text = (safe(str(part or "")) for part in cells)
     if session.out.out.width is None:
         return f"{at}\t{name}\t{text}"

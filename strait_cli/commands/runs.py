@@ -9,7 +9,7 @@ import typer
 
 from strait_cli.ask import confirm
 from strait_cli.columns import ATTEMPT, EVENT, RUN
-from strait_cli.commands import many_runs, run_logs
+from strait_cli.commands import lineage, many_runs, run_logs
 from strait_cli.filters import DEAD, NARROWING, query_of
 from strait_cli.paths import path_of
 from strait_cli.refs import run_id
@@ -233,6 +233,7 @@ verb(
         "strait runs logs @failed --level error -o jsonl",
     ),
 )(run_logs.logs)
+verb(app, "lineage", examples=lineage.EXAMPLES)(lineage.lineage)
 
 
 def _path(session: Session, run: str) -> str:

@@ -16,8 +16,8 @@ from msgspec import UNSET
 
 from strait_core import ids, wire
 from strait_core.errors import Fault, NotFoundError, UnavailableError, ValidationError
-from strait_core.run import CANCELABLE, REPLAYABLE, Event, Status
-from strait_core.store import runs, selection
+from strait_core.run import CANCELABLE, REPLAYABLE, Status
+from strait_core.store import lineage, runs, selection
 from strait_core.store.faults import Clash
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
@@ -49,10 +49,8 @@ class Deed:
 
 
 async def _cancel(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> dict[UUID, UUID | None]:
-    """The runs that were ended, each with the worker that held it."""
-    ended = await runs.end_active(
-        conn, run_ids, event=Event.CANCEL, to=Status.CANCELED, allowed=CANCELABLE, now=now, reason="bulk cancel"
-    )
+    """The runs that were ended, their descendants among them, each with the worker that held it."""
+    ended = await lineage.cancel_family(conn, run_ids, now, "bulk cancel")
     return {run.id: run.worker_id for run in ended}
 
 
@@ -105,7 +103,10 @@ async def _bulk(api: Api, call: Call, deed: Deed) -> Reply:
             for run_id in left
         ]
         return reply(
-            BulkOutcome(matched=len(chosen.ids), done=len(done), skipped=skipped, next_cursor=chosen.cursor), 200
+            BulkOutcome(
+                matched=len(chosen.ids), done=len(chosen.ids) - len(left), skipped=skipped, next_cursor=chosen.cursor
+            ),
+            200,
         )
 
     answer = await _retried(api, call, Scope(call.project or "*", f"bulk-{deed.name}"), work)

@@ -30,13 +30,14 @@ LINES: Final = 1_000
 _ID: Final = re.compile(rb"([1-9]\d{0,8})(?:\.(\d{1,9}))?\Z")
 
 
-class StatusData(Struct):
-    """Data of a `status` event."""
+class StatusData(Struct, omit_defaults=True):
+    """Data of a `status` event; `reason` says what a waiting run waits for."""
 
     run_id: str
     status: Status
     attempt: int
     at: datetime
+    reason: str | None = None
 
 
 class LogData(LogLine, kw_only=True):
@@ -139,7 +140,8 @@ def _frames(
             # Its id is that of the step before: whoever is cut off between the two gets both again, and loses none.
             yield frame("attempt", step.seq - 1, sent.note, shape.attempt(closed[step.seq]))
         sent.seq = step.seq
-        yield frame("status", step.seq, sent.note, StatusData(sent.text, step.status, step.attempt, step.at))
+        reason = step.reason if step.status is Status.WAITING else None
+        yield frame("status", step.seq, sent.note, StatusData(sent.text, step.status, step.attempt, step.at, reason))
     while note is not None:
         yield _note_frame(sent, note)
         note = next(waiting, None)

@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from strait_core import ids, wire, wire_events
-from strait_core.errors import ConflictError, NotFoundError, ValidationError
+from strait_core.errors import BudgetError, ConflictError, NotFoundError, ValidationError
 from strait_core.idempotency import Once, trigger_once
 from strait_core.lineage import CONTINUED, MAX_DEPTH, SPAWNED
 from strait_core.run import Status
@@ -29,6 +29,7 @@ from strait_daemon.api.body import TRIGGER_BYTES, Body
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import REPLAYED, check_same, once_of_trigger
 from strait_daemon.api.operation import Call, Headers, Operation, Reply, reply
+from strait_daemon.api.purses import exhausted
 from strait_daemon.api.query import PAGING
 from strait_daemon.api.sdk_routes import of_attempt
 from strait_daemon.api.speaker import silenced, speaker_of
@@ -145,6 +146,11 @@ async def _made(api: Api, making: Making, parent: Row, ref: str, make: Callable[
         job = await taking(api, ref, parent["project_id"])
         now = api.deps.clock.now()
         await check(api, job, making.body, now)
+        if (broke := await exhausted(api, job)) is not None:
+            first = await _first(api, making, job)
+            if first is None:
+                raise broke
+            return first
         bare = new_run(
             making.body,
             job.spec,
@@ -221,7 +227,7 @@ def _answer(row: Row, status: int, headers: Headers) -> Reply:
     return reply(shape.run({name: value for name, value in row.items() if name != "payload"}), status, headers)
 
 
-_MAKES: Final = (NotFoundError, ConflictError)
+_MAKES: Final = (NotFoundError, ConflictError, BudgetError)
 
 ROUTES: Final[tuple[Operation, ...]] = (
     of_attempt(
