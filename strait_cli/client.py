@@ -109,6 +109,10 @@ class Client:
         """The body of a POST's answer; `key` is the caller's own idempotency key."""
         return self.call("POST", path, body=body, key=key or str(uuid.uuid4()))
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The body of a PUT's answer."""
+        return self.call("PUT", path, body=body)
+
     def patch(self, path: str, body: bytes | Mapping[str, Any]) -> Any:
         """The body of a PATCH's answer."""
         return self.call("PATCH", path, body=body)
