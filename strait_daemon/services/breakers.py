@@ -12,6 +12,7 @@ tells: an endpoint that is well costs one dictionary. The look may be old, and t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,6 +26,8 @@ from strait_core.store.pool import Pool
 from strait_daemon.clock import Clock
 
 INTERVAL_SECS: Final = 1.0
+# Failures that come close together are written together: an endpoint that fails now and then may do so often.
+LINGER_SECS: Final = 0.01
 # Verdicts that wait for a database that is away; the oldest say the least.
 MOST_WAITING: Final = 10_000
 _FORGET_EVERY: Final = timedelta(hours=1)
@@ -78,6 +81,8 @@ class Breakers:
 
     async def tick(self) -> float:
         """Write what was heard, let time pass, look; seconds until time may change something."""
+        if self._waiting:
+            await asyncio.sleep(LINGER_SECS)
         now = self._clock.now()
         waiting, self._waiting = self._waiting, []
         before, wrote = self._known, False

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from strait_core.breaker import FIRST_ALLOWANCE, of_job
+from strait_core.breaker import FIRST_ALLOWANCE, Verdict, of_job
 from strait_core.run import Status
 from strait_core.store import health, jobs
 from strait_core.store.jobs import StoredJob
@@ -42,7 +43,8 @@ async def several(url: str, count: int, **changes: Any) -> AsyncIterator[list[Ri
     """So many daemons on one database, the same as processes to each other; the invariants checked at the end."""
     async with AsyncExitStack() as stack:
         rigs = [
-            await stack.enter_async_context(running(url, BREAKER_COOLDOWN=COOLDOWN, **changes)) for _ in range(count)
+            await stack.enter_async_context(running(url, **{"BREAKER_COOLDOWN": COOLDOWN, **changes}))
+            for _ in range(count)
         ]
         yield rigs
         for rig in rigs:
@@ -194,7 +196,7 @@ async def test_a_success_between_failures_begins_the_count_anew(rig: Rig) -> Non
 
 
 async def _failures(rig: Rig, job: StoredJob, count: int) -> bool:
-    return bool((await breaker(rig, job))["failures"] == count)
+    return bool((await breaker(rig, job)).get("failures") == count)
 
 
 @pytest.mark.parametrize("how", ["refused", "timeout", "reset", "garbage"])
@@ -357,3 +359,40 @@ async def test_health_tells_of_breaker_and_attempts(rig: Rig) -> None:
         assert recent.latency == sorted(recent.latency)
         sick.well = True
         await rig.wait_all()
+
+
+async def test_probes_of_four_daemons_keep_their_distance(migrated: str) -> None:
+    """Again and again opened: between two probes there is always a whole cooldown, whoever makes them."""
+    sick, cooldown = Sick(), 0.3
+    times: list[float] = []
+
+    async def script(visit: Visit) -> None:
+        times.append(asyncio.get_running_loop().time())
+        await sick(visit)
+
+    async with scripted(script) as endpoint, several(migrated, 4, BREAKER_COOLDOWN=cooldown) as rigs:
+        job = await opened(rigs[0], endpoint)
+        await rigs[1].add(job, 30)
+        await eventually(lambda: len(times) >= 5 + 6)
+        gaps = [later - earlier for earlier, later in pairwise(times[5:])]
+        assert min(gaps) >= cooldown * 0.9
+        sick.well = True
+        await rigs[0].wait_all()
+        assert len(times) == 35
+
+
+async def test_one_daemon_undoes_what_another_counted(migrated: str) -> None:
+    """Four failures here, a success there, four failures here: it never opens."""
+    async with scripted(Sick()) as endpoint, several(migrated, 2) as (one, other):
+        job = await one.job(endpoint.url)
+        key = of_job(job.spec)
+        assert key is not None
+        bad = Verdict(key, ok=False, began_at=one.parts.clock.now(), lease=0, threshold=5)
+        for _ in range(2):
+            for _ in range(4):
+                one.parts.breakers.heard(bad)
+            await eventually(lambda: _failures(one, job, 4))
+            await eventually(lambda: not other.parts.breakers.calm)
+            other.parts.breakers.heard(replace(bad, ok=True))
+            await eventually(lambda: _failures(one, job, 0))
+        assert (await breaker(one, job))["state"] == "closed"
