@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from strait_core.days import DayRange
 from strait_core.wire import Request
@@ -88,3 +88,51 @@ class Calendar(Struct, kw_only=True):
     weekdays: list[str]
     created_at: datetime
     updated_at: datetime
+
+
+class Outage(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A time in which no daemon is up."""
+
+    from_at: datetime
+    to_at: datetime
+
+
+class Simulate(Request):
+    """POST /v1/cron/simulate: what the schedules of these jobs would do; runs are assumed to take `run_secs`."""
+
+    jobs: list[str]
+    from_at: datetime
+    to_at: datetime
+    run_secs: int = 1
+    outages: list[Outage] = field(default_factory=list)
+
+
+class SimulatedEvent(Struct, kw_only=True):
+    """Something that would happen: fired, skipped, held, started, canceled, finished or late."""
+
+    at: datetime
+    job_slug: str
+    event: str
+    fire_at: datetime
+    count: int
+    note: str
+
+
+class SimulatedTally(Struct, kw_only=True):
+    """One schedule's figures; `skipped` counts ticks by reason, `most_at_once` is of its runs."""
+
+    job_slug: str
+    fired: int
+    caught_up: int
+    held: int
+    canceled: int
+    skipped: dict[str, int]
+    most_at_once: int
+
+
+class Simulated(Struct, kw_only=True):
+    """What would happen, in order; `cut`: it is more than fits, and ends early."""
+
+    events: list[SimulatedEvent]
+    tallies: list[SimulatedTally]
+    cut: bool

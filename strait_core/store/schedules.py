@@ -201,7 +201,7 @@ async def set_paused(
 
 
 def _stored(row: Mapping[str, Any]) -> StoredSchedule:
-    left_out = {"kind", "target_id", "definition", "expect_at", "calendar_id"}
+    left_out = {"kind", "target_id", "definition", "calendar_id"}
     rest = {name: value for name, value in row.items() if name not in left_out}
     return StoredSchedule(**rest, job_id=row["target_id"], spec=_decode(row["definition"]))
 

@@ -27,6 +27,7 @@ from strait_daemon.api import (
     ops,
     runs,
     schedules,
+    simulation,
     sdk_routes,
     sdk_waits,
     stream,
@@ -338,6 +339,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *webhooks.ROUTES,
         *schedules.ROUTES,
         *calendars.ROUTES,
+        *simulation.ROUTES,
         *ops.routes(metrics_public=metrics_public),
         *docs.ROUTES,
     )

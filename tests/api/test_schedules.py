@@ -158,3 +158,26 @@ def test_schedules_of_other_projects_are_not_there(api: Caller):
     api.refuse("GET", f"/v1/schedules/{found['id']}?project_id=other", status=404)
     api.refuse("GET", "/v1/schedules/sch_01hzy5w3x2f4t8q9m7k6j5h4g3", status=404)
     api.refuse("POST", f"/v1/schedules/{found['id']}/pause", {"reason": "x" * 1_001}, status=422)
+
+
+def test_a_simulation_of_stored_schedules(api: Caller):
+    """A day with an outage: what fires, what is skipped for overlap, what is caught up on; nothing is stored."""
+    job = api.make_job("sim", cron="0 * * * *", overlap_policy="skip")
+    body = {
+        "jobs": [job["id"]],
+        "from_at": "2030-01-31T00:00:00Z",
+        "to_at": "2030-02-01T00:00:00Z",
+        "run_secs": 4_500,
+        "outages": [{"from_at": "2030-01-31T12:30:00Z", "to_at": "2030-01-31T15:30:00Z"}],
+    }
+    told = api.call("POST", "/v1/cron/simulate", body)
+    (tally,) = told["tallies"]
+    assert tally["caught_up"] == 1
+    assert tally["skipped"]["overlap"] > 5
+    assert tally["most_at_once"] == 1
+    assert told["cut"] is False
+    assert {event["job_slug"] for event in told["events"]} == {"sim"}
+    assert api.call("GET", f"/v1/schedules/{job['id']}/history")["data"] == []
+    problem = api.refuse("POST", "/v1/cron/simulate", {**body, "to_at": body["from_at"], "jobs": []}, status=422)
+    assert [fault["pointer"] for fault in problem["errors"]] == ["/jobs", "/to_at"]
+    api.refuse("POST", "/v1/cron/simulate", {**body, "jobs": ["no-such-job"]}, status=404)

@@ -11,8 +11,6 @@ CREATE TABLE strait.schedules (
     held_fire_at timestamptz,
     -- When somebody has to look: the tick with its jitter, or sooner for what is held or missed.
     due_at       timestamptz,
-    -- When the job must have succeeded again (expect_every_secs).
-    expect_at    timestamptz,
     paused       boolean NOT NULL,
     paused_at    timestamptz,
     pause_reason text,
@@ -20,20 +18,19 @@ CREATE TABLE strait.schedules (
     updated_at   timestamptz NOT NULL
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX schedules_due ON strait.schedules (due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX schedules_expect ON strait.schedules (expect_at) WHERE expect_at IS NOT NULL;
 
 -- One row for each tick that was decided: the run it made, or why it made none. Ticks that are passed over for the same
 -- reason one after the other share a row: `ticks` of them, from `first_fire_at` to `fire_at`.
 CREATE TABLE strait.schedule_fires (
-    schedule_id  uuid NOT NULL,
-    fire_at      timestamptz NOT NULL,
-    decided_at   timestamptz NOT NULL,
-    triggered_by text NOT NULL,
-    run_id       uuid,
-    skipped      text,
-    ticks        integer NOT NULL,
+    schedule_id   uuid NOT NULL,
+    fire_at       timestamptz NOT NULL,
+    decided_at    timestamptz NOT NULL,
+    triggered_by  text NOT NULL,
+    run_id        uuid,
+    skipped       text,
+    ticks         integer NOT NULL,
     first_fire_at timestamptz NOT NULL,
-    keep         text NOT NULL,
+    keep          text NOT NULL,
     PRIMARY KEY (schedule_id, fire_at, keep),
     CHECK ((run_id IS NULL) = (skipped IS NOT NULL))
 ) PARTITION BY LIST (keep);
@@ -54,31 +51,3 @@ CREATE TABLE strait.calendars (
 CREATE UNIQUE INDEX calendars_slug ON strait.calendars (slug, project_id);
 ALTER TABLE strait.schedules ADD COLUMN calendar_id uuid REFERENCES strait.calendars (id);
 CREATE INDEX schedules_calendar ON strait.schedules (calendar_id) WHERE calendar_id IS NOT NULL;
-
--- What a tick's run has still to be in time for: `start` or `finish`. The row goes when it is looked at.
-CREATE TABLE strait.deadlines (
-    run_id      uuid NOT NULL,
-    kind        text NOT NULL CHECK (kind IN ('start', 'finish')),
-    schedule_id uuid NOT NULL,
-    job_id      uuid NOT NULL,
-    fire_at     timestamptz NOT NULL,
-    due_at      timestamptz NOT NULL,
-    PRIMARY KEY (run_id, kind)
-);
-CREATE INDEX deadlines_due ON strait.deadlines (due_at);
-
--- What was not in time; `run_id` is null when no run was there at all (`expect`).
-CREATE TABLE strait.schedule_breaches (
-    id          uuid PRIMARY KEY,
-    schedule_id uuid NOT NULL,
-    job_id      uuid NOT NULL,
-    project_id  text NOT NULL,
-    kind        text NOT NULL CHECK (kind IN ('start', 'finish', 'expect')),
-    run_id      uuid,
-    fire_at     timestamptz,
-    due_at      timestamptz NOT NULL,
-    noted_at    timestamptz NOT NULL
-);
-CREATE INDEX schedule_breaches_schedule ON strait.schedule_breaches (schedule_id, id);
-CREATE INDEX schedule_breaches_run ON strait.schedule_breaches (run_id) WHERE run_id IS NOT NULL;
-CREATE INDEX schedule_breaches_noted ON strait.schedule_breaches (noted_at);

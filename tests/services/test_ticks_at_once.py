@@ -1,0 +1,81 @@
+"""Many ticks and many delayed runs due at the same second: queued in time, and nobody's lateness suffers.
+
+CI: 1,000 schedules and 5,000 delayed runs; a soak: 10,000 and 100,000, with the times that are promised for these.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+import pytest
+
+from strait_core.run import Status
+from strait_core.store import jobs, queue, schedules
+from tests.services.stage import Stage
+from tests.services.test_ticker import ticker
+from tests.store.scene import SPEC
+from tests.support.sizes import size
+
+AT_ONCE: Final = size(ci=1_000, soak=10_000)
+DELAYED: Final = size(ci=5_000, soak=100_000)
+# Generous in CI, where the machine is shared; what is promised in a soak.
+SECS: Final = size(ci=10.0, soak=2.0)
+DELAYED_SECS: Final = size(ci=20.0, soak=5.0)
+
+
+async def many_schedules(stage: Stage, count: int) -> None:
+    """Jobs with one tick each at the next full hour."""
+    scene = stage.scene
+    at = scene.now + timedelta(hours=1)
+    async with scene.conn.transaction():
+        for number in range(count):
+            spec = replace(SPEC, slug=f"job-{number}", cron=f"0 {at.hour} * * *")
+            job = await jobs.insert_job(scene.conn, scene.new_id(), scene.new_id(), spec, scene.now, enabled=True)
+            assert job is not None
+            await schedules.put(scene.conn, scene.new_id(), job.id, at, at, scene.now, calendar_id=None)
+
+
+@pytest.mark.soak
+async def test_ticks_due_in_one_second_are_queued_in_time(stage: Stage) -> None:
+    """All of them, by one daemon, in batches."""
+    await many_schedules(stage, AT_ONCE)
+    stage.later(hours=1)
+    one = ticker(stage)
+    began = time.monotonic()
+    while await one.tick() == 0.0:
+        pass
+    took = time.monotonic() - began
+    (made,) = await stage.scene.rows("SELECT count(*) AS n, count(DISTINCT job_id) AS jobs FROM strait.runs")
+    assert made == {"n": AT_ONCE, "jobs": AT_ONCE}
+    assert took < SECS, f"{AT_ONCE} ticks took {took:.2f} s"
+
+
+@pytest.mark.soak
+async def test_a_flood_of_delayed_runs_keeps_nobody_waiting(stage: Stage) -> None:
+    """Promoted in batches; a tick due in the midst of it, and a retry due before it, are as early as else."""
+    scene = stage.scene
+    job = await scene.job()
+    retried = await scene.executing(job)
+    assert await scene.retry(retried, timedelta(minutes=59, seconds=59))
+    due = scene.now + timedelta(hours=1)
+    for start in range(0, DELAYED, 5_000):
+        new = [scene.new_run(job, scheduled_at=due) for _ in range(start, min(start + 5_000, DELAYED))]
+        assert len(await queue.insert_runs(scene.conn, new, scene.now)) == len(new)
+    await many_schedules(stage, 1)
+    stage.later(hours=1)
+    one, stager = ticker(stage), stage.stager()
+    began = time.monotonic()
+    assert await stager.tick() == 0.0
+    assert await scene.status(retried.id) == Status.QUEUED
+    assert (await scene.claim(1))[0].id == retried.id
+    await one.tick()
+    assert len(await scene.rows("SELECT 1 FROM strait.runs WHERE fire_at IS NOT NULL AND status = 'queued'")) == 1
+    assert time.monotonic() - began < SECS / 2
+    while await stager.tick() == 0.0:
+        pass
+    took = time.monotonic() - began
+    assert await scene.rows("SELECT 1 FROM strait.due") == []
+    assert took < DELAYED_SECS, f"{DELAYED} delayed runs took {took:.2f} s"
