@@ -62,6 +62,8 @@ _LIGHT: Final = [
     "beat_at",
 ]
 
+# From so many runs on it matters how a statement finds them.
+_FEW: Final = 20
 # Ids per statement.
 _PAGE: Final = 500
 Row = dict[str, Any]
@@ -239,6 +241,8 @@ async def end_active(
     """
     if any(next_status(status, event) is not to for status in allowed):
         raise ValueError(f"{event} does not lead from all of {sorted(allowed)} to {to}")
+    if len(run_ids) > _FEW:
+        await conn.execute(query(_SQL["by_index"]))
     await conn.execute(query(_SQL["lock_entries"]), {"ids": list(run_ids)})
     values = {
         "ids": list(run_ids),
@@ -256,17 +260,22 @@ async def end_active(
     }
     rows = await _all(conn, "end_active", values)
     if rows:
-        places = [{key: row[key] for key in ("id", "job_id", "priority", "ready_seq")} for row in rows]
-        await conn.execute(query(_SQL["drop_entries"]), {"batch": Jsonb(places, dumps=_encode)})
-        await webhooks.note_ended(conn, [row["id"] for row in rows], now)
-        if to in STARTING:
-            await completions.follow(conn, [row["id"] for row in rows], now)
-        slots = [Freed(row["slot_lane"], row["concurrency_key"], now) for row in rows if row["slot_lane"]]
-        await limits.free(conn, slots)
+        await _clear_up(conn, rows, to, now)
     ended = [_ended(row) for row in rows]
     if ties:
         await let_go(conn, ended, to, now)
     return ended
+
+
+async def _clear_up(conn: Conn, rows: Sequence[Row], to: Status, now: datetime) -> None:
+    """What the end of these runs leaves behind, and brings about."""
+    places = [{key: row[key] for key in ("id", "job_id", "priority", "ready_seq")} for row in rows]
+    await conn.execute(query(_SQL["drop_entries"]), {"batch": Jsonb(places, dumps=_encode)})
+    await webhooks.note_ended(conn, [row["id"] for row in rows], now)
+    if to in STARTING:
+        await completions.follow(conn, [row["id"] for row in rows], now)
+    slots = [Freed(row["slot_lane"], row["concurrency_key"], now) for row in rows if row["slot_lane"]]
+    await limits.free(conn, slots)
 
 
 def _ended(row: Row) -> Ended:

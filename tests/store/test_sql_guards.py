@@ -35,7 +35,7 @@ MOVERS: Final[dict[str, set[Event]]] = {
 # These note what an endpoint says on its run, and leave it where it is.
 NOTES: Final = {
     "beat", "set_progress", "set_checkpoint", "set_metadata", "put_output", "put_state", "drop_state", "add_lines",
-    "accept_if_held", "report",
+    "accept_if_held", "report", "warn",
 }  # fmt: skip
 # This notes which live attempts take up room.
 GIVES_SLOTS: Final = "give_slots"

@@ -35,7 +35,9 @@ SELECT id FROM strait.all_runs WHERE id BETWEEN %(low)s AND %(high)s ORDER BY id
 -- Takes the ready and due entries of these runs before the runs themselves, as a claim and a promotion do.
 WITH entries AS MATERIALIZED (
     SELECT e.run_id FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
-    JOIN strait.ready e ON e.lane IN (0, j.own_lane) AND e.priority = r.priority AND e.ready_seq = r.ready_seq
+    -- One equality a column, so that each entry is looked up by the whole key of the ready order.
+    CROSS JOIN LATERAL unnest(ARRAY[0, j.own_lane]) AS l(lane)
+    JOIN strait.ready e ON e.lane = l.lane AND e.priority = r.priority AND e.ready_seq = r.ready_seq
     WHERE r.id = ANY(%(ids)s) AND r.status = 'queued'
     ORDER BY e.ready_seq FOR UPDATE OF e
 ), later AS MATERIALIZED (
@@ -88,7 +90,8 @@ WITH batch AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, job_id uuid, priority smallint, ready_seq bigint)
 ), entries AS MATERIALIZED (
     SELECT e.ctid AS at FROM batch b JOIN strait.jobs j ON j.id = b.job_id
-    JOIN strait.ready e ON e.lane IN (0, j.own_lane) AND e.priority = b.priority AND e.ready_seq = b.ready_seq
+    CROSS JOIN LATERAL unnest(ARRAY[0, j.own_lane]) AS l(lane)
+    JOIN strait.ready e ON e.lane = l.lane AND e.priority = b.priority AND e.ready_seq = b.ready_seq
     FOR UPDATE OF e SKIP LOCKED
 ), unready AS (
     DELETE FROM strait.ready e USING entries p WHERE e.ctid = p.at
@@ -163,6 +166,10 @@ SELECT id FROM back
 -- name: allow_scan
 -- For one transaction: a statement without a key reads the whole table, which is quicker than walking an index.
 SET LOCAL enable_seqscan = on
+
+-- name: by_index
+-- For one transaction: whatever the planner thinks of the tables' sizes, keys are looked up and nothing is scanned.
+SET LOCAL enable_seqscan = off
 
 -- name: held_by_worker
 -- Runs whose live attempt belongs to this worker process; read only when the worker has died or asks what it still has.
