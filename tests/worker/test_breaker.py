@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from strait_core.breaker import FIRST_ALLOWANCE, Verdict, of_job
+from strait_core.breaker import FIRST_ALLOWANCE
 from strait_core.run import Status
 from strait_core.store import health, jobs
 from strait_core.store.jobs import StoredJob
-from tests.support.daemon import running_daemon
-from tests.support.rig import Rig, eventually, running
-from tests.support.scripted import Script, Scripted, Visit, answer, scripted
-
-COOLDOWN = 1.0
-
-
-class Sick:
-    """An endpoint's health, in the test's hands."""
-
-    def __init__(self) -> None:
-        self.well = False
-        self.hold = asyncio.Event()
-        self.hold.set()
-
-    async def __call__(self, visit: Visit) -> None:
-        """Answer as well as it can, after the gate."""
-        await self.hold.wait()
-        await visit.say(answer("200 OK") if self.well else answer("503 No", b"sick"))
-
-
-@asynccontextmanager
-async def several(url: str, count: int, **changes: Any) -> AsyncIterator[list[Rig]]:
-    """So many daemons on one database, the same as processes to each other; the invariants checked at the end."""
-    async with AsyncExitStack() as stack:
-        rigs = [
-            await stack.enter_async_context(running(url, **{"BREAKER_COOLDOWN": COOLDOWN, **changes}))
-            for _ in range(count)
-        ]
-        yield rigs
-        for rig in rigs:
-            await rig.stop()
-        await rigs[0].check()
+from tests.support.rig import Rig, eventually
+from tests.support.scripted import Script, Visit, answer, scripted
+from tests.worker.sick import COOLDOWN, Sick, breaker, failed, opened, several, until
 
 
 @pytest_asyncio.fixture
@@ -57,31 +24,6 @@ async def rig(migrated: str) -> AsyncIterator[Rig]:
     """One daemon with a short cooldown."""
     async with several(migrated, 1) as (made,):
         yield made
-
-
-async def breaker(rig: Rig, job: StoredJob) -> dict[str, Any]:
-    """The row of a job's breaker; state `none` when there is no row."""
-    rows = await rig.rows("SELECT * FROM strait.breakers WHERE key = %s", of_job(job.spec))
-    return rows[0] if rows else {"state": "none"}
-
-
-async def until(rig: Rig, job: StoredJob, *states: str) -> dict[str, Any]:
-    """Wait until the breaker is in one of these states."""
-
-    async def arrived() -> dict[str, Any] | None:
-        row = await breaker(rig, job)
-        return row if row["state"] in states else None
-
-    found: dict[str, Any] = await eventually(arrived, missing=f"the breaker never was {states}")
-    return found
-
-
-async def opened(rig: Rig, endpoint: Scripted, slug: str = "job", **changes: Any) -> StoredJob:
-    """A job whose breaker has just been opened by five runs of one attempt each."""
-    job = await rig.job(endpoint.url, slug=slug, **{"max_attempts": 1, **changes})
-    await rig.add(job, 5)
-    await until(rig, job, "open")
-    return job
 
 
 async def test_five_failures_in_a_row_open_it_and_runs_are_held(rig: Rig) -> None:
@@ -106,35 +48,6 @@ async def test_five_failures_in_a_row_open_it_and_runs_are_held(rig: Rig) -> Non
         assert len(endpoint.visits) == visits + 20
 
 
-async def test_one_probe_at_a_time_over_all_jobs_and_claimers(migrated: str) -> None:
-    """Four daemons and two jobs share the endpoint: while the probe is under way nobody else calls it."""
-    sick = Sick()
-    async with scripted(sick) as endpoint, several(migrated, 4) as rigs:
-        one = await opened(rigs[0], endpoint)
-        other = await rigs[0].job(endpoint.url, slug="other", max_attempts=1)
-        assert of_job(one.spec) == of_job(other.spec)
-        sick.hold.clear()
-        await eventually(lambda: _lane_of(rigs[0], other))
-        for rig, job in zip(rigs, [one, other] * 2, strict=True):
-            await rig.add(job, 25)
-        await eventually(lambda: len(endpoint.visits) == 6)
-        probing = await until(rigs[0], one, "probing")
-        # Long enough for a second probe, had anybody taken the first for lost.
-        await asyncio.sleep(2.5)
-        assert len(endpoint.visits) == 6
-        assert (await breaker(rigs[0], one))["probe_lease"] == probing["probe_lease"]
-        sick.well = True
-        sick.hold.set()
-        await rigs[0].wait_all()
-        assert len(endpoint.visits) == 5 + 100
-        assert len({dict(visit.headers)["X-Run-ID"] for visit in endpoint.visits}) == 105
-
-
-async def _lane_of(rig: Rig, job: StoredJob) -> bool:
-    rows = await rig.rows("SELECT lane = own_lane AS own FROM strait.jobs WHERE id = %s", job.id)
-    return bool(rows[0]["own"])
-
-
 async def test_a_recovery_lets_runs_go_second_by_second(rig: Rig) -> None:
     """Ten in the first second, twice as many in the next, and so on; no herd."""
     sick = Sick()
@@ -153,30 +66,6 @@ async def test_a_recovery_lets_runs_go_second_by_second(rig: Rig) -> None:
         await until(rig, job, "closed")
 
 
-async def test_failures_of_two_daemons_count_together(migrated: str) -> None:
-    """Three here and two there open it; what is in flight by then may fail, nothing more."""
-    sick = Sick()
-    sick.hold.clear()
-    async with scripted(sick) as endpoint, several(migrated, 2, WORKER_POOL_SIZE=3) as rigs:
-        job = await rigs[0].job(endpoint.url, max_attempts=1)
-        await rigs[0].add(job, 40)
-        await eventually(lambda: len(endpoint.visits) == 6)
-        workers = await rigs[0].rows("SELECT DISTINCT worker_id FROM strait.runs WHERE status = 'executing'")
-        assert len(workers) == 2
-        sick.hold.set()
-        row = await until(rigs[0], job, "open")
-        assert row["failures"] >= 5
-        before = len(endpoint.visits)
-        counts = await rigs[0].rows(
-            "SELECT count(*) AS n FROM strait.all_runs WHERE status <> 'queued' AND attempt = attempt_base"
-        )
-        # Each daemon has three slots: who was under way when it opened, and at most one round that had begun.
-        assert before <= 6 + 2 * 3 + 6
-        assert counts[0]["n"] == 0
-        sick.well = True
-        await rigs[0].wait_all()
-
-
 async def test_a_success_between_failures_begins_the_count_anew(rig: Rig) -> None:
     """Four failures, one success, four failures: it never opens; nor does it by answers that say no."""
     said = [503] * 4 + [200] + [503] * 4 + [404, 429, 302] + [503] * 4
@@ -192,11 +81,7 @@ async def test_a_success_between_failures_begins_the_count_anew(rig: Rig) -> Non
         row = await breaker(rig, job)
         assert len(endpoint.visits) == len(said)
         assert row["state"] == "closed"
-        await eventually(lambda: _failures(rig, job, 4))
-
-
-async def _failures(rig: Rig, job: StoredJob, count: int) -> bool:
-    return bool((await breaker(rig, job)).get("failures") == count)
+        await eventually(lambda: failed(rig, job, 4))
 
 
 @pytest.mark.parametrize("how", ["refused", "timeout", "reset", "garbage"])
@@ -253,32 +138,6 @@ async def test_a_well_endpoint_costs_nothing(rig: Rig) -> None:
             [{"n": 0}],
             [{"n": None}],
         )
-
-
-async def test_a_probe_whose_worker_is_killed_is_followed_by_another(migrated: str) -> None:
-    """The probe's lease lapses with its worker: the reaper takes the run back, and the next one is tried."""
-    sick = Sick()
-    async with scripted(sick) as endpoint, running(migrated, MODE="api") as api:
-        settings = {"BREAKER_COOLDOWN": str(COOLDOWN)}
-        with running_daemon(migrated, mode="worker", settings=settings) as doomed:
-            job = await opened(api, endpoint)
-            sick.hold.clear()
-            await api.add(job, 5, max_attempts=2)
-            await eventually(lambda: len(endpoint.visits) == 6)
-            assert (await until(api, job, "probing"))["allowance"] == 0
-            doomed.kill()
-        sick.well = True
-        sick.hold.set()
-        async with several(migrated, 1) as (rig,):
-            await rig.wait_all(40)
-        ended = await api.rows(
-            "SELECT status, attempt, count(*) AS n FROM strait.run_history GROUP BY 1, 2 ORDER BY 3, 2"
-        )
-        assert [(row["status"], row["attempt"], row["n"]) for row in ended] == [
-            ("completed", 2, 1),
-            ("completed", 1, 4),
-            ("dead_letter", 1, 5),
-        ]
 
 
 async def test_a_probe_that_is_canceled_is_followed_by_another(rig: Rig) -> None:
@@ -359,40 +218,3 @@ async def test_health_tells_of_breaker_and_attempts(rig: Rig) -> None:
         assert recent.latency == sorted(recent.latency)
         sick.well = True
         await rig.wait_all()
-
-
-async def test_probes_of_four_daemons_keep_their_distance(migrated: str) -> None:
-    """Again and again opened: between two probes there is always a whole cooldown, whoever makes them."""
-    sick, cooldown = Sick(), 0.3
-    times: list[float] = []
-
-    async def script(visit: Visit) -> None:
-        times.append(asyncio.get_running_loop().time())
-        await sick(visit)
-
-    async with scripted(script) as endpoint, several(migrated, 4, BREAKER_COOLDOWN=cooldown) as rigs:
-        job = await opened(rigs[0], endpoint)
-        await rigs[1].add(job, 30)
-        await eventually(lambda: len(times) >= 5 + 6)
-        gaps = [later - earlier for earlier, later in pairwise(times[5:])]
-        assert min(gaps) >= cooldown * 0.9
-        sick.well = True
-        await rigs[0].wait_all()
-        assert len(times) == 35
-
-
-async def test_one_daemon_undoes_what_another_counted(migrated: str) -> None:
-    """Four failures here, a success there, four failures here: it never opens."""
-    async with scripted(Sick()) as endpoint, several(migrated, 2) as (one, other):
-        job = await one.job(endpoint.url)
-        key = of_job(job.spec)
-        assert key is not None
-        bad = Verdict(key, ok=False, began_at=one.parts.clock.now(), lease=0, threshold=5)
-        for _ in range(2):
-            for _ in range(4):
-                one.parts.breakers.heard(bad)
-            await eventually(lambda: _failures(one, job, 4))
-            await eventually(lambda: not other.parts.breakers.calm)
-            other.parts.breakers.heard(replace(bad, ok=True))
-            await eventually(lambda: _failures(one, job, 0))
-        assert (await breaker(one, job))["state"] == "closed"
