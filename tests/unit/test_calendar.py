@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strait_core import cron
@@ -25,6 +25,7 @@ from strait_core.calendar import (
 from strait_core.errors import ValidationError
 from strait_core.firing import count_fires, fires, previous_fire
 from strait_core.rule import Rule
+from tests.support.sizes import size
 
 START, END = datetime(2030, 12, 20, tzinfo=UTC), datetime(2031, 1, 4, tzinfo=UTC)
 # 2030-12-25 is a Wednesday.
@@ -69,6 +70,7 @@ def test_a_day_is_the_zones_own():
     assert [f"{one:%d %H}" for one in fires(rule, START, END)] == ["31 11", "31 23"]
 
 
+@settings(max_examples=size(ci=25, soak=5_000))
 @given(
     st.sampled_from(["0 9 * * *", "0 9 1,15 * *", "30 12 * 12 1-3", "0 9 31 * 5"]),
     st.sampled_from(CalendarMode),

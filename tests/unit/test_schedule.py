@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strait_core import cron
@@ -27,6 +27,7 @@ from strait_core.schedule import (
     fires,
     next_fire,
 )
+from tests.support.sizes import size
 
 NOON = datetime(2030, 1, 16, 12, tzinfo=UTC)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
@@ -221,6 +222,7 @@ def test_jitter_never_lets_ticks_overtake(text: str, jitter: int, name: str):
 # ── no tick twice, none lost ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+@settings(max_examples=size(ci=25, soak=5_000))
 @given(
     st.sampled_from(["* * * * *", "*/7 9-17 * * 1-5", "30 1 * * *", "0,1 2 * * *", "0 */5 * * *"]),
     st.sampled_from(["UTC", "Europe/London", "Australia/Lord_Howe"]),

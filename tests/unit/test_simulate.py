@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strait_core import cron
@@ -13,6 +13,7 @@ from strait_core.deadline import Deadline, breaches, silence
 from strait_core.firing import fires
 from strait_core.schedule import MisfirePolicy, OverlapPolicy, Policy, Rule, Schedule
 from strait_core.simulate import Actor, EventKind, Story, simulate
+from tests.support.sizes import size
 
 START = datetime(2030, 1, 16, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -108,6 +109,7 @@ def test_a_story_that_is_too_long_is_cut():
     assert len(story.events) <= 300
 
 
+@settings(max_examples=size(ci=25, soak=5_000))
 @given(
     st.sampled_from(["* * * * *", "*/7 * * * *", "30 1 * * *", "0 9-17 * * 1-5"]),
     st.integers(1, 90),

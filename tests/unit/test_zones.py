@@ -49,7 +49,8 @@ def changes(zone: str) -> list[date]:
     """The days on which the zone's offset changes, by asking zoneinfo every hour."""
     tz = ZoneInfo(zone)
     at, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
-    found, known = [], at.astimezone(tz).utcoffset()
+    found: list[date] = []
+    known = at.astimezone(tz).utcoffset()
     while at < end:
         at += timedelta(hours=1)
         if (offset := at.astimezone(tz).utcoffset()) != known:
