@@ -1,6 +1,6 @@
 """Several daemons' tickers over one database: wall clocks apart, dropped at any moment, and each tick decided once.
 
-CI: 60 schedules for 10 virtual minutes, three processes for 8 seconds; a soak: 500 for 30 minutes, three minutes.
+CI: 60 schedules for 10 virtual minutes, a year of one; a soak: 500 for 30 minutes.
 """
 
 from __future__ import annotations
