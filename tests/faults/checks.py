@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,10 @@ from strait_core import ids
 from strait_core.run import TERMINAL
 from strait_core.store.invariants import Violation, violations
 from strait_core.store.pool import connect
+from tests.faults.load import Load
 from tests.support.daemon import FAST
 from tests.support.endpoint import Endpoint
+from tests.support.sizes import size
 from tests.support.waiting import eventually
 
 _RUNS = "SELECT id, status, attempt, attempt_base, max_attempts FROM strait."
@@ -55,6 +58,31 @@ def expect_promises_kept(database: str, endpoint: Endpoint) -> None:
 def expect_invariants(database: str) -> None:
     """No invariant of the stored runs is broken."""
     assert asyncio.run(_violations(database)) == []
+
+
+def expect_nothing_lost(database: str, load: Load, endpoint: Endpoint) -> None:
+    """Whatever was accepted is stored and completed, and every promise was kept on the way."""
+    assert {said for said in load.refused if not said.startswith("503 ")} == set()
+    wait_for_all(database)
+    assert set(states(database)) == {"completed"}
+    assert {uuid_of(run) for run in load.accepted} <= {run["id"] for run in stored(database)}
+    expect_promises_kept(database, endpoint)
+
+
+def rate(endpoint: Endpoint, over: float = 2.0) -> float:
+    """Calls a second, of late."""
+    since = monotonic() - over
+    return sum(call.at > since for call in endpoint.calls[-5_000:]) / over
+
+
+def expect_recovery(endpoint: Endpoint, before: float) -> str:
+    """Within 15 s calls come at 95 % of the rate before (half of it in CI, where other tests share the machine)."""
+    began = monotonic()
+    wanted = before * size(ci=0.5, soak=0.95)
+    eventually(
+        lambda: rate(endpoint) >= wanted, 15, lambda: f"{rate(endpoint):.0f} calls a second, {before:.0f} before"
+    )
+    return f"{rate(endpoint):.0f} calls a second after {monotonic() - began:.1f} s, {before:.0f} before"
 
 
 async def _violations(database: str) -> list[Violation]:

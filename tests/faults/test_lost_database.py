@@ -15,23 +15,14 @@ import psycopg
 import pytest
 
 from strait_daemon.embedded import PostgresServer, find_postgres
-from tests.faults.checks import expect_promises_kept, states, stored, uuid_of, wait_for_all
-from tests.faults.load import Load, triggering
+from tests.faults.checks import expect_nothing_lost, expect_promises_kept, states, wait_for_all
+from tests.faults.load import triggering
 from tests.support.daemon import running_daemon
 from tests.support.endpoint import Endpoint
 from tests.support.postgres import TEST_SETTINGS, binaries_source
 from tests.support.waiting import eventually
 
 JOB: dict[str, Any] = {"max_attempts": 10, "retry_strategy": "fixed"}
-
-
-def expect_nothing_lost(database: str, load: Load, endpoint: Endpoint) -> None:
-    """Whatever was accepted is stored and completed, and every promise was kept on the way."""
-    assert {said for said in load.refused if not said.startswith("503 ")} == set()
-    wait_for_all(database)
-    assert set(states(database)) == {"completed"}
-    assert {uuid_of(run) for run in load.accepted} <= {run["id"] for run in stored(database)}
-    expect_promises_kept(database, endpoint)
 
 
 def test_every_backend_terminated(database: str, endpoint: Endpoint):

@@ -1,0 +1,83 @@
+"""Several daemons on one database: replaced one by one, with a wrong clock, with a Valkey that goes away."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strait_daemon.embedded import ValkeyServer
+from tests.faults.checks import expect_nothing_lost, expect_recovery, rate, states
+from tests.faults.load import triggering
+from tests.support.daemon import running_daemon
+from tests.support.endpoint import Endpoint
+from tests.support.figures import Figures
+from tests.support.sizes import size
+
+JOB: dict[str, Any] = {"max_attempts": 5, "retry_strategy": "fixed", "breaker_threshold": 0}
+ROUNDS = size(ci=1, soak=10)
+# How a process sees the time of day: an hour off, whoever asks. The daemon must ask the database.
+SHIFTED = "import time; n, t = time.time_ns, time.time; time.time_ns = lambda: n() + {0} * 10**9; time.time = lambda: t() + {0}; from strait_daemon.__main__ import main; main()"
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+def test_a_rolling_restart(database: str, endpoint: Endpoint, figures: Figures):
+    """Three workers replaced one after the other under load (ten times in a soak): no attempt is lost or made twice."""
+    with ExitStack() as workers, running_daemon(database, mode="api") as api:
+        api.make_job(endpoint.url("/slow/0.05"), **JOB)
+        live = [workers.enter_context(running_daemon(database, mode="worker")) for _ in range(3)]
+        with triggering(api.port) as load:
+            load.wait_for(50)
+            before = rate(endpoint)
+            for _ in range(ROUNDS):
+                for at, old in enumerate(live):
+                    live[at] = workers.enter_context(running_daemon(database, mode="worker"))
+                    assert old.stop() == 0
+                    load.wait_for(10)
+            figures.note("back after a rolling restart", expect_recovery(endpoint, before))
+        expect_nothing_lost(database, load, endpoint)
+        assert {attempt for _, attempt in endpoint.pairs} == {1}
+
+
+@pytest.mark.parametrize("shift", [3600, -3600])
+def test_a_clock_that_is_wrong_by_an_hour(database: str, endpoint: Endpoint, shift: int):
+    """One of two daemons believes it is an hour earlier or later: nobody is reaped, nothing is early or expired."""
+    wrong = [sys.executable, "-c", SHIFTED.format(shift), "serve"]
+    with running_daemon(database) as right, running_daemon(database, command=wrong) as other:
+        right.make_job(endpoint.url("/slow/0.3"), run_ttl_secs=600, **JOB)
+        for daemon in (right, other):
+            with triggering(daemon.port) as load:
+                load.wait_for(40)
+            expect_nothing_lost(database, load, endpoint)
+        assert states(database).keys() == {"completed"}
+        assert {attempt for _, attempt in endpoint.pairs} == {1}
+        assert "worker_reaped" not in right.said + other.said
+        assert (right.stop(), other.stop()) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+def test_valkey_goes_and_comes_back(database: str, endpoint: Endpoint, figures: Figures):
+    """Live events only travel slower without it: everything triggered at one daemon is done, by the other too."""
+    with tempfile.TemporaryDirectory(prefix="strait-test-") as folder, ExitStack() as stack:
+        first = ValkeyServer.start(Path(folder))
+        settings = {"REDIS_URL": first.url}
+        api = stack.enter_context(running_daemon(database, mode="api", settings=settings))
+        worker = stack.enter_context(running_daemon(database, mode="worker", settings=settings))
+        api.make_job(endpoint.url("/slow/0.02"), **JOB)
+        with triggering(api.port) as load:
+            load.wait_for(50)
+            before = rate(endpoint)
+            first.stop()
+            # Without it a worker looks once a second.
+            load.wait_for(size(ci=50, soak=2_000), 60)
+            figures.note("rate without Valkey", f"{rate(endpoint):.0f}/s, {before:.0f}/s with it")
+            with ValkeyServer.start(Path(folder)):
+                load.wait_for(50)
+        expect_nothing_lost(database, load, endpoint)
+        assert (api.stop(), worker.stop()) == (0, 0)
