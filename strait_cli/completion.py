@@ -242,6 +242,7 @@ def _projects(before: Sequence[str], current: str) -> Iterator[Candidate]:
 
 _DYNAMIC: Final[Mapping[str, Callable[[Sequence[str], str], Iterator[Candidate]]]] = {
     "job": _jobs,
+    "job_id": _jobs,
     "run": _runs,
     "runs": _runs,
     "worker": _workers,
