@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from strait_core.address import read_openings
 from strait_core.errors import ConfigError
+from strait_daemon.dev import DevOptions, _overrides
 from strait_daemon.settings import MIN_SECRET, PLACEHOLDERS, Mode, Settings, load
 
 GOOD: Final = {
@@ -34,6 +36,7 @@ OTHER: Final[dict[str, tuple[str, Any]]] = {
     "STALE_THRESHOLD": ("2m", 120.0),
     "REAPER_INTERVAL": ("1500ms", 1.5),
     "DRAIN_TIMEOUT": ("0.5h", 1_800.0),
+    "BREAKER_COOLDOWN": ("90s", 90.0),
     "RETENTION_SHORT_DAYS": ("0", 0),
     "RETENTION_LONG_DAYS": ("7", 7),
     "METRICS_PUBLIC": ("true", True),
@@ -148,6 +151,7 @@ def test_a_missing_database_names_both_ways_out(monkeypatch: pytest.MonkeyPatch)
         ("STALE_THRESHOLD", ["30", "24h"], ["29.9", "86401", "never"]),
         ("REAPER_INTERVAL", ["0.1", "1h"], ["0", "3601"]),
         ("DRAIN_TIMEOUT", ["0", "1h"], ["-1", "3601"]),
+        ("BREAKER_COOLDOWN", ["100ms", "24h"], ["0", "86401", "never"]),
         ("RETENTION_SHORT_DAYS", ["0", "36500"], ["-1", "36501", "1d"]),
         ("LOG_LEVEL", ["debug", "Info", "WARN", "error"], ["loud"]),
         ("LOG_FORMAT", ["text", "json"], ["xml"]),
@@ -224,3 +228,11 @@ def test_a_short_encryption_key_is_a_fault(monkeypatch: pytest.MonkeyPatch):
     said = faults()
     assert "key 2 of ENCRYPTION_KEY has 9 characters" in said
     assert "too-short" not in said
+
+
+def test_dev_leaves_a_failing_endpoint_alone_for_five_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Not for a minute, unless somebody says so."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert load(_overrides(DevOptions(), None))[0].breaker_cooldown == 5
+    monkeypatch.setenv("BREAKER_COOLDOWN", "2m")
+    assert load(_overrides(DevOptions(), None))[0].breaker_cooldown == 120
