@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.measure import Scenario
-from benchmarks.scenarios import bulk, cli, cold_start, drain, flat, in_flight, latency, noop, processes, streams, trigger
+from benchmarks.scenarios import (
+    bulk,
+    cli,
+    cold_start,
+    drain,
+    flat,
+    in_flight,
+    latency,
+    noop,
+    processes,
+    schedules,
+    streams,
+    trigger,
+)
 
 
 def all_scenarios() -> Sequence[Scenario]:
@@ -20,5 +33,6 @@ def all_scenarios() -> Sequence[Scenario]:
         in_flight.SCENARIO,
         streams.SCENARIO,
         cold_start.SCENARIO,
+        schedules.SCENARIO,
         cli.SCENARIO,
     ]
