@@ -56,6 +56,9 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     ),
     "priority": _number("--priority", "0 to 10; the highest runs first (0)."),
     "max_concurrency": _number("--max-concurrency", "Attempts that may run at once; 0 = no limit."),
+    "max_concurrency_per_key": _number("--max-concurrency-per-key", "The same for each concurrency key; 0 = no limit."),
+    "rate_limit_max": _number("--rate-limit-max", "Attempts that may start in the rate's window; 0 = no limit."),
+    "rate_limit_window_secs": _number("--rate-limit-window-secs", "Seconds of the rate's window."),
     "run_ttl_secs": _number("--run-ttl-secs", "Seconds after which an unstarted run expires; 0 = never."),
     "default_run_metadata": _pairs("--default-run-metadata", text="Metadata every run begins with"),
     "version_policy": _field(str, "--version-policy", text="pin or latest.", metavar="POLICY"),
@@ -107,6 +110,9 @@ TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
     "max_attempts": _number("--max-attempts", "Attempts instead of the job's."),
     "timeout_secs": _number("--timeout-secs", "Seconds per attempt instead of the job's."),
     "retry_strategy": _field(str, "--retry-strategy", text="Instead of the job's.", metavar="STRATEGY"),
+    "concurrency_key": _field(
+        str, "--concurrency-key", text="Shares the job's cap per key with this key.", metavar="KEY"
+    ),
     "debounce_key": _field(str, "--debounce-key", text="Debounced with triggers of this key only.", metavar="KEY"),
     "batch_key": _field(str, "--batch-key", text="Batched with triggers of this key only.", metavar="KEY"),
 }

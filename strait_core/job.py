@@ -35,6 +35,8 @@ MAX_METADATA_VALUE: Final = 1_024
 MAX_RETRY_DELAYS: Final = 100
 # More attempts than this cannot be live at once by any worker's measure.
 MAX_CAP: Final = 100_000
+MAX_RATE: Final = 1_000_000
+MAX_CONCURRENCY_KEY: Final = 256
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 _PROJECT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -115,6 +117,9 @@ class JobSpec:
     breaker_threshold: int = 5
     priority: int = 0
     max_concurrency: int | None = None
+    max_concurrency_per_key: int | None = None
+    rate_limit_max: int | None = None
+    rate_limit_window_secs: int | None = None
     run_ttl_secs: int | None = None
     default_run_metadata: Mapping[str, str] = field(default_factory=dict)
     version_policy: VersionPolicy = VersionPolicy.PIN
@@ -166,6 +171,9 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "breaker_threshold": Bounds(0, 1_000),
     "priority": Bounds(0, 10),
     "max_concurrency": Bounds(0, MAX_CAP, none_means_no_limit=True),
+    "max_concurrency_per_key": Bounds(0, MAX_CAP, none_means_no_limit=True),
+    "rate_limit_max": Bounds(0, MAX_RATE, none_means_no_limit=True),
+    "rate_limit_window_secs": Bounds(0, DAY_SECS, none_means_no_limit=True),
     "run_ttl_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
     # A thousand million dollars: far below where the numbers of JSON lose their last digits.
     "max_cost_per_run_microusd": Bounds(0, 10**15, none_means_no_limit=True),
@@ -214,6 +222,7 @@ def faults_of(spec: JobSpec) -> list[Fault]:
         *check_metadata("default_run_metadata", spec.default_run_metadata),
         *_check_retry_lists(spec),
         *_check_windows(spec),
+        *_check_rate(spec),
         *completion.faults_of(spec),
         *schedule_faults(spec, DEFAULTS),
     ]
@@ -335,6 +344,13 @@ def _check_windows(spec: JobSpec) -> list[Fault]:
     if spec.batch_max_size != DEFAULTS["batch_max_size"] and not spec.batch_window_secs:
         return [Fault("/batch_max_size", "works only with batch_window_secs")]
     return []
+
+
+def _check_rate(spec: JobSpec) -> list[Fault]:
+    if bool(spec.rate_limit_max) == bool(spec.rate_limit_window_secs):
+        return []
+    missing, other = ("window_secs", "max") if spec.rate_limit_max else ("max", "window_secs")
+    return [Fault(f"/rate_limit_{missing}", f"is needed with rate_limit_{other}")]
 
 
 def _check_retry_lists(spec: JobSpec) -> list[Fault]:

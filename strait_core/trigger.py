@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from strait_core.errors import Fault
 from strait_core.idempotency import Once, check_key
-from strait_core.job import BOUNDS, YEAR_SECS, Bounds, JobSpec, check_metadata, check_tags
+from strait_core.job import BOUNDS, MAX_CONCURRENCY_KEY, YEAR_SECS, Bounds, JobSpec, check_metadata, check_tags
 from strait_core.retry import RetryStrategy
 from strait_core.run import Status
 from strait_core.wire import NewRunRequest, TriggerFields
@@ -31,7 +31,9 @@ _BOUNDS: Final[Mapping[str, Bounds]] = {
 
 
 # What a trigger says of its own run, which the items of a batch share.
-_OWN: Final = ("tags", "metadata", "priority", "ttl_secs", "max_attempts", "timeout_secs", "retry_strategy")
+_OWN: Final = (
+    "tags", "metadata", "priority", "ttl_secs", "max_attempts", "timeout_secs", "retry_strategy", "concurrency_key",
+)  # fmt: skip
 
 
 class NewRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -82,6 +84,8 @@ def faults_of(request: NewRunRequest, now: datetime) -> list[Fault]:
         faults += check_tags("tags", request.tags)
     if request.metadata:
         faults += check_metadata("metadata", request.metadata)
+    if isinstance(request.concurrency_key, str) and not 1 <= len(request.concurrency_key) <= MAX_CONCURRENCY_KEY:
+        faults.append(Fault("/concurrency_key", f"must be 1 to {MAX_CONCURRENCY_KEY} characters"))
     return faults + check_schedule(request.scheduled_at, now)
 
 
@@ -158,6 +162,7 @@ def new_run(
         timeout_secs=_given(request.timeout_secs, spec.timeout_secs),
         retry_strategy=request.retry_strategy or None,
         batch_id=batch_id,
+        concurrency_key=_given(request.concurrency_key, None),
         idempotency_key=once.key if once else None,
         body_hash=once.body_hash if once else None,
     )

@@ -50,6 +50,9 @@ class JobPatch(Request):
     breaker_threshold: int | UnsetType | None = UNSET
     priority: int | UnsetType | None = UNSET
     max_concurrency: int | UnsetType | None = UNSET
+    max_concurrency_per_key: int | UnsetType | None = UNSET
+    rate_limit_max: int | UnsetType | None = UNSET
+    rate_limit_window_secs: int | UnsetType | None = UNSET
     run_ttl_secs: int | UnsetType | None = UNSET
     default_run_metadata: dict[str, str] | UnsetType | None = UNSET
     version_policy: VersionPolicy | UnsetType | None = UNSET
@@ -129,6 +132,9 @@ class Job(Struct, kw_only=True):
     breaker_threshold: int
     priority: int
     max_concurrency: int | None
+    max_concurrency_per_key: int | None
+    rate_limit_max: int | None
+    rate_limit_window_secs: int | None
     run_ttl_secs: int | None
     default_run_metadata: dict[str, str]
     version: int
@@ -185,6 +191,7 @@ class NewRunRequest(Request):
     max_attempts: int | UnsetType | None = UNSET
     timeout_secs: int | UnsetType | None = UNSET
     retry_strategy: RetryStrategy | UnsetType | None = UNSET
+    concurrency_key: str | UnsetType | None = UNSET
 
 
 class TriggerFields(NewRunRequest):
@@ -324,43 +331,6 @@ class Worker(Struct, kw_only=True):
     alive: bool
     started_at: datetime
     heartbeat_at: datetime
-
-
-class Rates(Struct, kw_only=True):
-    """Runs per second, averaged over the window."""
-
-    created: float
-    finished: float
-
-
-class JobLoad(Struct, kw_only=True):
-    """A job's share of the runs that are not terminal."""
-
-    job_id: str
-    job_slug: str
-    queued: int
-    executing: int
-
-
-class Slots(Struct, kw_only=True):
-    """Worker capacity over all live processes."""
-
-    used: int
-    total: int
-
-
-class Stats(Struct, kw_only=True):
-    """GET /v1/stats; `depth` counts runs by state, `held` queued runs by what holds them; ages are in seconds."""
-
-    depth: dict[str, int]
-    ready: int
-    held: dict[str, int]
-    oldest_queued_age: float | None
-    rate_1m: Rates
-    rate_15m: Rates
-    workers: int
-    slots: Slots
-    top_jobs: list[JobLoad]
 
 
 class ComponentHealth(Struct, kw_only=True):

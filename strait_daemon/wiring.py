@@ -49,6 +49,8 @@ from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import Service
 from strait_daemon.services.stager import LONGEST_SECS, Stager, due_before
 from strait_daemon.services.ticker import Ticker
+from strait_daemon.services.unparker import INTERVAL_SECS as UNPARKER_SECS
+from strait_daemon.services.unparker import Unparker
 from strait_daemon.services.waker import INTERVAL_SECS as WAKER_SECS
 from strait_daemon.services.waker import Waker
 from strait_daemon.settings import Mode, Settings, Supervised
@@ -301,6 +303,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "reaper", reaper.tick, settings.reaper_interval, LONG_TICK_SECS),
         _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
         _service(parts, "outbox", _outbox(parts).tick, OUTBOX_SECS),
+        _service(parts, "unparker", Unparker(parts.pool, parts.bus.wake).tick, UNPARKER_SECS),
         _service(parts, "accountant", accountant.tick, 1.0),
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),

@@ -22,6 +22,8 @@ HOT_TABLES: Final = (
     "stats_rates",
     "workers",
     "lane_state",
+    "lane_rates",
+    "parked",
 )
 DEAD_ROWS: Final = 2_000
 LONG_SECS: Final = 30.0

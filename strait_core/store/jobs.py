@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from strait_core import breaker
 from strait_core.job import JobSpec, VersionPolicy
+from strait_core.limits import FIELDS as LIMIT_FIELDS
 from strait_core.limits import is_limited
 from strait_core.store import limits
 from strait_core.store.pool import Conn, query
@@ -98,7 +99,7 @@ def _stored(spec: JobSpec) -> dict[str, Any]:
         "tags": Jsonb(spec.tags),
         "breaker": breaker.of_job(spec),
         "definition": msgspec.json.encode(spec).decode(),
-        "max_concurrency": spec.max_concurrency,
+        **{name: getattr(spec, name) for name in LIMIT_FIELDS},
     }
 
 
@@ -155,6 +156,8 @@ async def update_job(
     async with conn.transaction():
         if values["first_limit"]:
             await limits.close_ranks(conn)
+        if spec.max_concurrency_per_key != job.spec.max_concurrency_per_key:
+            await limits.unpark_job(conn, job.id)
         return await _one(conn, "update_job", values)
 
 

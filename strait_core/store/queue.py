@@ -158,6 +158,14 @@ class Claim:
     skipped: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The open lanes that hold entries, the one with the best entry first, and when the next closed one opens."""
+
+    lanes: list[int]
+    opens_at: datetime | None
+
+
 def _batch(items: Sequence[Any]) -> Jsonb:
     return Jsonb(items, dumps=_encode)
 
@@ -253,9 +261,16 @@ async def claim(
 async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int]) -> Claim:
     """A claim that reads lanes besides lane 0. It holds their jobs first: what it counts then, it counts alone."""
     async with conn.transaction():
-        held = await limits.hold_lanes(conn, lanes)
+        held = await limits.hold_lanes(conn, lanes, values["slots"])
+        holding = {
+            "lanes": list(lanes),
+            "held": held.lanes,
+            "keyed": held.keyed,
+            "admitted_in": [lane for lane, _ in held.admitted],
+            "admitted": [place for _, place in held.admitted],
+        }
         cursor = conn.cursor(binary=True)
-        await cursor.execute(query(_SQL["claim_lanes"]), {**values, "lanes": list(lanes), "held": held})
+        await cursor.execute(query(_SQL["claim_lanes"]), {**values, **holding})
         rows = await cursor.fetchall()
     moved, gated, skipped = rows[0][:3]
     return Claim(
@@ -265,8 +280,15 @@ async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int])
 
 async def open_lanes(conn: Conn, now: datetime) -> list[int]:
     """The lanes besides lane 0 from which runs may be claimed now, the one with the best entry first."""
-    cursor = await conn.execute(query(_SQL["open_lanes"]), {"now": now})
-    return [row[0] for row in await cursor.fetchall()]
+    return (await look_at_lanes(conn, now)).lanes
+
+
+async def look_at_lanes(conn: Conn, now: datetime) -> Look:
+    """The lanes besides lane 0 that hold entries: which are open, and when the next of the others opens by itself."""
+    cursor = await conn.cursor(binary=True).execute(query(_SQL["open_lanes"]), {"now": now})
+    rows = await cursor.fetchall()
+    opening = [until_at for _, is_open, until_at in rows if not is_open and until_at is not None]
+    return Look([lane for lane, is_open, _ in rows if is_open], min(opening, default=None))
 
 
 async def move_gated(conn: Conn, limit: int) -> int:

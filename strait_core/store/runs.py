@@ -276,6 +276,8 @@ async def _clear_up(conn: Conn, rows: Sequence[Row], to: Status, now: datetime) 
         await completions.follow(conn, [row["id"] for row in rows], now)
     slots = [Freed(row["slot_lane"], row["concurrency_key"], now) for row in rows if row["slot_lane"]]
     await limits.free(conn, slots)
+    left = [row for row in rows if row["status"] == Status.QUEUED and row["concurrency_key"] is not None]
+    await limits.pass_on(conn, [(row["job_id"], row["concurrency_key"]) for row in left])
 
 
 def _ended(row: Row) -> Ended:

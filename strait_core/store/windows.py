@@ -143,6 +143,7 @@ async def _replace(conn: Conn, run_id: UUID, run: NewRun) -> None:
         "tags": Jsonb(dict(run.tags)),
         "metadata": Jsonb(dict(run.metadata)),
         "priority": run.priority,
+        "concurrency_key": run.concurrency_key,
         "max_attempts": run.max_attempts,
         "timeout_secs": run.timeout_secs,
         "retry_strategy": run.retry_strategy and run.retry_strategy.value,

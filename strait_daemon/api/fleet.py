@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from strait_core import wire
+from strait_core import wire, wire_stats
 from strait_core.errors import NotFoundError
 from strait_daemon.api import stats
 from strait_daemon.api.body import Body, Nothing
@@ -19,7 +19,7 @@ ROUTES: Final = (
         name="getStats",
         summary="Queue depth, rates and worker capacity.",
         tag="ops",
-        returns=wire.Stats,
+        returns=wire_stats.Stats,
         query=(PROJECT,),
     ),
     Operation(

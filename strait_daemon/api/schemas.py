@@ -9,6 +9,7 @@ from strait_core.idempotency import MAX_KEY
 from strait_core.job import (
     BOUNDS,
     LENGTHS,
+    MAX_CONCURRENCY_KEY,
     MAX_HEADERS,
     MAX_METADATA,
     MAX_RETRY_DELAYS,
@@ -45,6 +46,7 @@ _TRIGGER: Final[Mapping[str, Mapping[str, Any]]] = {
     "timeout_secs": _DEFINITION["timeout_secs"],
     "tags": _DEFINITION["tags"],
     "metadata": _DEFINITION["default_run_metadata"],
+    "concurrency_key": {"minLength": 1, "maxLength": MAX_CONCURRENCY_KEY},
 }
 _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "JobCreate": _DEFINITION,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Raw
 
-from strait_core import wire
+from strait_core import wire, wire_stats
 from strait_core.ids import Prefix, spell
 from strait_core.path import Step
 from strait_core.run import Status
@@ -249,9 +249,9 @@ def worker(row: WorkerRow, alive_since: datetime) -> wire.Worker:
     )
 
 
-def rates(flow: Flow) -> tuple[wire.Rates, wire.Rates]:
+def rates(flow: Flow) -> tuple[wire_stats.Rates, wire_stats.Rates]:
     """Runs per second over the last minute and the last quarter of an hour."""
     return (
-        wire.Rates(created=round(flow.created_1m / 60, 3), finished=round(flow.finished_1m / 60, 3)),
-        wire.Rates(created=round(flow.created_15m / 900, 3), finished=round(flow.finished_15m / 900, 3)),
+        wire_stats.Rates(created=round(flow.created_1m / 60, 3), finished=round(flow.finished_1m / 60, 3)),
+        wire_stats.Rates(created=round(flow.created_15m / 900, 3), finished=round(flow.finished_15m / 900, 3)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from strait_core import wire
+from strait_core import wire, wire_stats
 from strait_core.errors import NotFoundError
 from strait_core.ids import Prefix, spell
 from strait_core.run import Status
@@ -30,7 +30,7 @@ async def get_stats(api: Api, call: Call) -> Reply:
         oldest = await stats.oldest_ready(conn)
         fleet = await stats.fleet(conn, now - api.deps.stale_after)
     rate_1m, rate_15m = shape.rates(flow)
-    body = wire.Stats(
+    body = wire_stats.Stats(
         depth={status.value: max(0, depth.get(status, 0)) for status in Status},
         ready=max(0, depth.get(Status.QUEUED, 0) - sum(held.values())),
         held=held,
@@ -38,9 +38,9 @@ async def get_stats(api: Api, call: Call) -> Reply:
         rate_1m=rate_1m,
         rate_15m=rate_15m,
         workers=fleet.workers,
-        slots=wire.Slots(used=fleet.used, total=fleet.total),
+        slots=wire_stats.Slots(used=fleet.used, total=fleet.total),
         top_jobs=[
-            wire.JobLoad(job_id=spell(Prefix.JOB, job), job_slug=slug, queued=queued, executing=executing)
+            wire_stats.JobLoad(job_id=spell(Prefix.JOB, job), job_slug=slug, queued=queued, executing=executing)
             for job, slug, queued, executing in top
         ],
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from strait_core.store import queue, runs, sdk
+from strait_core.store.pool import Conn
 from strait_core.store.queue import Claim, Release
 from strait_daemon.clock import Clock
 from strait_daemon.line import Line
@@ -38,6 +40,8 @@ class Claimer:
         self._clock = clock
         self._marks = Marks()
         self._lanes = Lanes()
+        # When the next closed lane that holds entries opens by itself.
+        self._opens_at: datetime | None = None
         # Whether a claim may have committed whose answer was lost.
         self._doubtful = False
         # Whether the last claim met entries of gated jobs in lane 0: there may be more.
@@ -75,8 +79,11 @@ class Claimer:
     async def _claim(self, most: int) -> Claim:
         conn = await self._line.conn()
         self._marks.begin()
+        if self._opens_at is not None and self._clock.now() >= self._opens_at:
+            self._opens_at = None
+            self._lanes.nudge()
         if self._lanes.look_due():
-            await self._lanes.look(partial(queue.open_lanes, conn, self._clock.now()))
+            await self._lanes.look(partial(self._find, conn))
         if self._met_gated:
             await queue.move_gated(conn, BATCH)
             self._met_gated = False
@@ -90,14 +97,19 @@ class Claimer:
         self._marks.claimed(claim.runs)
         self._met_gated = claim.moved > 0
         self._lanes.seen(lanes, {run.lane for run in claim.runs}, gated=claim.gated)
-        if claim.skipped:
-            # Who held them may have room for less than they give.
+        if claim.skipped or len({run.lane for run in claim.runs} - {0}) < len(lanes):
+            # Who held them may have room for less than they give; and what has closed may open again by itself.
             self._lanes.nudge()
         return claim
 
     def again(self, claim: Claim, most: int) -> bool:
         """Whether another claim right after this one may find more."""
         return claim.moved > 0 or len(claim.runs) == most or self._lanes.best(1) != [] or self._lanes.look_due()
+
+    async def _find(self, conn: Conn) -> Sequence[int]:
+        look = await queue.look_at_lanes(conn, self._clock.now())
+        self._opens_at = look.opens_at
+        return look.lanes
 
     def nudge(self) -> None:
         """Something has come or gone: what was closed may be open."""
@@ -109,6 +121,14 @@ class Claimer:
 
     def patience(self, most: float) -> float:
         """For how many seconds (at most so many) there is no reason to claim again unasked."""
+        if self._opens_at is not None:
+            left = (self._opens_at - self._clock.now()) / timedelta(seconds=1)
+            if left <= 0:
+                self._opens_at = None
+                self._lanes.nudge()
+            else:
+                # The millisecond that an early timer would cost a second look.
+                most = min(most, left + 0.001)
         return min(most, self._lanes.patience())
 
     async def _give_back(self, known: Collection[UUID]) -> None:

@@ -53,6 +53,8 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         *("--webhook-url", "http://127.0.0.1:9/hook", "--webhook-secret", "env:JOB_SECRET"),
         *("--signing-secret", "env:JOB_SECRET", "--dedup-window-secs", "5", "--debounce-window-secs", "6"),
         *("--debounce-max-wait-secs", "60", "--payload-schema", '{"type": "object"}'),
+        *("--max-concurrency", "7", "--max-concurrency-per-key", "2", "--rate-limit-max", "9"),
+        *("--rate-limit-window-secs", "30"),
         *("--result-schema", '{"maximum": 1}', "-o", "json"),
     )
     job = answer.json
@@ -70,6 +72,10 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         "non_retryable_statuses": [400, 404],
         "priority": 4,
         "run_ttl_secs": 90,
+        "max_concurrency": 7,
+        "max_concurrency_per_key": 2,
+        "rate_limit_max": 9,
+        "rate_limit_window_secs": 30,
         "default_run_metadata": {"k": "v=w"},
         "version_policy": "latest",
         "signing_secret": "****",
@@ -89,7 +95,9 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
     assert {name: answer.json[name] for name in batching} == batching
     expected |= batching
     # Those of a schedule have a test of their own beside `strait schedules`.
-    asked = {"name", "slug", "endpoint_url", "cron", "timezone", "execution_window_cron", *CALENDAR, *OF_CRON} | set(expected)
+    asked = {"name", "slug", "endpoint_url", "cron", "timezone", "execution_window_cron", *CALENDAR, *OF_CRON} | set(
+        expected
+    )
     assert set(wire.JobCreate.__struct_fields__) <= asked
 
 
@@ -113,7 +121,9 @@ def test_every_field_of_a_trigger_is_a_flag(shell: Shell, job: str):
         shell,
         *(job, "--payload", '{"a": 1}', "--tag", "t=1", "--metadata", "m=2", "--priority", "3", "--ttl-secs", "3600"),
         *("--max-attempts", "2", "--timeout-secs", "9", "--retry-strategy", "fixed"),
+        *("--concurrency-key", "tenant-7"),
     )
+    assert run["concurrency_key"] == "tenant-7"
     assert (run["tags"], run["metadata"], run["priority"]) == ({"t": "1"}, {"m": "2"}, 3)
     assert (run["max_attempts"], run["timeout_secs"]) == (2, 9)
     assert run["expires_at"]
@@ -121,7 +131,7 @@ def test_every_field_of_a_trigger_is_a_flag(shell: Shell, job: str):
     assert later["status"] == "delayed"
     shell.ok("runs", "cancel", later["id"], "--yes")
     with_own_flag = {"payload", "tags", "metadata", "scheduled_at", "priority", "ttl_secs", "max_attempts"}
-    gathered = {"debounce_key", "batch_key", "dry_run"}
+    gathered = {"concurrency_key", "debounce_key", "batch_key", "dry_run"}
     assert set(wire.TriggerRequest.__struct_fields__) <= with_own_flag | gathered | {"timeout_secs", "retry_strategy"}
 
 

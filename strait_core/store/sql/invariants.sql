@@ -19,11 +19,12 @@ SELECT r.id AS subject FROM strait.runs r
 WHERE NOT EXISTS (SELECT FROM strait.job_versions v WHERE v.job_id = r.job_id AND v.version = r.job_version)
 
 -- name: queued_run_misplaced
--- A queued run stands in the ready order or is due later: exactly one of the two, and once.
+-- A queued run stands in the ready order, is due later, or is parked on its key: exactly one of the three, and once.
 SELECT r.id AS subject FROM strait.runs r
 LEFT JOIN (SELECT run_id, count(*) AS n FROM strait.ready GROUP BY run_id) e ON e.run_id = r.id
-LEFT JOIN strait.due d ON d.run_id = r.id
-WHERE r.status = 'queued' AND coalesce(e.n, 0) + (d.run_id IS NOT NULL)::integer <> 1
+LEFT JOIN strait.due d ON d.run_id = r.id LEFT JOIN strait.parked p ON p.run_id = r.id
+WHERE r.status = 'queued'
+    AND coalesce(e.n, 0) + (d.run_id IS NOT NULL)::integer + (p.run_id IS NOT NULL)::integer <> 1
 
 -- name: delayed_run_without_due_time
 SELECT r.id AS subject FROM strait.runs r
@@ -90,12 +91,24 @@ WHERE is_open <> (reason IS NULL) OR is_open <> coalesce(allowance > 0, true)
 -- name: slot_missing
 -- Every live attempt of a job with limits holds a slot, once those that began before the first limit have theirs.
 SELECT r.id AS subject FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
-WHERE r.status IN ('dequeued', 'executing') AND r.slot_lane IS NULL AND j.max_concurrency IS NOT NULL AND j.unsettled_at IS NULL
+WHERE r.status IN ('dequeued', 'executing') AND r.slot_lane IS NULL AND j.is_limited AND j.unsettled_at IS NULL
 
 -- name: slot_wrong
 -- A slot belongs to a live attempt, and is one of its own job.
 SELECT r.id AS subject FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
 WHERE r.slot_lane IS NOT NULL AND (r.slot_lane <> j.own_lane OR r.status NOT IN ('dequeued', 'executing'))
+
+-- name: parked_run_wrong
+-- A parked run is queued, with the key it is parked on, and the key is full or somebody is on his way to it.
+SELECT p.run_id AS subject FROM strait.parked p LEFT JOIN strait.runs r ON r.id = p.run_id
+LEFT JOIN strait.jobs j ON j.id = p.job_id
+WHERE r.status IS DISTINCT FROM 'queued' OR r.concurrency_key IS DISTINCT FROM p.key OR r.priority <> p.priority
+    OR r.ready_seq IS DISTINCT FROM p.ready_seq OR r.ready_at IS DISTINCT FROM p.ready_at OR p.lane <> j.own_lane
+    OR j.max_concurrency_per_key IS NULL
+    OR j.max_concurrency_per_key > (
+        SELECT count(*) FROM strait.runs s WHERE s.slot_lane = p.lane AND s.concurrency_key = p.key) + (
+        SELECT count(*) FROM strait.ready e JOIN strait.runs q ON q.id = e.run_id
+        WHERE e.lane = p.lane AND q.concurrency_key = p.key)
 
 -- name: cap_exceeded
 -- Whenever an attempt was claimed, the live ones of its job were no more than the highest cap in force just then.

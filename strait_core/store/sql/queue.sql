@@ -96,7 +96,8 @@ SELECT m.*, c.* FROM (
 ORDER BY c.priority DESC, c.ready_seq
 
 -- name: open_lanes
--- The lanes other than 0 that hold entries and whose job may run now, the one with the best entry first. Hops through
+-- The lanes other than 0 that hold entries, whether their job may run now and if not until when that is known, the one
+-- with the best entry first. Hops through
 -- the ready order from lane to lane: one look at the index for each lane, however many entries it holds.
 WITH RECURSIVE hop AS (
     (SELECT e.lane, e.priority, e.ready_seq FROM strait.ready e WHERE e.lane > 0
@@ -106,8 +107,8 @@ WITH RECURSIVE hop AS (
         SELECT e.lane, e.priority, e.ready_seq FROM strait.ready e WHERE e.lane > h.lane
         ORDER BY e.lane, e.priority DESC, e.ready_seq LIMIT 1) n
 )
-SELECT h.lane FROM hop h JOIN strait.job_gates(%(now)s) g ON g.own_lane = h.lane
-WHERE g.own_lane = ANY(ARRAY(SELECT lane FROM hop)) AND g.is_open ORDER BY h.priority DESC, h.ready_seq
+SELECT h.lane, g.is_open, g.until_at FROM hop h JOIN strait.job_gates(%(now)s) g ON g.own_lane = h.lane
+WHERE g.own_lane = ANY(ARRAY(SELECT lane FROM hop)) ORDER BY h.priority DESC, h.ready_seq
 
 -- name: claim_lanes
 -- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age. A lane
@@ -120,7 +121,9 @@ WITH gates AS MATERIALIZED (
     FROM strait.job_gates(%(now)s) g WHERE g.own_lane = ANY(%(lanes)b::bigint[])
 ), giving AS MATERIALIZED (
     SELECT lane, breaker, freed_at,
-        least(greatest(8, 2 * %(slots)s / cardinality(%(lanes)b::bigint[])), allowance, %(slots)s) AS share
+        least(greatest(8, 2 * %(slots)s / cardinality(%(lanes)b::bigint[])), allowance, %(slots)s,
+            CASE WHEN lane = ANY(%(keyed)b::bigint[])
+                THEN (SELECT count(*) FROM unnest(%(admitted_in)b::bigint[]) AS a(lane) WHERE a.lane = gates.lane) END) AS share
     FROM gates WHERE ours AND coalesce(allowance > 0, true)
 ), barriers AS MATERIALIZED (
     -- Breakers that let only some runs through, to one claim at a time.
@@ -143,7 +146,8 @@ WITH gates AS MATERIALIZED (
         FROM giving g LEFT JOIN barriers b ON b.key = g.breaker CROSS JOIN LATERAL (
             SELECT r.ctid AS at, r.lane AS from_lane, r.priority, r.ready_seq, r.run_id, r.job_id, r.ready_at,
                 g.freed_at
-            FROM strait.ready r WHERE r.lane = g.lane
+            FROM strait.ready r
+            WHERE r.lane = g.lane AND (g.lane <> ALL(%(keyed)b::bigint[]) OR r.ready_seq = ANY(%(admitted)b::bigint[]))
             ORDER BY r.priority DESC, r.ready_seq
             LIMIT least(g.share, CASE WHEN g.breaker IS NOT NULL THEN coalesce(b.allowance, 0) END)
             FOR UPDATE SKIP LOCKED
@@ -180,6 +184,17 @@ WITH gates AS MATERIALIZED (
     FROM (SELECT breaker, count(*)::integer AS n, array_agg(id) AS ids, array_agg(lease) AS leases FROM claimed
         WHERE breaker IS NOT NULL GROUP BY 1) c
     WHERE b.key = c.breaker
+), spent AS (
+    -- Each start takes a token, and a claim is the start of one.
+    INSERT INTO strait.lane_rates (lane, zero_at)
+    SELECT j.own_lane, greatest(coalesce(t.zero_at, %(now)s::timestamptz - make_interval(secs => j.rate_limit_window_secs)),
+            %(now)s::timestamptz - make_interval(secs => j.rate_limit_window_secs))
+        + strait.token_time(j.rate_limit_max, j.rate_limit_window_secs, c.n)
+    FROM (SELECT lane, count(*) AS n FROM claimed WHERE lane <> 0 GROUP BY 1) c JOIN strait.jobs j ON j.own_lane = c.lane
+    LEFT JOIN strait.lane_rates t ON t.lane = c.lane
+    WHERE j.own_lane = ANY(ARRAY(SELECT lane FROM claimed)) AND j.rate_limit_max IS NOT NULL
+    ORDER BY 1
+    ON CONFLICT (lane) DO UPDATE SET zero_at = excluded.zero_at
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))

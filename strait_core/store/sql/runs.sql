@@ -42,8 +42,10 @@ WITH entries AS MATERIALIZED (
     ORDER BY e.ready_seq FOR UPDATE OF e
 ), later AS MATERIALIZED (
     SELECT d.run_id FROM strait.due d WHERE d.run_id = ANY(%(ids)s) ORDER BY d.run_id FOR UPDATE
+), waiting AS MATERIALIZED (
+    SELECT p.run_id FROM strait.parked p WHERE p.run_id = ANY(%(ids)s) ORDER BY p.run_id FOR UPDATE
 )
-SELECT run_id FROM entries UNION ALL SELECT run_id FROM later
+SELECT run_id FROM entries UNION ALL SELECT run_id FROM later UNION ALL SELECT run_id FROM waiting
 
 -- name: end_active
 -- Ends runs that are in one of `from`: cancel, expiry, our own fault before dispatch. A live attempt is closed with it.
@@ -95,6 +97,8 @@ WITH batch AS MATERIALIZED (
     FOR UPDATE OF e SKIP LOCKED
 ), unready AS (
     DELETE FROM strait.ready e USING entries p WHERE e.ctid = p.at
+), unparked AS (
+    DELETE FROM strait.parked p USING batch b WHERE p.run_id = b.id
 ), later AS MATERIALIZED (
     SELECT d.run_id FROM batch b JOIN strait.due d ON d.run_id = b.id FOR UPDATE OF d SKIP LOCKED
 )

@@ -70,6 +70,11 @@ SELECT g.reason, sum(s.queued)::bigint FROM strait.job_gates(%(now)s) g JOIN str
 WHERE g.job_id = ANY(ARRAY(SELECT job_id FROM strait.stats_jobs WHERE queued > 0)) AND NOT g.is_open AND s.queued > 0
     AND (%(project)s::text IS NULL OR g.project_id = %(project)s)
 GROUP BY g.reason
+UNION ALL
+SELECT 'key', count(*) FROM strait.parked p JOIN strait.job_gates(%(now)s) g ON g.job_id = p.job_id
+WHERE g.job_id = ANY(ARRAY(SELECT DISTINCT job_id FROM strait.parked)) AND g.is_open
+    AND (%(project)s::text IS NULL OR g.project_id = %(project)s)
+HAVING count(*) > 0
 
 -- name: oldest_ready
 -- The longest-waiting entry: the head of each priority of each lane that holds any.

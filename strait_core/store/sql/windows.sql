@@ -27,7 +27,8 @@ UPDATE strait.due SET due_at = %(due_at)s WHERE run_id = %(run_id)s AND moves
 -- The newest trigger takes the place of the ones before it.
 UPDATE strait.runs SET payload = %(payload)s, tags = %(tags)s, metadata = %(metadata)s, priority = %(priority)s,
     max_attempts = %(max_attempts)s, timeout_secs = %(timeout_secs)s, retry_strategy = %(retry_strategy)s,
-    job_version = %(job_version)s, scheduled_at = %(scheduled_at)s, expires_at = %(expires_at)s
+    job_version = %(job_version)s, concurrency_key = %(concurrency_key)s, scheduled_at = %(scheduled_at)s,
+    expires_at = %(expires_at)s
 WHERE id = %(run_id)s AND status = 'delayed' RETURNING id
 
 -- name: append_item
