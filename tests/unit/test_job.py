@@ -97,8 +97,8 @@ NUMBERS = [
     ("jitter_secs", 0, 3_600),
 ]
 # What a field needs beside it to mean something.
-_CRON = {"cron": "0 9 * * *"}
-BESIDE = {
+_CRON: dict[str, Any] = {"cron": "0 9 * * *"}
+BESIDE: dict[str, dict[str, Any]] = {
     "debounce_max_wait_secs": {"debounce_window_secs": 1},
     "batch_max_size": {"batch_window_secs": 1},
     "misfire_max_lateness_secs": _CRON,
