@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from strait_core.run import Status
+from strait_core.run import REPLAYABLE, Status
 from strait_daemon.api import bulk_runs
 from tests.api.caller import Caller
 
@@ -118,6 +118,23 @@ def test_replay_from_the_dead_letters(api: Caller):
     assert reasons(gone) == {
         stuck["id"]: "its job was deleted", done["id"]: "it is completed", dead[0]["id"]: "it is queued",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("status", sorted(REPLAYABLE))
+def test_a_replay_leads_back_from_every_failure(api: Caller, status: Status):
+    """One by one and in bulk; the path shows where it came from."""
+    job = api.make_job(f"from-{status.value.replace('_', '-')}")
+    one, many = api.trigger(job), api.trigger(job)
+    for run in (one, many):
+        api.complete(run, status)
+    api.call("POST", f"/v1/runs/{one['id']}/replay")
+    assert api.call("POST", REPLAY, {"filter": {"job_id": job["id"], "status": [status]}})["done"] == 1
+    for run in (one, many):
+        steps = api.call("GET", f"/v1/runs/{run['id']}/events")["data"]
+        assert [(step["event"], step["status"]) for step in steps[-2:]] == [
+            (steps[-2]["event"], status),
+            ("replay", "queued"),
+        ]
 
 
 def test_a_key_makes_a_bulk_happen_once(api: Caller):
