@@ -29,8 +29,8 @@ async def test_an_event_in_the_instant_in_which_the_attempt_ends(scene: Scene):
     await wait_for(scene, live)
     async with scene.conn.transaction():
         await send(scene)
-        assert await end(scene, live, conn=other) is True
-    await resume(scene)
+        ended = await behind(scene, other, end(scene, live, conn=other))
+    assert await ended
     assert await scene.status(live.id) == "queued"
     second = await claimed(scene, live.id)
     await wait_for(scene, second, "next")
@@ -165,6 +165,7 @@ async def test_the_end_of_a_wait_and_its_event(scene: Scene):
         await send(scene, "b", conn=other)
         assert [one.id for one in await parking.time_out(scene.conn, scene.now)] == [late_run.id]
     assert await scene.status(saved.id) == "queued"
+    assert await end(scene, await claimed(scene, saved.id))
     third = await waiting(scene, await scene.job(slug="c"), "c")
     scene.later(hours=1)
     async with scene.conn.transaction():
