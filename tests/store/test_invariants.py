@@ -64,6 +64,7 @@ async def test_an_empty_database_keeps_them(scene: Scene):
 
 
 A_QUEUED_RUN = "(SELECT run_id FROM strait.ready LIMIT 1)"
+A_KEY = "INSERT INTO strait.idempotency_keys (project_id, route, key, body_hash, run_ids, look_at) SELECT 'p',"
 BREAKS: dict[str, list[str]] = {
     "run_in_two_places": [
         "UPDATE strait.run_history SET id = (SELECT id FROM strait.runs LIMIT 1) WHERE status = 'completed'",
@@ -128,6 +129,12 @@ BREAKS: dict[str, list[str]] = {
             "'open', 1, '2030-01-16Z', '2030-01-16Z', 1",
         )
     ],
+    "key_of_run_missing": ["UPDATE strait.runs SET idempotency_key = 'k' WHERE status = 'queued'"],
+    "key_without_run": [f"{A_KEY} 'trigger', 'k', 'h', ARRAY[gen_random_uuid()], '2031-01-01Z'"],
+    "key_without_answer": [f"{A_KEY} 'createJob', 'k', 'h', NULL, '2031-01-01Z'"],
+    "window_of_other_job": [
+        "INSERT INTO strait.trigger_windows SELECT id, 'dedup', '', id, created_at, created_at, 1, 0 FROM strait.runs"
+    ],
     "attempts_over_allowance": [
         "UPDATE strait.runs SET attempt = 4 WHERE status = 'executing'",
         "UPDATE strait.runs SET max_attempts = 0 WHERE status = 'dequeued'",
@@ -143,10 +150,14 @@ BREAKS: dict[str, list[str]] = {
         "UPDATE strait.run_history SET created_at = '2031-01-01Z'",
     ],
     "tick_decided_twice": [
-        ("INSERT INTO strait.schedule_fires SELECT schedule_id, fire_at, decided_at, triggered_by, NULL, 'overlap', 1,"
-        " first_fire_at, 'short' FROM strait.schedule_fires"),
-        ("INSERT INTO strait.schedule_fires SELECT run_id, fire_at, decided_at, triggered_by, run_id, NULL, 1,"
-        " first_fire_at, 'long' FROM strait.schedule_fires"),
+        (
+            "INSERT INTO strait.schedule_fires SELECT schedule_id, fire_at, decided_at, triggered_by, NULL, 'overlap', 1,"
+            " first_fire_at, 'short' FROM strait.schedule_fires"
+        ),
+        (
+            "INSERT INTO strait.schedule_fires SELECT run_id, fire_at, decided_at, triggered_by, run_id, NULL, 1,"
+            " first_fire_at, 'long' FROM strait.schedule_fires"
+        ),
     ],
     "tick_without_record": [
         "DELETE FROM strait.schedule_fires",

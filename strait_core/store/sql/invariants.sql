@@ -146,6 +146,29 @@ SELECT r.id AS subject FROM strait.runs r LEFT JOIN strait.workers w ON w.id = r
 WHERE r.status IN ('dequeued', 'executing') AND r.worker_id IS NOT NULL
     AND coalesce(w.heartbeat_at, r.claimed_at) < %(dead_before)s
 
+-- name: key_of_run_missing
+-- A run that was made under an idempotency key a day ago or less is what that key leads to.
+SELECT r.id AS subject FROM strait.runs r
+WHERE r.idempotency_key IS NOT NULL AND r.created_at > %(now)s::timestamptz - interval '24 hours'
+    AND NOT EXISTS (SELECT FROM strait.idempotency_keys k WHERE k.project_id = r.project_id
+        AND k.route = 'trigger:' || r.job_id AND k.key = r.idempotency_key AND r.id = ANY(k.run_ids))
+
+-- name: key_without_run
+-- While a key holds, the runs that it leads to are stored: what was accepted is there.
+SELECT DISTINCT format('key %%s of %%s', k.key, k.route) AS subject
+FROM strait.idempotency_keys k CROSS JOIN LATERAL unnest(k.run_ids) AS u(id)
+WHERE k.look_at > %(now)s AND NOT EXISTS (SELECT FROM strait.all_runs r WHERE r.id = u.id AND r.project_id = k.project_id)
+
+-- name: key_without_answer
+-- A key leads to runs, or keeps the answer that was given.
+SELECT format('key %%s of %%s', key, route) AS subject FROM strait.idempotency_keys
+WHERE run_ids IS NULL AND (status IS NULL OR response IS NULL)
+
+-- name: window_of_other_job
+-- Triggers meet in runs of their own job.
+SELECT r.id AS subject FROM strait.trigger_windows w JOIN strait.all_runs r ON r.id = w.run_id
+WHERE r.job_id <> w.job_id
+
 -- name: attempts_over_allowance
 -- Since the last replay no run has had more than max_attempts counted attempts, and none is claimed for one too many.
 SELECT id AS subject FROM strait.all_runs
