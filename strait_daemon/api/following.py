@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from strait_core.errors import Fault, ValidationError
+from strait_core.schema import Judge
 from strait_core.store import jobs, openings, schedules
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.timetable import OF_CRON
+from strait_core.trigger import EMPTY_PAYLOAD
 from strait_daemon.api.context import Api
 from strait_daemon.services import ticks
 from strait_daemon.services.ticks import Done
@@ -29,6 +32,7 @@ async def following(api: Api, conn: Conn, job: StoredJob, done: Done) -> AsyncIt
         await schedules.drop(conn, job.id)
         await openings.clear(conn, job.id)
         return
+    _check_payload(after)
     if _facts(after) != _facts(job):
         await ticks.place(conn, after, deps.clock.now(), deps.new_id)
     if _window(after) != _window(job):
@@ -38,10 +42,21 @@ async def following(api: Api, conn: Conn, job: StoredJob, done: Done) -> AsyncIt
 async def begin(api: Api, conn: Conn, job: StoredJob) -> None:
     """Give a new job the schedule and the window that it asks for."""
     deps = api.deps
+    _check_payload(job)
     if job.spec.cron is not None:
         await ticks.place(conn, job, deps.clock.now(), deps.new_id)
     if job.spec.execution_window_cron is not None:
         await openings.place(conn, job.id, job.spec, deps.clock.now())
+
+
+def _check_payload(job: StoredJob) -> None:
+    """Ticks bring no payload of their own: the job has to take an empty one."""
+    if job.spec.cron is None or job.spec.payload_schema is None:
+        return
+    faults = Judge(job.spec.payload_schema).faults("/payload", EMPTY_PAYLOAD)
+    if faults:
+        said = f"ticks have the payload {EMPTY_PAYLOAD}, which payload_schema refuses: {faults[0].message}"
+        raise ValidationError([Fault("/cron", said)])
 
 
 def _facts(job: StoredJob) -> list[Any]:

@@ -150,7 +150,7 @@ async def next_of_job(api: Api, call: Call) -> Reply:
 
 
 def _upcoming(call: Call, found: StoredSchedule) -> Reply:
-    coming = [] if found.due_at is None else ticks.upcoming(found, call.query.get("limit", 10))
+    coming = [] if found.due_at is None else ticks.upcoming(found, query.limit_of(call.query))
     zone = ZoneInfo(found.spec.timezone)
     shown = [
         told.NextFire(

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import structlog
 from msgspec.structs import replace
 
 from strait_core.errors import Fault, ValidationError
@@ -46,9 +47,12 @@ ROOM: Final = 5
 PACE: Final = timedelta(seconds=1)
 # How long until a tick that waits for the run before it is looked at again.
 HELD_PAUSE: Final = timedelta(seconds=0.5)
+UNDECIDED_PAUSE: Final = timedelta(minutes=1)
 _TICK: Final = timedelta(microseconds=1)
 _NOTHING_SAID: Final = TriggerRequest()
 NewId = Callable[[], UUID]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -98,7 +102,7 @@ async def look(
     done = Done()
     overlapping = [one.job_id for one in due if _minds_overlap(one)]
     active = await schedules.active_ticks(conn, overlapping) if overlapping else {}
-    plans = [_plan(one, active.get(one.job_id, ()), now, as_of or now, new_id, room) for one in due]
+    plans = [_planned(one, active.get(one.job_id, ()), now, as_of or now, new_id, room) for one in due]
     if not alone:
         done.left = [plan.due.id for plan in plans if plan.cancel]
         plans = [plan for plan in plans if not plan.cancel]
@@ -108,6 +112,16 @@ async def look(
 
 def _minds_overlap(due: Due) -> bool:
     return due.held_fire_at is not None or due.spec.overlap_policy is not OverlapPolicy.ALLOW
+
+
+def _planned(due: Due, active: Sequence[ActiveTick], now: datetime, as_of: datetime, new_id: NewId, room: int) -> _Plan:
+    """The plan of one schedule; one that cannot be decided stands in nobody's way and is looked at again later."""
+    try:
+        return _plan(due, active, now, as_of, new_id, room)
+    except Exception as error:  # noqa: BLE001 - a zone that is gone, a definition that cannot be read
+        log.warning("schedule_not_decided", schedule=str(due.id), error=f"{type(error).__name__}: {error}")
+        later = now + UNDECIDED_PAUSE
+        return _Plan(due, Step(id=due.id, next_fire_at=due.next_fire_at, held_fire_at=due.held_fire_at, due_at=later))
 
 
 def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, as_of: datetime, new_id: NewId, room: int) -> _Plan:

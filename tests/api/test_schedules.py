@@ -181,3 +181,15 @@ def test_a_simulation_of_stored_schedules(api: Caller):
     problem = api.refuse("POST", "/v1/cron/simulate", {**body, "to_at": body["from_at"], "jobs": []}, status=422)
     assert [fault["pointer"] for fault in problem["errors"]] == ["/jobs", "/to_at"]
     api.refuse("POST", "/v1/cron/simulate", {**body, "jobs": ["no-such-job"]}, status=404)
+
+
+def test_a_schedule_needs_a_job_that_takes_an_empty_payload(api: Caller):
+    """422 at the cron, when the job is made and when either is changed; nothing is stored."""
+    schema = {"type": "object", "required": ["user"]}
+    body = {"project_id": api.project, "name": "x", "slug": "x", "endpoint_url": "http://127.0.0.1:9/"}
+    problem = api.refuse("POST", "/v1/jobs", {**body, "cron": "@daily", "payload_schema": schema}, status=422)
+    assert problem["errors"][0]["pointer"] == "/cron"
+    assert "payload_schema refuses" in problem["errors"][0]["message"]
+    job = api.make_job("x", cron="@daily")
+    api.refuse("PATCH", f"/v1/jobs/{job['id']}", {"payload_schema": schema}, status=422)
+    assert api.call("GET", f"/v1/jobs/{job['id']}")["payload_schema"] is None

@@ -246,3 +246,20 @@ async def test_weeks_without_a_daemon(stage: Stage) -> None:
     for _ in range(4):
         await ticker(stage).tick()
     assert len(await fires(stage, runs=True)) == 14
+
+
+async def test_a_schedule_that_cannot_be_decided_is_in_nobodys_way(stage: Stage) -> None:
+    """A zone that is gone from the tz database: the others fire; once it is back, its ticks are made up for."""
+    broken = await scheduled(stage, slug="broken", timezone="Europe/Berlin", misfire_policy="all")
+    await scheduled(stage, slug="sound")
+    away = "UPDATE strait.jobs SET definition = replace(definition, %s, %s) WHERE id = %s"
+    await stage.scene.rows(away, "Europe/Berlin", "Europe/Nowhere", broken.id)
+    clock = ticker(stage)
+    for _ in range(3):
+        stage.later(minutes=1)
+        await clock.tick()
+    assert len(await fires(stage)) == 3
+    await stage.scene.rows(away, "Europe/Nowhere", "Europe/Berlin", broken.id)
+    stage.later(minutes=1)
+    await ticker(stage).tick()
+    assert len(await fires(stage, runs=True)) == 8
