@@ -27,7 +27,7 @@ class Code(StrEnum):
     DISABLED = "disabled"
     PAUSED = "paused"
     WINDOW = "window"
-    RATE_LIMIT = "rate_limit"
+    RATE = "rate"
     CONCURRENCY = "concurrency"
     CONCURRENCY_KEY = "concurrency_key"
     BREAKER = "breaker"
@@ -40,7 +40,7 @@ class Code(StrEnum):
 # What keeps a queued run from being claimed, whatever the workers do.
 GATES: Final = frozenset(
     {
-        Code.DISABLED, Code.PAUSED, Code.WINDOW, Code.RATE_LIMIT, Code.CONCURRENCY, Code.CONCURRENCY_KEY, Code.BREAKER,
+        Code.DISABLED, Code.PAUSED, Code.WINDOW, Code.RATE, Code.CONCURRENCY, Code.CONCURRENCY_KEY, Code.BREAKER,
     }
 )  # fmt: skip
 
@@ -77,6 +77,12 @@ class Gate:
     # How many attempts may be live at once, and the runs that have them, the first ones.
     most: int | None = None
     holders: tuple[str, ...] = ()
+    # The same for the run's key.
+    key: str | None = None
+    most_of_key: int | None = None
+    key_holders: tuple[str, ...] = ()
+    # When the rate limit has its next token.
+    token_at: datetime | None = None
     breaker_until: datetime | None = None
     # The run that finds out whether the endpoint is well again.
     probe: str | None = None
@@ -150,25 +156,33 @@ def _gates(gate: Gate) -> list[Reason]:
 
 def _closed(gate: Gate, code: Code) -> Reason:
     job = f"job {gate.job}"
+    until: datetime | None = None
+    run_ids: tuple[str, ...] = ()
     match code:
         case Code.PAUSED:
-            return Reason(code, f"{job} is paused{f': {gate.pause_reason}' if gate.pause_reason else ''}")
+            text = f"{job} is paused{f': {gate.pause_reason}' if gate.pause_reason else ''}"
         case Code.WINDOW:
-            return Reason(code, f"the execution window of {job} is closed", gate.opens_at)
+            text, until = f"the execution window of {job} is closed", gate.opens_at
         case Code.CONCURRENCY:
-            return Reason(code, f"{job} runs {gate.most} at once already: {_listed(gate)}", run_ids=gate.holders)
+            text, run_ids = f"{job} {_full(gate.most, gate.holders)}", gate.holders
+        case Code.CONCURRENCY_KEY:
+            text = f"{job}, with the key {gate.key!r}, {_full(gate.most_of_key, gate.key_holders)}"
+            run_ids = gate.key_holders
+        case Code.RATE:
+            text, until = f"{job} has started as many runs as its rate limit allows", gate.token_at
         case Code.BREAKER if gate.probe is not None:
             text = f"the endpoint of {job} keeps failing; {gate.probe} finds out whether it is well again"
-            return Reason(code, text, run_ids=(gate.probe,))
+            run_ids = (gate.probe,)
         case Code.BREAKER:
-            return Reason(code, f"the endpoint of {job} keeps failing and is left alone", gate.breaker_until)
+            text, until = f"the endpoint of {job} keeps failing and is left alone", gate.breaker_until
         case _:
-            return Reason(code, f"{job} is {code}")
+            text = f"{job} is {code}"
+    return Reason(code, text, until, run_ids)
 
 
-def _listed(gate: Gate) -> str:
-    more = (gate.most or 0) - len(gate.holders)
-    return ", ".join(gate.holders) + (f" and {more} more" if more > 0 else "")
+def _full(most: int | None, holders: Sequence[str]) -> str:
+    more = (most or 0) - len(holders)
+    return f"runs {most} at once already: {', '.join(holders)}" + (f" and {more} more" if more > 0 else "")
 
 
 def _queue(facts: Facts) -> list[Reason]:

@@ -26,7 +26,9 @@ _LIMITS: Final = {
     "disabled": Code.DISABLED,
     "paused": Code.PAUSED,
     "closed": Code.WINDOW,
+    "rate": Code.RATE,
     "concurrency": Code.CONCURRENCY,
+    "key_room": Code.CONCURRENCY_KEY,
     "broken": Code.BREAKER,
 }
 Row = dict[str, Any]
@@ -83,20 +85,29 @@ def _facts(row: Row, gate: Gate, **more: Any) -> Facts:
 async def _gate(conn: Conn, row: Row) -> Gate:
     """The gate of the run's job; a limit that lets nothing through is closed."""
     closed = frozenset(code for name, code in _LIMITS.items() if row[name] is not None and row[name] <= 0)
-    holders: list[Row] = []
-    if Code.CONCURRENCY in closed:
-        holders = await _rows(conn, "holders", {"lane": row["own_lane"], "most": MOST_HOLDERS})
+    holders = await _holders(conn, row, None) if Code.CONCURRENCY in closed else ()
+    key = row["concurrency_key"] if Code.CONCURRENCY_KEY in closed else None
     return Gate(
         job=row["slug"],
         closed=closed,
         pause_reason=row["pause_reason"],
         opens_at=row["window_at"],
         most=row["max_concurrency"],
-        holders=tuple(spell(Prefix.RUN, one["id"]) for one in holders),
+        holders=holders,
+        key=key,
+        most_of_key=row["max_concurrency_per_key"],
+        key_holders=() if key is None else await _holders(conn, row, key),
+        token_at=row["rate_at"],
         breaker_until=row["breaker_at"],
         probe=None if row["probe_run"] is None else spell(Prefix.RUN, row["probe_run"]),
         first=None if row["is_open"] else row["reason"],
     )
+
+
+async def _holders(conn: Conn, row: Row, key: str | None) -> tuple[str, ...]:
+    """The first runs that have slots of the job, or of one of its keys."""
+    found = await _rows(conn, "holders", {"lane": row["own_lane"], "key": key, "most": MOST_HOLDERS})
+    return tuple(spell(Prefix.RUN, one["id"]) for one in found)
 
 
 def _awaited(row: Row) -> Awaited:

@@ -10,13 +10,14 @@ from uuid import UUID
 import pytest
 
 from strait_core.run import Status
-from strait_core.store import explain, jobs, workers
+from strait_core.store import explain, jobs, limits, workers
 from strait_core.store.jobs import StoredJob
+from strait_core.store.limits import Freed
 from strait_core.store.workers import WorkerRow
 from tests.store.scene import WORKER, Scene
 
 HOUR = timedelta(hours=1)
-HOLDER = UUID(int=7)
+HOLDER, OTHER = UUID(int=7), UUID(int=8)
 Deed = Callable[[Scene, StoredJob], Awaitable[object]]
 
 
@@ -59,15 +60,40 @@ async def broken(scene: Scene, job: StoredJob) -> None:
     await scene.rows("UPDATE strait.jobs SET lane = own_lane WHERE id = %s", job.id)
 
 
-async def full(scene: Scene, job: StoredJob) -> None:
+async def full(scene: Scene, job: StoredJob, holder: UUID = HOLDER, key: str | None = None) -> None:
     """Another run of the job has its only slot, whatever else is closed."""
     await scene.rows(
         "INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,"
         " timeout_secs, job_version, lease, worker_id, claimed_at, started_at, created_at, triggered_by, tags, metadata,"
-        " payload, slot_lane) SELECT %s, id, 'p', 'executing', 3, 1, 0, 1, 0, 60, 1, 77, %s, %s, %s, %s, 'manual',"
-        " '{}', '{}', '{}', own_lane FROM strait.jobs WHERE id = %s",
-        HOLDER, WORKER, scene.now, scene.now, scene.now, job.id,
+        " payload, slot_lane, concurrency_key) SELECT %s, id, 'p', 'executing', 3, 1, 0, 1, 0, 60, 1, 77, %s, %s, %s, %s, 'manual',"
+        " '{}', '{}', '{}', own_lane, %s FROM strait.jobs WHERE id = %s",
+        holder, WORKER, scene.now, scene.now, scene.now, key, job.id,
     )  # fmt: skip
+
+
+async def key_full(scene: Scene, job: StoredJob) -> None:
+    """A run of the same key has its only slot."""
+    await full(scene, job, OTHER, "k")
+
+
+async def key_freed(scene: Scene, job: StoredJob) -> None:
+    """It ends, and who waits for the key returns to its place."""
+    await scene.rows("DELETE FROM strait.runs WHERE id = %s", OTHER)
+    (row,) = await scene.rows("SELECT own_lane FROM strait.jobs WHERE id = %s", job.id)
+    async with scene.conn.transaction():
+        await limits.free(scene.conn, [Freed(row["own_lane"], "k", scene.now)])
+
+
+async def spent(scene: Scene, job: StoredJob) -> None:
+    await scene.rows(
+        "INSERT INTO strait.lane_rates (lane, zero_at) SELECT own_lane, %s FROM strait.jobs WHERE id = %s"
+        " ON CONFLICT (lane) DO UPDATE SET zero_at = excluded.zero_at",
+        scene.now + 4 * HOUR, job.id,
+    )  # fmt: skip
+
+
+async def refilled(scene: Scene, _: StoredJob) -> None:
+    await scene.rows("DELETE FROM strait.lane_rates")
 
 
 # What closes a gate, and what opens it again; in the order in which reasons are told.
@@ -78,22 +104,31 @@ GATES: dict[str, tuple[Deed, Deed]] = {
         lambda s, j: jobs.resume_job(s.conn, j.id, s.now),
     ),
     "window": (lambda s, j: windowed(s, j, HOUR), lambda s, j: windowed(s, j, -HOUR)),
+    "rate": (spent, refilled),
     "concurrency": (full, lambda s, _: s.rows("DELETE FROM strait.runs WHERE id = %s", HOLDER)),
+    "concurrency_key": (key_full, key_freed),
     "breaker": (broken, lambda s, _: s.rows("DELETE FROM strait.breakers")),
 }
 TIMES = ("delayed", "retry", "")
 SETS = [*((name,) for name in GATES), *combinations(GATES, 2), tuple(GATES), ()]
 
 
+def limits_for(closed: Sequence[str]) -> dict[str, int]:
+    """What the job must limit so that these gates can be closed; the key's holder takes a slot of the job too."""
+    found = {"max_concurrency": 1 + ("concurrency_key" in closed)} if "concurrency" in closed else {}
+    found |= {"rate_limit_max": 1, "rate_limit_window_secs": 3_600} if "rate" in closed else {}
+    return found | ({"max_concurrency_per_key": 1} if "concurrency_key" in closed else {})
+
+
 async def waiting_run(scene: Scene, job: StoredJob, time: str) -> UUID:
     """A run of the job that waits for its time, or for nothing."""
     if time == "delayed":
-        return (await scene.add(job, scheduled_at=scene.now + HOUR))[0]
+        return (await scene.add(job, scheduled_at=scene.now + HOUR, concurrency_key="k"))[0]
     if time == "retry":
-        live = await scene.executing(job)
+        live = await scene.executing(job, concurrency_key="k")
         assert await scene.retry(live, HOUR)
         return live.id
-    return (await scene.add(job))[0]
+    return (await scene.add(job, concurrency_key="k"))[0]
 
 
 @pytest.mark.parametrize("time", TIMES)
@@ -101,7 +136,7 @@ async def waiting_run(scene: Scene, job: StoredJob, time: str) -> UUID:
 async def test_every_reason_alone_and_with_others(scene: Scene, closed: Sequence[str], time: str):
     """What is told is exactly what holds the run, and a claim agrees before and after each gate is opened."""
     await worker(scene)
-    job = await scene.job(max_concurrency=1 if "concurrency" in closed else None)
+    job = await scene.job(**limits_for(closed))
     run_id = await waiting_run(scene, job, time)
     for name in closed:
         await GATES[name][0](scene, job)

@@ -3,7 +3,11 @@
 
 -- name: standing
 SELECT r.id, r.project_id, r.status, r.attempt, r.max_attempts, r.priority, r.ready_seq, d.due_at, j.slug, j.pause_reason,
-    j.max_concurrency, l.own_lane, l.disabled, l.paused, l.closed, l.broken, l.concurrency, l.window_at, l.breaker_at,
+    j.max_concurrency, j.max_concurrency_per_key, r.concurrency_key, l.own_lane, l.disabled, l.paused, l.closed,
+    l.broken, l.concurrency, l.rate, l.window_at, l.breaker_at, l.rate_at,
+    -- How many more attempts the run's key may have, as the claim counts them.
+    CASE WHEN r.concurrency_key IS NOT NULL THEN j.max_concurrency_per_key - (SELECT count(*) FROM strait.runs s
+        WHERE s.slot_lane = l.own_lane AND s.concurrency_key = r.concurrency_key)::integer END AS key_room,
     b.probe_run, g.is_open, g.reason
 FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id JOIN strait.job_limits(%(now)s) l ON l.job_id = r.job_id
 JOIN strait.job_gates(%(now)s) g ON g.job_id = r.job_id LEFT JOIN strait.due d ON d.run_id = r.id
@@ -12,7 +16,8 @@ WHERE r.id = %(id)s
 
 -- name: holders
 -- The runs that have the job's slots, the first ones first.
-SELECT id FROM strait.runs WHERE slot_lane = %(lane)s ORDER BY claimed_at, id LIMIT %(most)s
+SELECT id FROM strait.runs WHERE slot_lane = %(lane)s AND (%(key)s::text IS NULL OR concurrency_key = %(key)s)
+ORDER BY claimed_at, id LIMIT %(most)s
 
 -- name: ended
 SELECT h.project_id, h.status, h.attempt, h.max_attempts, h.finished_at, j.slug
