@@ -6,6 +6,7 @@ so are places in the ready order, of which the model knows the order only.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ class Job:
     paused: bool = False
     deleted: bool = False
     boost: int = 1
+    # How many of its attempts may be live at once; None = any number.
+    cap: int | None = None
 
     @property
     def takes(self) -> bool:
@@ -136,9 +139,16 @@ class Reference:
         return stored
 
     def claimable(self) -> list[Run]:
-        """What a claim may take, the best first."""
+        """What claims may take one after the other, the best first: no more of a job than its cap leaves room for."""
         ready = [run for run in self.runs.values() if run.place is not None and self._open(self.jobs[run.job])]
-        return sorted(ready, key=lambda run: (-run.priority, run.place))
+        live = Counter(run.job for run in self.runs.values() if run.lease is not None)
+        found = []
+        for run in sorted(ready, key=lambda run: (-run.priority, run.place)):
+            cap = self.jobs[run.job].cap
+            if cap is None or live[run.job] < cap:
+                live[run.job] += 1
+                found.append(run)
+        return found
 
     @staticmethod
     def _open(job: Job) -> bool:

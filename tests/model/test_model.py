@@ -33,6 +33,7 @@ PER_EXAMPLE = size(ci=60, soak=150)
 INVARIANTS_EVERY = 25
 WORKERS = [UUID(int=n) for n in (1, 2, 3)]
 OUTCOMES = [*(Outcome(kind) for kind in OutcomeKind), Outcome(OutcomeKind.ERROR, final=True)]
+CAPS = {VersionPolicy.LATEST: None, VersionPolicy.PIN: 2}
 FORWARD = ["trigger", "claim", "claim", "start", "start", "end", "end"]
 AROUND = ["promote", "promote", "expire", "reap", "fold", "heartbeat", "pause", "edit", "edit", "delete"]
 T = TypeVar("T")
@@ -105,13 +106,15 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        """Two jobs: the runs of one follow its newest version, those of the other keep theirs."""
+        """Two jobs: the runs of one follow its newest version, those of the other keep theirs and are capped."""
         for policy in (VersionPolicy.LATEST, VersionPolicy.PIN):
             self.make_job(policy)
 
     def make_job(self, policy: VersionPolicy) -> None:
-        job = self.world.do(self.world.scene.job(slug=f"job-{len(self.model.jobs)}", version_policy=policy))
-        self.model.jobs[job.id] = Job(job.id, latest=policy is VersionPolicy.LATEST)
+        cap = CAPS[policy]
+        made = self.world.scene.job(slug=f"job-{len(self.model.jobs)}", version_policy=policy, max_concurrency=cap)
+        job = self.world.do(made)
+        self.model.jobs[job.id] = Job(job.id, latest=policy is VersionPolicy.LATEST, cap=cap)
 
     def agree(self, what: str, *, ordered: bool = True, before: int = 0) -> None:
         """The database is as the model; of places taken after `before` the order may be the database's own."""
