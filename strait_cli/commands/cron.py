@@ -228,12 +228,7 @@ def simulate(
     _in_quotes(expression)
     start = instant(from_, timezone, "--from") or datetime.now(UTC).replace(second=0, microsecond=0)
     end = _until(to, start, timezone)
-    opening = None
-    if window is not None:
-        faults = windows.faults(window, "/window")
-        if faults:
-            raise ValidationError(faults)
-        opening = expressions.parse(window, "/window")
+    opening = None if window is None else _opening(window)
     actors = [
         Actor(
             one,
@@ -251,6 +246,13 @@ def simulate(
         _show(session, story)
     if story.cut:
         session.out.note(f"cut after {len(story.events)} events: choose a shorter interval")
+
+
+def _opening(window: str) -> expressions.Expression:
+    faults = windows.faults(window, "/window")
+    if faults:
+        raise ValidationError(faults)
+    return expressions.parse(window, "/window")
 
 
 def _until(text: str, start: datetime, zone: str) -> datetime:
