@@ -167,11 +167,7 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     """Construct every part that the mode asks for; nothing runs yet."""
     url = settings.database_url.get_secret_value()
     pooled = is_pooled(url, settings.direct_url)
-    pool = make_pool(url, pooled=pooled, most=POOL_MOST)
-    if url != settings.direct_url:
-        # The direct way was tried when the schema was prepared; a fault on this one should be as clear.
-        await (await _first_connection(url)).close()
-    await pool.open(wait=True, timeout=START_SECS)
+    pool = await _pool(settings, url, pooled=pooled)
     metrics = Metrics()
     clock = DatabaseClock()
     async with pool.connection() as conn:
@@ -198,31 +194,32 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     vault = Vault(settings.sealing_keys)
     logbook = Logbook(Line(url, pooled=pooled), clock, bus.runs_changed)
     ender = Ender(pool, Catalog(AGENT, guard, vault), writer, clock, metrics)
-    client = EgressClient(guard)
-    breakers = Breakers(pool, clock, timedelta(seconds=settings.breaker_cooldown), bus.breakers_changed)
-    executor = Executor(client, TokenMaker(settings.jwt_signing_key.get_secret_value()), clock, metrics, breakers)
-    parts = Parts(
-        settings,
-        pool,
-        clock,
-        bus,
-        intake,
-        writer,
-        metrics,
-        guard,
-        vault,
-        logbook,
-        ender,
-        client,
-        breakers,
-        executor,
-        Rehearsal(executor, client, Catalog(AGENT, guard, vault)),
-    )
+    calling = _calling(settings, pool, clock, metrics, bus, guard, vault)
+    parts = Parts(settings, pool, clock, bus, intake, writer, metrics, guard, vault, logbook, ender, *calling)
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
         _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))
     _add_services(parts, supervised.predecessor if supervised else None)
     return parts
+
+
+async def _pool(settings: Settings, url: str, *, pooled: bool) -> Pool:
+    pool = make_pool(url, pooled=pooled, most=POOL_MOST)
+    if url != settings.direct_url:
+        # The direct way was tried when the schema was prepared; a fault on this one should be as clear.
+        await (await _first_connection(url)).close()
+    await pool.open(wait=True, timeout=START_SECS)
+    return pool
+
+
+def _calling(
+    settings: Settings, pool: Pool, clock: DatabaseClock, metrics: Metrics, bus: Bus, guard: Guard, vault: Vault
+) -> tuple[EgressClient, Breakers, Executor, Rehearsal]:
+    """What calls endpoints."""
+    client = EgressClient(guard)
+    breakers = Breakers(pool, clock, timedelta(seconds=settings.breaker_cooldown), bus.breakers_changed)
+    executor = Executor(client, TokenMaker(settings.jwt_signing_key.get_secret_value()), clock, metrics, breakers)
+    return client, breakers, executor, Rehearsal(executor, client, Catalog(AGENT, guard, vault))
 
 
 async def _bus(settings: Settings, url: str, *, pooled: bool) -> Bus:

@@ -29,16 +29,7 @@ def close(
     if attempt.fallback is not None:
         ending = outcome.at_fallback(ending, attempt.fallback)
     fingerprint, streak = _repeated(attempt, ending)
-    poisoned = 0 < (spec.poison_pill_threshold or 0) <= streak
-    event = decide(
-        ending.outcome,
-        attempt=attempt.number,
-        attempt_base=run.attempt_base,
-        max_attempts=run.max_attempts,
-        poisoned=poisoned,
-    )
-    if poisoned and event is Event.DEAD_LETTER:
-        ending = outcome.given_up(ending, streak)
+    event, ending = _decided(attempt, ending, streak)
     facts: dict[str, Any] = {
         "id": run.id,
         "attempt": attempt.number,
@@ -65,6 +56,20 @@ def close(
         hook=None if spec.webhook_url is None else new_hook(now),
         follow=starts_more(spec),
     )
+
+
+def _decided(attempt: Attempt, ending: Ending, streak: int) -> tuple[Event, Ending]:
+    """The event, and the ending with a word on it when its error has come too often in a row."""
+    run, threshold = attempt.run, attempt.target.spec.poison_pill_threshold or 0
+    poisoned = 0 < threshold <= streak
+    event = decide(
+        ending.outcome,
+        attempt=attempt.number,
+        attempt_base=run.attempt_base,
+        max_attempts=run.max_attempts,
+        poisoned=poisoned,
+    )
+    return event, outcome.given_up(ending, streak) if poisoned and event is Event.DEAD_LETTER else ending
 
 
 def _retry(attempt: Attempt, ending: Ending, now: datetime, facts: dict[str, Any]) -> Retry:

@@ -43,7 +43,7 @@ async def test_a_run_whose_statement_was_not_heard(migrated: str, endpoint: Endp
 async def test_a_retry_that_was_not_heard(migrated: str, endpoint: Endpoint) -> None:
     """A failed attempt whose closing was not heard is retried once, not twice and not never."""
     async with proxied(migrated) as proxy, running(proxy.url, migrated) as rig:
-        job = await rig.job(endpoint.url("/flaky/1"), retry_strategy="fixed")
+        job = await rig.job(endpoint.url("/flaky/1"), retry_strategy="fixed", breaker_threshold=0)
         await rig.wait((await rig.add(job))[0])
         for statement in (RETRY, PROMOTE):
             lost = proxy.lose_answer(statement)

@@ -38,7 +38,7 @@ async def test_the_same_error_so_often_in_a_row_is_the_end(rig: Rig) -> None:
 async def test_another_error_begins_the_count_anew(rig: Rig) -> None:
     """A, B, B with a threshold of 2: the third attempt is the last; without a threshold all attempts are spent."""
     async with scripted(saying(("500 No", "first"), ("503 No", "second"))) as endpoint:
-        changes: dict[str, Any] = {"max_attempts": 4, "retry_strategy": "fixed"}
+        changes: dict[str, Any] = {"max_attempts": 4, "retry_strategy": "fixed", "breaker_threshold": 0}
         job = await rig.job(endpoint.url, poison_pill_threshold=2, **changes)
         plain = await rig.job(endpoint.url, slug="plain", **changes)
         (poisoned,), (patient,) = await rig.add(job), await rig.add(plain)
