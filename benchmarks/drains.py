@@ -30,10 +30,16 @@ class Drained:
     daemon_kernel: float
 
 
-def through_endpoint(bed: Bed, count: int, *, slots: int, processes: int = 1) -> Drained:
-    """Queued runs through the loopback endpoint, until the last has committed as completed."""
+def through_endpoint(bed: Bed, count: int, *, slots: int, processes: int = 1, gate: str = "") -> Drained:
+    """Queued runs through the loopback endpoint, until the last has committed as completed.
+
+    `gate`: SQL that gives the job limits before it begins.
+    """
     with bed.database() as url:
         seed.queued(url, bed.endpoint.url(), count)
+        if gate:
+            with closing(psycopg.connect(url, autocommit=True)) as conn:
+                conn.execute(gate.encode())
         bed.endpoint.reset()
         words = ["--processes", str(processes)] if processes > 1 else []
         with bed.daemon(url, mode="worker", words=words, WORKER_POOL_SIZE=str(slots)) as daemon:

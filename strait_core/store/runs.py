@@ -239,8 +239,7 @@ async def end_active(
     never deadlock with other moves; several claimed ones may, with a batch that holds them in another order
     (`faults.Clash`). Raises ValueError when the table of moves knows no such end.
     """
-    if any(next_status(status, event) is not to for status in allowed):
-        raise ValueError(f"{event} does not lead from all of {sorted(allowed)} to {to}")
+    _expect_move(event, to, allowed)
     if len(run_ids) > _FEW:
         await conn.execute(query(_SQL["by_index"]))
     await conn.execute(query(_SQL["lock_entries"]), {"ids": list(run_ids)})
@@ -265,6 +264,11 @@ async def end_active(
     if ties:
         await let_go(conn, ended, to, now)
     return ended
+
+
+def _expect_move(event: Event, to: Status, allowed: Collection[Status]) -> None:
+    if any(next_status(status, event) is not to for status in allowed):
+        raise ValueError(f"{event} does not lead from all of {sorted(allowed)} to {to}")
 
 
 async def _clear_up(conn: Conn, rows: Sequence[Row], to: Status, now: datetime) -> None:

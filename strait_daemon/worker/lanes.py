@@ -37,7 +37,9 @@ class Lanes:
 
     def look_due(self) -> bool:
         """Whether there is anything to look for, and enough time has passed since the last look."""
-        return self._gated and monotonic() >= (self._nudged_at if self._nudged else self._rested_at)
+        # While open lanes are known, a nudge can wait: what they hold is claimed first.
+        hurries = self._nudged and not self._open
+        return self._gated and monotonic() >= (self._nudged_at if hurries else self._rested_at)
 
     def nudge(self) -> None:
         """Something has changed: the next look is due sooner."""

@@ -70,3 +70,30 @@ async def test_a_look_is_followed_by_a_rest(now: Ticking, took: float, rest: flo
     assert not lanes.look_due()
     now.at += rest * 0.02
     assert lanes.look_due()
+
+
+async def test_a_nudge_shortens_the_rest(now: Ticking):
+    """Who was told of a change looks sooner, but never before the shortest rest, and knows when."""
+    lanes = Lanes()
+    lanes.seen([], [], gated=True)
+    await look(lanes, now, [], took=0.03)
+    assert (lanes.look_due(), lanes.patience()) == (False, float("inf"))
+    lanes.nudge()
+    assert not lanes.look_due()
+    assert lanes.patience() == pytest.approx(0.12)
+    now.at += 0.121
+    assert (lanes.look_due(), lanes.patience()) == (True, 0.0)
+
+
+async def test_a_freed_lane_is_read_without_a_look(now: Ticking):
+    """It goes before the lanes that were known; a nudge waits until these have nothing left."""
+    lanes = Lanes()
+    lanes.seen([], [], gated=True)
+    await look(lanes, now, [7, 3], took=0.001)
+    lanes.freed([9, 3])
+    assert list(lanes.best(10)) == [9, 3, 7]
+    lanes.nudge()
+    now.at += 0.01
+    assert not lanes.look_due()
+    lanes.seen([9, 3, 7], [], gated=True)
+    assert lanes.look_due()
