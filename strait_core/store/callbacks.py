@@ -37,7 +37,7 @@ class Live:
 
 def _live(row: dict[str, Any]) -> Live:
     facts = {name: row[name] for name in Claimed._fields if name in row}
-    facts |= {"attempt": row["attempt"] - 1, "payload": "", "ready_seq": 0, "lane": 0}
+    facts |= {"attempt": row["attempt"] - 1, "payload": "", "ready_seq": 0}
     return Live(
         run=Claimed(**facts),
         claimed_at=row["claimed_at"],

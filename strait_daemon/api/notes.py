@@ -6,9 +6,29 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from strait_core.wire_notes import LogLevel, LogLine, Progress, Usage
+
+
+def of_new(*, whole: bool) -> dict[str, Any]:
+    """The fields of a run that nothing has been noted on yet."""
+    return {
+        "progress": None,
+        "cost_microusd": 0,
+        "outputs": {} if whole else UNSET,
+        "usage": [] if whole else UNSET,
+    }
+
+
+def of_run(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a run that tell what was noted on it; outputs and usage are there when the row has them."""
+    return {
+        "progress": progress(row.get("progress")),
+        "cost_microusd": row.get("cost_microusd") or 0,
+        "outputs": values(row["outputs"]) if "outputs" in row else UNSET,
+        "usage": usage(row["usage"]) if "usage" in row else UNSET,
+    }
 
 
 def progress(stored: Mapping[str, Any] | None) -> Progress | None:

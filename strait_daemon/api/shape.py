@@ -97,10 +97,7 @@ def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
         fire_at=run.fire_at,
         timeout_secs=run.timeout_secs,
         warnings=list(run.warnings or ()),
-        progress=None,
-        cost_microusd=0,
-        outputs={} if whole else UNSET,
-        usage=[] if whole else UNSET,
+        **notes.of_new(whole=whole),
     )
 
 
@@ -142,10 +139,7 @@ def run(row: Mapping[str, Any]) -> wire.Run:
         fire_at=row["fire_at"],
         timeout_secs=row["timeout_secs"],
         warnings=row["warnings"] or [],
-        progress=notes.progress(row.get("progress")),
-        cost_microusd=row.get("cost_microusd") or 0,
-        outputs=notes.values(row["outputs"]) if "outputs" in row else UNSET,
-        usage=notes.usage(row["usage"]) if "usage" in row else UNSET,
+        **notes.of_run(row),
     )
 
 

@@ -92,8 +92,7 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
-        # Called once an endpoint's acceptance has been written.
-        self.on_accepted: Callable[[], None] = lambda: None
+        self.on_accepted: Callable[[], None] = lambda: None  # once an endpoint's acceptance has been written
         self._loop: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.slots.set(policy.slots)

@@ -110,6 +110,18 @@ def test_heartbeats_that_stop_end_it(daemon: Daemon, endpoint: Endpoint) -> None
     assert accepted(daemon, silent)
 
 
+def test_a_limit_counts_it_until_its_end(daemon: Daemon, endpoint: Endpoint) -> None:
+    """No worker's slot, but the job's: the next run starts when the endpoint completes the one before, not earlier."""
+    daemon.make_job(endpoint.url("/ok"), completion="callback", max_concurrency=1)
+    daemon.make_job(endpoint.url("/ok"), slug="plain")
+    first, second = daemon.trigger()["id"], daemon.trigger()["id"]
+    eventually(lambda: accepted(daemon, first))
+    assert daemon.wait_for(daemon.trigger("plain")["id"])["status"] == "completed"
+    assert daemon.run(second)["status"] == "queued"
+    assert say(daemon, endpoint.calls[0], "complete").status_code == 200
+    eventually(lambda: accepted(daemon, second))
+
+
 def test_a_cancel_ends_it(daemon: Daemon, endpoint: Endpoint) -> None:
     """The endpoint hears of it by its next call."""
     daemon.make_job(endpoint.url("/ok"), completion="callback")
