@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -55,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     migrate = verbs.add_parser("migrate")
     migrate.add_argument("action", choices=["status", "up"])
     migrate.add_argument("-o", "--output", default="table")
+    invariants = verbs.add_parser("invariants")
+    invariants.add_argument("--stale-secs", type=float, default=70, help="how long a worker may have been silent")
+    invariants.add_argument("-o", "--output", default="table")
     return parser
 
 
@@ -85,6 +89,11 @@ def _run(arguments: argparse.Namespace) -> int:
             from strait_daemon.dev import reset  # noqa: PLC0415
 
             return reset(arguments.db)
+        case "invariants":
+            from strait_daemon.doctor import check_invariants  # noqa: PLC0415
+
+            stale = timedelta(seconds=arguments.stale_secs)
+            return asyncio.run(check_invariants(stale, arguments.output))
         case _:
             from strait_daemon.migrations import migrate  # noqa: PLC0415
 
