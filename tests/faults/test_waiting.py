@@ -103,10 +103,7 @@ def test_a_cancel_reaches_three_generations(migrated: str, endpoint: Endpoint):
 
 
 def test_killed_in_the_middle(migrated: str, endpoint: Endpoint):
-    """kill -9 with one run waiting and one about to: the first goes on, of the second the attempt and its wait are lost.
-
-    An event that was sent before the kill, while its run executed, is there for the next attempt.
-    """
+    """kill -9 with one run waiting and one about to: the first goes on, the second loses its attempt and its wait."""
     with running_daemon(migrated) as daemon:
         daemon.make_job(endpoint.url("/hold"), retry_strategy="fixed")
         first = waiting(daemon, endpoint, "first")
