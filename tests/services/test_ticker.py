@@ -263,3 +263,18 @@ async def test_a_schedule_that_cannot_be_decided_is_in_nobodys_way(stage: Stage)
     stage.later(minutes=1)
     await ticker(stage).tick()
     assert len(await fires(stage, runs=True)) == 8
+
+
+async def test_what_ticks_came_to_is_kept_for_the_longer_time(stage: Stage) -> None:
+    """Whole weeks leave, as runs do, by the tick's own time."""
+    await scheduled(stage, "0 0 1 1 *")
+    stage.later(days=350)
+    await stage.retention(0, 0).tick()
+    await ticker(stage).tick()
+    assert len(await fires(stage)) == 1
+    stage.later(days=89)
+    await stage.retention(short_days=30, long_days=90).tick()
+    assert len(await fires(stage)) == 1
+    stage.later(days=15)
+    await stage.retention(short_days=30, long_days=90).tick()
+    assert await fires(stage) == []
