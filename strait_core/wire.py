@@ -199,6 +199,11 @@ class TriggerFields(NewRunRequest):
 
     debounce_key: str | UnsetType | None = UNSET
     batch_key: str | UnsetType | None = UNSET
+
+
+class TriggerRequest(TriggerFields):
+    """POST /v1/jobs/{job}/trigger; an empty body is `{}`. With `dry_run` everything is checked and nothing stored."""
+
     dry_run: bool | UnsetType = UNSET
 
 
@@ -206,11 +211,6 @@ class BulkItem(NewRunRequest):
     """One run of a bulk trigger: a trigger's body, and its own key in place of the header's."""
 
     idempotency_key: str | UnsetType | None = UNSET
-
-
-class TriggerRequest(TriggerFields):
-    """POST /v1/jobs/{job}/trigger; an empty body is `{}`. With `dry_run` everything is checked and nothing stored."""
-
 
 
 class BulkTriggerRequest(Request):

@@ -23,8 +23,8 @@ from strait_core.trigger import MAX_BULK_ITEMS, NewRun, faults_of, new_run
 from strait_daemon.api import shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import REPLAYED, check_same, key_of
-from strait_daemon.api.purses import exhausted
 from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.api.purses import exhausted
 from strait_daemon.api.strict import MOST_FAULTS
 from strait_daemon.api.trigger import TRIES, restless, runnable
 from strait_daemon.bulk import BulkKey

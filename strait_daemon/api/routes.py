@@ -17,8 +17,8 @@ from strait_daemon.api import (
     bulk_runs,
     calendars,
     docs,
-    explain,
     events,
+    explain,
     fleet,
     health,
     jobs,
@@ -27,14 +27,13 @@ from strait_daemon.api import (
     ops,
     runs,
     schedules,
-    simulation,
     sdk_routes,
     sdk_waits,
+    simulation,
     stream,
     trigger,
     webhooks,
 )
-# stream, trigger, webhooks
 from strait_daemon.api.body import BULK_BYTES, TRIGGER_BYTES, Body, Nothing
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.query import (

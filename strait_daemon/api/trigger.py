@@ -16,8 +16,8 @@ from strait_core.trigger import NewRun, faults_of, new_run, window_faults_of
 from strait_daemon.api import shape, windowed
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import REPLAYED, check_same, once_of_trigger
-from strait_daemon.api.purses import exhausted
 from strait_daemon.api.operation import Call, Headers, Reply, reply
+from strait_daemon.api.purses import exhausted
 
 # The job is looked at again when it changed between the look and the insert; more often than this is no accident.
 TRIES: Final = 3
