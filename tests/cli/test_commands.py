@@ -41,7 +41,7 @@ def ended(shell: Shell, *words: str) -> dict[str, Any]:
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_field_of_a_job_is_a_flag(shell: Shell):
+def test_every_field_of_a_job_is_a_flag(shell: Shell, job: str):
     """Create with every flag; the job holds every value."""
     shell.settings["JOB_SECRET"] = SIGNING_SECRET
     answer = shell.ok(
@@ -54,10 +54,14 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         *("--signing-secret", "env:JOB_SECRET", "--dedup-window-secs", "5", "--debounce-window-secs", "6"),
         *("--debounce-max-wait-secs", "60", "--payload-schema", '{"type": "object"}'),
         *("--max-concurrency", "7", "--max-concurrency-per-key", "2", "--rate-limit-max", "9"),
-        *("--rate-limit-window-secs", "30"),
+        *("--rate-limit-window-secs", "30", "--fallback-endpoint-url", "http://127.0.0.1:9/y"),
+        *("--poison-pill-threshold", "3", "--breaker-threshold", "8", "--completion", "callback"),
+        *("--max-cost-per-run-microusd", "5000", "--on-complete-trigger-job", job),
+        *("--on-complete-payload-mapping", '{"a": "{{result}}"}', "--on-failure-trigger-job", job),
+        *("--on-failure-payload-mapping", '{"b": "{{error}}"}'),
         *("--result-schema", '{"maximum": 1}', "-o", "json"),
     )
-    job = answer.json
+    made = answer.json
     expected = {
         "project_id": shell.settings["STRAIT_PROJECT"],
         "description": "all of it",
@@ -76,6 +80,15 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         "max_concurrency_per_key": 2,
         "rate_limit_max": 9,
         "rate_limit_window_secs": 30,
+        "fallback_endpoint_url": "http://127.0.0.1:9/y",
+        "poison_pill_threshold": 3,
+        "breaker_threshold": 8,
+        "completion": "callback",
+        "max_cost_per_run_microusd": 5_000,
+        "on_complete_trigger_job": job,
+        "on_complete_payload_mapping": {"a": "{{result}}"},
+        "on_failure_trigger_job": job,
+        "on_failure_payload_mapping": {"b": "{{error}}"},
         "default_run_metadata": {"k": "v=w"},
         "version_policy": "latest",
         "signing_secret": "****",
@@ -87,7 +100,7 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell):
         "webhook_url": "http://127.0.0.1:9/hook",
         "webhook_secret": "****",
     }
-    assert {name: job[name] for name in expected} == expected
+    assert {name: made[name] for name in expected} == expected
     batching = {"debounce_window_secs": None, "batch_window_secs": 7, "batch_max_size": 9}
     unset = ("--unset", "debounce-window-secs", "--unset", "debounce-max-wait-secs")
     update = ("jobs", "update", "full", *unset, "--batch-window-secs", "7", "--batch-max-size", "9", "-o", "json")

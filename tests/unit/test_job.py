@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strait_core import job
 from strait_core.calendar import CalendarMode, Roll
 from strait_core.errors import Fault
-from strait_core.job import DEFAULTS, JobSpec, VersionPolicy, evolve, faults_of, settled
+from strait_core.job import DEFAULTS, Completion, JobSpec, VersionPolicy, evolve, faults_of, settled
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
 from strait_core.schedule import MisfirePolicy, OverlapPolicy
@@ -54,11 +54,17 @@ def test_the_defaults_are_those_of_the_product():
         "version_policy": VersionPolicy.PIN,
         "payload_schema": None,
         "result_schema": None,
+        "completion": Completion.RESPONSE,
+        "max_cost_per_run_microusd": None,
         "dedup_window_secs": None,
         "debounce_window_secs": None,
         "debounce_max_wait_secs": None,
         "batch_window_secs": None,
         "batch_max_size": 100,
+        "on_complete_trigger_job": None,
+        "on_complete_payload_mapping": None,
+        "on_failure_trigger_job": None,
+        "on_failure_payload_mapping": None,
         "cron": None,
         "timezone": "UTC",
         "misfire_policy": MisfirePolicy.COALESCE,
@@ -93,6 +99,7 @@ NUMBERS = [
     ("batch_window_secs", 0, 86_400),
     ("batch_max_size", 1, 1_000),
     ("misfire_max_lateness_secs", 0, 31_536_000),
+    ("max_cost_per_run_microusd", 0, 10**15),
     ("misfire_max_runs", 1, 1_000),
     ("jitter_secs", 0, 3_600),
 ]
