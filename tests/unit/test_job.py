@@ -108,6 +108,8 @@ _CRON: dict[str, Any] = {"cron": "0 9 * * *"}
 BESIDE: dict[str, dict[str, Any]] = {
     "debounce_max_wait_secs": {"debounce_window_secs": 1},
     "batch_max_size": {"batch_window_secs": 1},
+    "rate_limit_max": {"rate_limit_window_secs": 1},
+    "rate_limit_window_secs": {"rate_limit_max": 1},
     "misfire_max_lateness_secs": _CRON,
     "misfire_max_runs": _CRON,
     "jitter_secs": _CRON,
@@ -119,7 +121,7 @@ def test_a_number_has_bounds_and_both_ends_are_in(name: str, low: int, high: int
     """One below and one above are refused, at the field's own pointer."""
     assert set(job.BOUNDS) == {number[0] for number in NUMBERS}
     beside: dict[str, Any] = BESIDE.get(name, {})
-    ends: list[dict[str, Any]] = [{**beside, name: settled(name, end)} for end in (low, high)]
+    ends: list[dict[str, Any]] = [{**(beside if end else {}), name: settled(name, end)} for end in (low, high)]
     assert [pointers(**changes) for changes in ends] == [[], []]
     fault = Fault(f"/{name}", f"must be from {low} to {high}")
     for value in (low - 1, high + 1):
