@@ -1,0 +1,71 @@
+"""A database that cannot grow any more: the daemon says so, keeps what it has accepted, and goes on when there is room."""
+
+from __future__ import annotations
+
+import random
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import httpx
+
+from strait_daemon.embedded import PostgresServer
+from tests.faults.checks import expect_promises_kept, states, stored, uuid_of, wait_for_all
+from tests.faults.test_lost_database import children, own_server
+from tests.support.daemon import running_daemon
+from tests.support.endpoint import Endpoint
+
+__all__ = ["own_server"]
+# No file may grow beyond this; the log of writes comes in files of 16 MiB, which are there already.
+FULL = 17 * 1024 * 1024
+LARGE = 300_000
+
+
+@contextmanager
+def full(server: PostgresServer) -> Iterator[None]:
+    """No file of the server may grow beyond FULL."""
+    limit_to(server, FULL)
+    try:
+        yield
+    finally:
+        limit_to(server, resource.RLIM_INFINITY)
+
+
+def limit_to(server: PostgresServer, size: int) -> None:
+    for pid in [server.pid, *children(server.pid)]:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def test_no_room_for_a_while(own_server: list[PostgresServer], endpoint: Endpoint):
+    """Triggers are refused, none of them is lost; with room again everything goes on by itself."""
+    database = own_server[0].dsn
+    accepted: list[str] = []
+    with running_daemon(database) as daemon:
+        daemon.make_job(endpoint.url("/ok"), max_attempts=10, retry_strategy="fixed", breaker_threshold=0)
+        with full(own_server[0]):
+            refused = None
+            for number in range(200):
+                try:
+                    answer = daemon.client.post("/v1/jobs/job/trigger", json={"payload": blob(number)})
+                except httpx.TransportError:
+                    continue
+                if answer.status_code == 201:
+                    accepted.append(answer.json()["id"])
+                    continue
+                refused = answer
+                break
+            assert refused is not None
+            # PostgreSQL has no code of its own for this limit as it has for a full disk, which is a 503.
+            assert refused.status_code in {500, 503}, refused.text
+        accepted.append(daemon.trigger()["id"])
+        wait_for_all(database, len(accepted))
+        assert set(states(database)) == {"completed"}
+        assert {uuid_of(run) for run in accepted} <= {run["id"] for run in stored(database)}
+        expect_promises_kept(database, endpoint)
+        assert daemon.stop() == 0
+
+
+def blob(number: int) -> str:
+    """Text that no compression makes much smaller."""
+    return random.Random(number).randbytes(LARGE).hex()
