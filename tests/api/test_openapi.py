@@ -16,7 +16,16 @@ from tests.api.caller import Caller
 from tests.api.contract import Contract
 
 # Fields that mean something only beside another.
-NEEDS = {"debounce_max_wait_secs": {"debounce_window_secs": 60}, "batch_max_size": {"batch_window_secs": 60}}
+_SCHEDULE = {"cron": "0 9 * * *"}
+NEEDS: dict[str, dict[str, Any]] = {
+    "debounce_max_wait_secs": {"debounce_window_secs": 60},
+    "batch_max_size": {"batch_window_secs": 60},
+    "rate_limit_max": {"rate_limit_window_secs": 60},
+    "rate_limit_window_secs": {"rate_limit_max": 1},
+    "misfire_max_lateness_secs": _SCHEDULE,
+    "misfire_max_runs": _SCHEDULE,
+    "jitter_secs": _SCHEDULE,
+}
 
 
 def test_the_document_is_valid(contract: Contract):
@@ -66,7 +75,9 @@ def test_bounds_in_the_document_are_those_that_hold(api: Caller, contract: Contr
             (number["minimum"] - 1, 422),
             (number["maximum"] + 1, 422),
         ):
-            answer = api.client.patch(f"/v1/jobs/{job['id']}", json={**NEEDS.get(name, {}), name: value})
+            answer = api.client.patch(
+                f"/v1/jobs/{job['id']}", json={**(NEEDS.get(name, {}) if value else {}), name: value}
+            )
             assert answer.status_code == status, answer.text
         api.call("PATCH", f"/v1/jobs/{job['id']}", dict.fromkeys((name, *NEEDS.get(name, {})), None))
 
