@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from itertools import combinations
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -113,9 +114,9 @@ TIMES = ("delayed", "retry", "")
 SETS = [*((name,) for name in GATES), *combinations(GATES, 2), tuple(GATES), ()]
 
 
-def limits_for(closed: Sequence[str]) -> dict[str, int]:
+def limits_for(closed: Sequence[str]) -> dict[str, Any]:
     """What the job must limit so that these gates can be closed; the key's holder takes a slot of the job too."""
-    found = {"max_concurrency": 1 + ("concurrency_key" in closed)} if "concurrency" in closed else {}
+    found: dict[str, Any] = {"max_concurrency": 1 + ("concurrency_key" in closed)} if "concurrency" in closed else {}
     found |= {"rate_limit_max": 1, "rate_limit_window_secs": 3_600} if "rate" in closed else {}
     return found | ({"max_concurrency_per_key": 1} if "concurrency_key" in closed else {})
 
