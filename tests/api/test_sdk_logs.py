@@ -14,8 +14,9 @@ from tests.api.caller import Caller
 from tests.api.contract import Contract
 from tests.api.endpoint_side import Speaker, speaking
 from tests.api.server import AUTH
+from tests.support.sizes import size
 
-LINES = 2_000  # 10,000 in `make soak`
+LINES = size(ci=2_000, soak=10_000)
 
 
 @pytest.fixture
@@ -93,6 +94,7 @@ def test_a_line_is_read_strictly(api: Caller, run: dict[str, Any], endpoint: Spe
     endpoint.say("POST", "log", content=b" " * 300_000, status=413)
 
 
+@pytest.mark.soak
 def test_many_lines_at_once(api: Caller, run: dict[str, Any], endpoint: Speaker):
     """None is lost, none comes twice, numbers have no hole, and each sender's own order is kept."""
     senders = 16
