@@ -157,7 +157,8 @@ def test_schedules_of_other_projects_are_not_there(api: Caller):
     found = schedule(api, job)
     api.refuse("GET", f"/v1/schedules/{found['id']}?project_id=other", status=404)
     api.refuse("GET", "/v1/schedules/sch_01hzy5w3x2f4t8q9m7k6j5h4g3", status=404)
-    api.refuse("POST", f"/v1/schedules/{found['id']}/pause", {"reason": "x" * 1_001}, status=422)
+    told = api.refuse("POST", f"/v1/schedules/{found['id']}/pause", {"reason": "x" * 1_001}, status=422)
+    assert told["status"] == 422
 
 
 def test_a_simulation_of_stored_schedules(api: Caller):

@@ -96,16 +96,16 @@ async def test_connection_errors_and_timeouts_count(rig: Rig, how: str) -> None:
     async with scripted(scripts[how]) as endpoint:
         url = endpoint.url
         if how != "refused":
-            await _opens(rig, url)
+            await expect_open(rig, url)
     if how == "refused":
-        await _opens(rig, url)
+        await expect_open(rig, url)
 
 
 async def _reset(visit: Visit) -> None:
     visit.reset()
 
 
-async def _opens(rig: Rig, url: str) -> None:
+async def expect_open(rig: Rig, url: str) -> None:
     job = await rig.job(url, max_attempts=1, timeout_secs=1)
     await rig.add(job, 5)
     await until(rig, job, "open")
