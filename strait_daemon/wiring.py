@@ -23,11 +23,12 @@ from strait_core.trigger import NewRun
 from strait_core.wire import ComponentHealth
 from strait_daemon import clock as clocks
 from strait_daemon.api.shape import run as run_shape
+from strait_daemon.attempts.catalog import Catalog
+from strait_daemon.attempts.ender import Ender
 from strait_daemon.bus import Bus
 from strait_daemon.clock import DatabaseClock
 from strait_daemon.egress.client import EgressClient
 from strait_daemon.egress.guard import Guard
-from strait_daemon.ender import Ender
 from strait_daemon.intake import Intake, any_ready
 from strait_daemon.line import Line
 from strait_daemon.logbook import Logbook
@@ -58,7 +59,6 @@ from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
 from strait_daemon.transports import PostgresTransport, RedisTransport
 from strait_daemon.vault import Vault
-from strait_daemon.worker.catalog import Catalog
 from strait_daemon.worker.claimer import Claimer
 from strait_daemon.worker.executor import Executor
 from strait_daemon.worker.rehearsal import Rehearsal

@@ -19,7 +19,7 @@ from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Operation, Reply, reply
 from strait_daemon.api.query import wrong_request
 from strait_daemon.api.speaker import silenced, speaker_of
-from strait_daemon.worker.outcome import Ending
+from strait_daemon.attempts.outcome import Ending
 
 BUDGET: Final = "budget"
 UTC_NAME: Final = "UTC"

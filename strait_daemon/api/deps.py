@@ -13,10 +13,10 @@ from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Pool
 from strait_core.wire import ComponentHealth
 from strait_core.wire_health import JobTested
+from strait_daemon.attempts.ender import Ender
 from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
 from strait_daemon.egress.guard import Guard
-from strait_daemon.ender import Ender
 from strait_daemon.intake import Intake
 from strait_daemon.logbook import Logbook
 from strait_daemon.tokens import TokenReader

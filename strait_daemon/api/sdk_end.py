@@ -19,9 +19,9 @@ from strait_daemon.api.body import OFFLOAD_BYTES
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.speaker import silenced, speaker_of
-from strait_daemon.worker import outcome
-from strait_daemon.worker.catalog import Target
-from strait_daemon.worker.outcome import Ending
+from strait_daemon.attempts import outcome
+from strait_daemon.attempts.catalog import Target
+from strait_daemon.attempts.outcome import Ending
 
 MAX_RESULT: Final = 1024 * 1024
 REPORTED: Final = "reported"

@@ -13,10 +13,10 @@ from strait_core.run import Outcome, OutcomeKind
 from strait_core.store import callbacks
 from strait_core.store.callbacks import Live
 from strait_core.store.pool import Pool
+from strait_daemon.attempts import outcome
+from strait_daemon.attempts.ender import Ender
+from strait_daemon.attempts.outcome import Ending
 from strait_daemon.clock import Clock
-from strait_daemon.ender import Ender
-from strait_daemon.worker import outcome
-from strait_daemon.worker.outcome import Ending
 
 BATCH: Final = 500
 # The longest sleep: what another process has accepted meanwhile is seen after this.

@@ -14,9 +14,9 @@ import structlog
 from strait_core.store import queue, runs, sdk
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Claim, Release
+from strait_daemon.attempts.catalog import Catalog
 from strait_daemon.clock import Clock
 from strait_daemon.line import Line
-from strait_daemon.worker.catalog import Catalog
 from strait_daemon.worker.lanes import Lanes
 from strait_daemon.worker.marks import Marks
 from strait_daemon.writer import TransitionWriter

@@ -20,15 +20,15 @@ from strait_core.run import OutcomeKind
 from strait_core.signing import signed_headers
 from strait_core.store.history import SHORT
 from strait_core.store.queue import Accept, Retry
+from strait_daemon.attempts import outcome
+from strait_daemon.attempts.attempt import Attempt, Stop
+from strait_daemon.attempts.closing import close
+from strait_daemon.attempts.outcome import Ending
 from strait_daemon.clock import Clock
 from strait_daemon.egress.client import Answer, EgressError, Timing
 from strait_daemon.services.breakers import Breakers
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
-from strait_daemon.worker import outcome
-from strait_daemon.worker.attempt import Attempt, Stop
-from strait_daemon.worker.closing import close
-from strait_daemon.worker.outcome import Ending
 from strait_daemon.writer import Move
 
 MAX_PREVIOUS_ERROR: Final = 1_024

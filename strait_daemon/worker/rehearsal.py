@@ -17,12 +17,12 @@ from strait_core.store.jobs import StoredJob
 from strait_core.store.queue import Claimed
 from strait_core.wire import Timings
 from strait_core.wire_health import JobTested
+from strait_daemon.attempts import outcome
+from strait_daemon.attempts.attempt import Attempt
+from strait_daemon.attempts.catalog import Catalog
+from strait_daemon.attempts.outcome import Ending
 from strait_daemon.egress.client import Answer, EgressClient, Timing
-from strait_daemon.worker import outcome
-from strait_daemon.worker.attempt import Attempt
-from strait_daemon.worker.catalog import Catalog
 from strait_daemon.worker.executor import Executor
-from strait_daemon.worker.outcome import Ending
 
 MASK: Final = "****"
 MAX_SHOWN: Final = 4_096

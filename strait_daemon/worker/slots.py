@@ -6,7 +6,7 @@ from collections import deque
 from time import monotonic
 from typing import Final
 
-from strait_daemon.worker.attempt import Attempt
+from strait_daemon.attempts.attempt import Attempt
 
 # Runs are claimed, and their attempts opened, at most this far ahead of a free slot, measured in completions.
 AHEAD_SECS: Final = 0.05

@@ -22,11 +22,11 @@ from strait_core.store.faults import Clash
 from strait_core.store.pool import Pool
 from strait_core.store.queue import Accept, Claimed, Start
 from strait_core.store.workers import WorkerRow
+from strait_daemon.attempts.attempt import Attempt, Stop
+from strait_daemon.attempts.catalog import Catalog
 from strait_daemon.clock import Clock
 from strait_daemon.line import Line
 from strait_daemon.telemetry import Metrics
-from strait_daemon.worker.attempt import Attempt, Stop
-from strait_daemon.worker.catalog import Catalog
 from strait_daemon.worker.claimer import Claimer
 from strait_daemon.worker.executor import Executor
 from strait_daemon.worker.slots import Slots

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from strait_core.run import OutcomeKind
+from strait_daemon.attempts import outcome
 from strait_daemon.egress.client import MAX_RESPONSE_BYTES, Answer
-from strait_daemon.worker import outcome
 
 NOW = datetime(2030, 1, 16, 12, tzinfo=UTC)
 

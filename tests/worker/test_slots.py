@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strait_core.store.queue import Claimed
+from strait_daemon.attempts.attempt import Attempt
+from strait_daemon.attempts.catalog import Target
 from strait_daemon.worker import slots as slots_module
-from strait_daemon.worker.attempt import Attempt
-from strait_daemon.worker.catalog import Target
 from strait_daemon.worker.slots import AHEAD_MOST, Slots
 
 

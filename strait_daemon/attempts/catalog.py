@@ -16,11 +16,11 @@ from strait_core.schema import Judge
 from strait_core.signing import key_of
 from strait_core.store import jobs
 from strait_core.store.pool import Conn
+from strait_daemon.attempts import outcome
+from strait_daemon.attempts.outcome import Ending
 from strait_daemon.egress.client import refused
 from strait_daemon.egress.guard import Guard, Refused
 from strait_daemon.vault import Unreadable, Vault
-from strait_daemon.worker import outcome
-from strait_daemon.worker.outcome import Ending
 
 # More than any fleet has in use at once; the oldest half leaves when it is full.
 MOST_VERSIONS: Final = 20_000

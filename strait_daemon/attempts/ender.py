@@ -9,12 +9,12 @@ from strait_core.store import callbacks
 from strait_core.store.callbacks import Live
 from strait_core.store.pool import Conn, Pool
 from strait_core.store.queue import Finish, Retry
+from strait_daemon.attempts.attempt import Attempt
+from strait_daemon.attempts.catalog import Catalog, Target
+from strait_daemon.attempts.closing import close
+from strait_daemon.attempts.outcome import Ending
 from strait_daemon.clock import Clock
 from strait_daemon.telemetry import Metrics
-from strait_daemon.worker.attempt import Attempt
-from strait_daemon.worker.catalog import Catalog, Target
-from strait_daemon.worker.closing import close
-from strait_daemon.worker.outcome import Ending
 from strait_daemon.writer import TransitionWriter
 
 Closing: TypeAlias = Finish | Retry

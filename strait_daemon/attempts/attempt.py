@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from strait_core import ids
 from strait_core.store.queue import Claimed
-from strait_daemon.worker.catalog import Target
+from strait_daemon.attempts.catalog import Target
 
 
 class Stop(StrEnum):

@@ -14,9 +14,9 @@ from strait_core.run import TRANSITIONS, Event, OutcomeKind, Status, decide
 from strait_core.store.history import LONG, keep_of
 from strait_core.store.queue import Finish, Retry
 from strait_core.store.webhooks import new_hook
-from strait_daemon.worker import outcome
-from strait_daemon.worker.attempt import Attempt
-from strait_daemon.worker.outcome import Ending
+from strait_daemon.attempts import outcome
+from strait_daemon.attempts.attempt import Attempt
+from strait_daemon.attempts.outcome import Ending
 
 _ENDPOINTS_DOING: Final = frozenset({OutcomeKind.ERROR, OutcomeKind.TIMEOUT})
 

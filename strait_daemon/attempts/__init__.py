@@ -1,0 +1,1 @@
+"""One attempt, whoever holds it: what to call, what its answer means, and the move that ends it."""
