@@ -9,6 +9,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # Extra words for pytest, e.g. `make test ARGS="-k retry -x"`.
 ARGS ?=
+# How many processes share the tests, which wait more than they work; each starts servers of its own.
+PROCESSES ?= 3
 
 .PHONY: help
 help: ## show this list
@@ -24,7 +26,7 @@ demo: setup ## start PostgreSQL and the daemon, run one job live to completed, s
 
 .PHONY: test
 test: setup ## all tests that need only wheels
-	@$(PYTEST) tests --ignore=tests/system --ignore=tests/project $(ARGS)
+	@$(PYTEST) tests --ignore=tests/system --ignore=tests/project -n $(PROCESSES) --dist loadscope $(ARGS)
 
 .PHONY: test-system
 test-system: setup ## tests that need curl, zsh, fish, tmux and a system PostgreSQL

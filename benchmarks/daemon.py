@@ -31,7 +31,7 @@ class NullClient:
             self._memory = mmap.mmap(file.fileno(), 8)
         self._calls = c_uint64.from_buffer(self._memory)
 
-    async def post(self, _url: Any, _headers: Mapping[str, str], _body: bytes, timing: Timing) -> Answer:
+    async def post(self, _url: Any, _headers: Mapping[str, str], _body: bytes, timing: Timing, *_: Any) -> Answer:
         self._calls.value += 1
         timing.connected = timing.answered = timing.ended = monotonic()
         return Answer(200, {}, b"", False)

@@ -359,9 +359,7 @@ async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(LAST_WRITES_SECS):
             await parts.writer.settle()
-    await parts.writer.close()
-    await parts.intake.close()
-    await parts.logbook.close()
+    await asyncio.gather(parts.writer.close(), parts.intake.close(), parts.logbook.close())
     if parts.worker is not None:
         await parts.worker.leave()
     await parts.client.close()

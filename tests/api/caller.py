@@ -60,16 +60,18 @@ class Caller:
 
         async def work() -> Claimed:
             parts = self.server.parts
-            while True:
-                async with parts.pool.connection() as conn, conn.transaction():
+            async with parts.pool.connection() as conn, conn.transaction():
+                others: list[Release] = []
+                found: Claimed | None = None
+                # What other tests left queued is held until then, or it would be claimed again and again.
+                while found is None:
                     lanes = await queue.open_lanes(conn, parts.clock.now())
                     taken = await queue.claim(conn, self.worker, 500, [0] * 11, lanes, parts.clock.now())
-                    others = [Release(c.id, c.attempt, c.lease, "not mine") for c in taken.runs if c.id != wanted]
-                    await queue.release_if_held(conn, others, parts.clock.now())
-                for claimed in taken.runs:
-                    if claimed.id == wanted:
-                        parts.bus.runs_changed([wanted])
-                        return claimed
+                    found = next((c for c in taken.runs if c.id == wanted), None)
+                    others += [Release(c.id, c.attempt, c.lease, "not mine") for c in taken.runs if c.id != wanted]
+                await queue.release_if_held(conn, others, parts.clock.now())
+            parts.bus.runs_changed([wanted])
+            return found
 
         return self.server.do(work())
 

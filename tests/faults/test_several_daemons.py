@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def test_a_rolling_restart(database: str, endpoint: Endpoint, figures: Figures):
                     load.wait_for(10)
             figures.note("back after a rolling restart", expect_recovery(endpoint, before))
         expect_nothing_lost(database, load, endpoint)
-        assert {attempt for _, attempt in endpoint.pairs} == {1}
+        # What a drain gave back before its call has another number, and is still called once.
+        assert set(Counter(run for run, _ in endpoint.pairs.elements()).values()) == {1}
 
 
 @pytest.mark.parametrize("shift", [3600, -3600])
