@@ -87,6 +87,8 @@ class Parts:
     bus: Bus
     intake: Intake
     writer: TransitionWriter
+    # Starts go over a connection of their own: behind a batch of endings they would keep free slots waiting.
+    starter: TransitionWriter
     metrics: Metrics
     guard: Guard
     vault: Vault
@@ -190,12 +192,13 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed, resumed)
     writer.on_started(stored)
     writer.on_freed(bus.freed)
+    starter = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed, linger_secs=0)
     guard = Guard(settings.allow_private_endpoints)
     vault = Vault(settings.sealing_keys)
     logbook = Logbook(Line(url, pooled=pooled), clock, bus.runs_changed)
     ender = Ender(pool, Catalog(AGENT, guard, vault), writer, clock, metrics)
     calling = _calling(settings, pool, clock, metrics, bus, guard, vault)
-    parts = Parts(settings, pool, clock, bus, intake, writer, metrics, guard, vault, logbook, ender, *calling)
+    parts = Parts(settings, pool, clock, bus, intake, writer, starter, metrics, guard, vault, logbook, ender, *calling)
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
         _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))
@@ -249,7 +252,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         policy,
         pool=parts.pool,
         heart=heart,
-        writer=parts.writer,
+        writers=(parts.starter, parts.writer),
         claimer=Claimer(policy.id, line, catalog, parts.writer, parts.clock),
         executor=parts.executor,
         catalog=catalog,
@@ -359,9 +362,10 @@ async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(LAST_WRITES_SECS):
             await parts.writer.settle()
-    await asyncio.gather(parts.writer.close(), parts.intake.close(), parts.logbook.close())
+    held = parts.worker is not None and not parts.worker.holds_nothing()
+    await asyncio.gather(parts.writer.close(), parts.starter.close(), parts.intake.close(), parts.logbook.close())
     if parts.worker is not None:
-        await parts.worker.leave()
+        await parts.worker.leave(held=held)
     await parts.client.close()
     await parts.bus.stop()
     await parts.pool.close(timeout=LAST_WRITES_SECS)

@@ -50,6 +50,8 @@ class TransitionWriter:
         clock: Clock,
         changed: Callable[[Sequence[UUID]], None],
         resumed: Callable[[Sequence[UUID]], None] = lambda _: None,
+        *,
+        linger_secs: float = LINGER_SECS,
     ) -> None:
         self._line = line
         self._clock = clock
@@ -63,7 +65,7 @@ class TransitionWriter:
         # Lanes in which the batch under way has given up slots.
         self._freed: set[int] = set()
         self._freed_heard: Callable[[Collection[int]], None] = lambda _: None
-        self._gatherer: Gatherer[Move, bool] = Gatherer(self._flush, _weight, linger_secs=LINGER_SECS)
+        self._gatherer: Gatherer[Move, bool] = Gatherer(self._flush, _weight, linger_secs=linger_secs)
         self._refused: dict[UUID, Exception] = {}
 
     def on_started(self, heard: Callable[[Sequence[NewRun]], None]) -> None:

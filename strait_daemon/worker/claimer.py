@@ -49,6 +49,11 @@ class Claimer:
         # The short checkpoints of the runs that were claimed last and had attempts before.
         self.checkpoints: dict[UUID, str] = {}
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether runs may be claimed that nobody here knows of."""
+        return self._doubtful
+
     def doubt(self) -> None:
         """Something that was claimed is not known any more: look for it before the next claim."""
         self._doubtful = True

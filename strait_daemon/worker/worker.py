@@ -63,7 +63,7 @@ class Worker:
         *,
         pool: Pool,
         heart: Line,
-        writer: TransitionWriter,
+        writers: tuple[TransitionWriter, TransitionWriter],
         claimer: Claimer,
         executor: Executor,
         catalog: Catalog,
@@ -74,7 +74,7 @@ class Worker:
         self._pool = pool
         # A connection of its own: a busy API must not hold up the heartbeat.
         self._heart = heart
-        self._writer = writer
+        self._starter, self._writer = writers
         self._claimer = claimer
         self._executor = executor
         self._catalog = catalog
@@ -162,7 +162,7 @@ class Worker:
             self._idle.clear()
             self._slots.opening += len(attempts)
             starts = [Start(a.run.id, a.run.attempt, a.run.lease) for a in attempts]
-            self._writer.post(starts, partial(self._opened, attempts))
+            self._starter.post(starts, partial(self._opened, attempts))
 
     def _opened(self, attempts: list[Attempt], answers: Sequence[bool | Exception] | None) -> None:
         """The starts were answered: who is still held waits for a slot, who is not was taken away."""
@@ -346,10 +346,14 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the reaper finds what cannot be given back now
             log.warning("claims_not_given_back", error=f"{type(error).__name__}: {error}")
 
-    async def leave(self) -> None:
-        """Take this worker off the list, unless something is still held: then the reaper has to see it die."""
+    def holds_nothing(self) -> bool:
+        """Whether the database says of no run that this worker has it; asked before the last writes are given up."""
+        return not self._live and not self._claimer.doubtful
+
+    async def leave(self, *, held: bool) -> None:
+        """Take this worker off the list, unless something was still held: then the reaper has to see it die."""
         try:
-            if not self._live:
+            if not held:
                 async with asyncio.timeout(_LAST_WRITES_SECS):
                     await workers.remove_worker(await self._heart.conn(), self._policy.id)
         except Exception as error:  # noqa: BLE001 - the reaper takes it off
