@@ -9,9 +9,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # Extra words for pytest, e.g. `make test ARGS="-k retry -x"`.
 ARGS ?=
-# How many processes share the tests, which wait more than they work; each starts servers of its own. 0 = this one: on
-# two cores that are busy otherwise, tests of timing need the machine to themselves.
-PROCESSES ?= 0
+# How many processes share the tests, which wait more than they work; each starts servers of its own. 0 = this one.
+PROCESSES ?= 3
 
 .PHONY: help
 help: ## show this list

@@ -34,8 +34,8 @@ class Call:
 
     @property
     def run(self) -> str:
-        """The id of the run that it belongs to."""
-        return self.headers["X-Run-ID"]
+        """The id of the run that it belongs to; empty for a webhook's delivery."""
+        return self.headers.get("X-Run-ID", "")
 
     @property
     def attempt(self) -> int:
