@@ -37,7 +37,7 @@ POLL_SECS: Final = 1.0
 # An attempt opened ahead of its slot goes back when it has waited so long.
 PATIENCE_SECS: Final = 1.0
 _PAUSE_SECS: Final = 0.5
-_LAST_WRITES_SECS: Final = 5.0
+_LAST_WRITES_SECS: Final = 3.0
 
 log = structlog.get_logger(__name__)
 
