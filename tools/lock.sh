@@ -9,7 +9,7 @@ sh tools/tool_venv.sh lock
 
 compile() {
     .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-        --no-emit-index-url --no-emit-find-links --no-annotate --no-header --no-strip-extras "$@" >/dev/null
+        --no-annotate --no-header --no-strip-extras "$@" >/dev/null
 }
 
 compile "$@" pyproject.toml -o requirements/runtime.txt

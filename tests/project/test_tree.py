@@ -31,7 +31,7 @@ MACHINE_PATH = re.compile(
     r"(?<![\w.}~-])/(?:" + "|".join(["wo" + "rk", "ro" + "ot", "home/" + r"\w+", "Users/" + r"\w+"]) + r")/\w"
 )
 INSTALLER_OPTION = re.compile(
-    r"\bpip\b.*\s-i\s|(^|\s)(--(extra-)?index-url|--find-links|--trusted-host|--index)[\s=]\S*(/|://)"
+    r"\bpip\b.*\s-i\s|(^|\s)--(?!no-index)((\w+-)?index(-\w+)?|find-links|trusted-host)[\s=]\S*(/|://)"
 )
 
 
