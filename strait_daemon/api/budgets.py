@@ -6,7 +6,6 @@ from typing import Final
 
 from msgspec import UNSET
 
-from strait_core import wire_sdk
 from strait_core.budget import Budget, day_of
 from strait_core.errors import BudgetError, ConflictError, Fault, ValidationError
 from strait_core.job import check_project
@@ -14,6 +13,7 @@ from strait_core.run import Outcome, OutcomeKind
 from strait_core.store import budgets, callbacks
 from strait_core.store.budgets import Used
 from strait_core.wallclock import zone_faults
+from strait_core.wire import sdk as wire_sdk
 from strait_daemon.api.body import Body
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Operation, Reply, reply

@@ -23,7 +23,7 @@ from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.store.runs import RunFilter
 from strait_core.store.selection import MOST_COUNTED, Among, Place
-from strait_core.wire_bulk import BulkOutcome, BulkRuns, RunSelection, Skipped
+from strait_core.wire.bulk import BulkOutcome, BulkRuns, RunSelection, Skipped
 from strait_daemon.api import query, shape
 from strait_daemon.api.body import Body
 from strait_daemon.api.context import Api

@@ -8,7 +8,6 @@ import msgspec
 from msgspec import UNSET
 
 from strait_core import ids, wire
-from strait_core import wire_schedules as told
 from strait_core.days import Days
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.job import check_project, check_slug
@@ -17,6 +16,7 @@ from strait_core.store.calendars import StoredCalendar
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.timetable import days_faults, definition_of
+from strait_core.wire import schedules as told
 from strait_daemon.api import query
 from strait_daemon.api.body import Body
 from strait_daemon.api.context import Api

@@ -12,7 +12,7 @@ from uuid import UUID
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Pool
 from strait_core.wire import ComponentHealth
-from strait_core.wire_health import JobTested
+from strait_core.wire.health import JobTested
 from strait_daemon.attempts.ender import Ender
 from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Raw
 
-from strait_core import ids, wire, wire_events
+from strait_core import ids, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, UnavailableError, ValidationError
 from strait_core.idempotency import canonical
 from strait_core.job import check_project
@@ -18,6 +18,7 @@ from strait_core.store.events import EventStatus, StoredEvent
 from strait_core.store.faults import Clash
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
+from strait_core.wire import events as wire_events
 from strait_daemon.api import query
 from strait_daemon.api.body import KIB, Body, Nothing
 from strait_daemon.api.context import Api

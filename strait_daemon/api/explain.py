@@ -7,7 +7,7 @@ from typing import Final
 from strait_core import ids
 from strait_core.errors import NotFoundError
 from strait_core.store import explain
-from strait_core.wire_reasons import Explanation, Why
+from strait_core.wire.reasons import Explanation, Why
 from strait_daemon.api.context import Api
 from strait_daemon.api.lookup import no_run, run_id_of
 from strait_daemon.api.operation import Call, Operation, Reply, reply

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from strait_core import wire, wire_stats
+from strait_core import wire
 from strait_core.errors import NotFoundError
+from strait_core.wire import stats as wire_stats
 from strait_daemon.api import stats
 from strait_daemon.api.body import Body, Nothing
 from strait_daemon.api.operation import Operation

@@ -21,7 +21,7 @@ from strait_core.path import Step
 from strait_core.run import TERMINAL, Status
 from strait_core.store import logs, watch
 from strait_core.store.pool import Conn
-from strait_core.wire_notes import LogLine, Progress
+from strait_core.wire.notes import LogLine, Progress
 from strait_daemon.api import notes, shape
 from strait_daemon.api.operation import encode
 

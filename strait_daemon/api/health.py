@@ -12,7 +12,7 @@ from strait_core.ids import Prefix, spell
 from strait_core.store import health
 from strait_core.store.health import Recent
 from strait_core.trigger import EMPTY_PAYLOAD
-from strait_core.wire_health import BreakerHealth, JobHealth, JobTest, JobTested, Latency, RecentAttempts
+from strait_core.wire.health import BreakerHealth, JobHealth, JobTest, JobTested, Latency, RecentAttempts
 from strait_daemon.api.body import TRIGGER_BYTES, Body
 from strait_daemon.api.context import Api
 from strait_daemon.api.lookup import find_job

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from strait_core import wire_events
 from strait_core.errors import NotFoundError
 from strait_core.store import lineage, runs
+from strait_core.wire import events as wire_events
 from strait_daemon.api import shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.lookup import no_run, run_id_of

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from strait_core import wire, wire_sdk
+from strait_core import wire
 from strait_core.errors import Fault, NotFoundError, ValidationError
 from strait_core.store import logs, watch
 from strait_core.store.logs import Line
-from strait_core.wire_notes import LogLevel, LogLine
+from strait_core.wire import sdk as wire_sdk
+from strait_core.wire.notes import LogLevel, LogLine
 from strait_daemon.api import notes, query
 from strait_daemon.api.context import Api
 from strait_daemon.api.lookup import no_run, run_id_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw
 
-from strait_core.wire_notes import LogLevel, LogLine, Progress, Usage
+from strait_core.wire.notes import LogLevel, LogLine, Progress, Usage
 
 
 def of_new(*, whole: bool) -> dict[str, Any]:

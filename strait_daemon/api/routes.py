@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from strait_core import ids, wire, wire_bulk
+from strait_core import ids, wire
 from strait_core.errors import (
     BudgetError,
     ConflictError,
     NotFoundError,
     PreconditionError,
 )
+from strait_core.wire import bulk as wire_bulk
 from strait_daemon.api import (
     budgets,
     bulk,

@@ -10,13 +10,13 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from strait_core import ids, wire
-from strait_core import wire_schedules as told
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.store import jobs, runs, schedules
 from strait_core.store.idempotency import Scope
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.store.schedules import StoredSchedule
+from strait_core.wire import schedules as told
 from strait_daemon.api import query, shape
 from strait_daemon.api.body import Body, Nothing
 from strait_daemon.api.context import Api

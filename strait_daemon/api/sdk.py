@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from msgspec import UNSET, Raw
 
-from strait_core import wire_sdk
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.job import check_metadata
 from strait_core.store import sdk
 from strait_core.store.pool import Conn
 from strait_core.store.sdk import Row, Shelf, Speaker
+from strait_core.wire import sdk as wire_sdk
 from strait_daemon.api import notes
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply

@@ -7,13 +7,13 @@ from typing import Final
 
 from msgspec import UNSET
 
-from strait_core import wire_sdk
 from strait_core.errors import Fault, UnavailableError, ValidationError
 from strait_core.run import Outcome, OutcomeKind, Status
 from strait_core.store import callbacks, watch
 from strait_core.store.callbacks import Live
 from strait_core.store.queue import Retry
 from strait_core.store.sdk import Speaker
+from strait_core.wire import sdk as wire_sdk
 from strait_daemon.api import parked
 from strait_daemon.api.body import OFFLOAD_BYTES
 from strait_daemon.api.context import Api

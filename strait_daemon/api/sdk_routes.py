@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from strait_core import wire_sdk
 from strait_core.errors import BudgetError, ConflictError, NotFoundError
+from strait_core.wire import sdk as wire_sdk
 from strait_daemon.api import budgets, logs, sdk, sdk_end
 from strait_daemon.api.body import KIB, Body, Nothing
 from strait_daemon.api.operation import Operation

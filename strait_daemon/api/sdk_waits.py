@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from strait_core import ids, wire, wire_events
+from strait_core import ids, wire
 from strait_core.errors import BudgetError, ConflictError, NotFoundError, ValidationError
 from strait_core.idempotency import Once, trigger_once
 from strait_core.lineage import CONTINUED, MAX_DEPTH, SPAWNED
@@ -24,6 +24,7 @@ from strait_core.store.runs import Row
 from strait_core.store.sdk import Speaker
 from strait_core.store.waits import Told
 from strait_core.trigger import NewRun, new_run
+from strait_core.wire import events as wire_events
 from strait_daemon.api import query, shape, windowed
 from strait_daemon.api.body import TRIGGER_BYTES, Body
 from strait_daemon.api.context import Api

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Raw
 
-from strait_core import wire, wire_stats
+from strait_core import wire
 from strait_core.ids import Prefix, spell
 from strait_core.path import Step
 from strait_core.run import Status
@@ -18,6 +18,7 @@ from strait_core.store.jobs import StoredJob, StoredVersion
 from strait_core.store.stats import Flow
 from strait_core.store.workers import WorkerRow
 from strait_core.trigger import NewRun
+from strait_core.wire import stats as wire_stats
 from strait_daemon.api import notes, secrets
 
 # A job has many runs, and so has a batch: their ids need not be spelled anew for each.

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from strait_core import cron
-from strait_core import wire_schedules as told
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.job import DAY_SECS
 from strait_core.simulate import Actor, Story, simulate
 from strait_core.store.schedules import StoredSchedule
 from strait_core.timetable import schedule_of
+from strait_core.wire import schedules as told
 from strait_daemon.api.body import Body
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Operation, Reply, reply

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from strait_core import wire, wire_stats
+from strait_core import wire
 from strait_core.errors import NotFoundError
 from strait_core.ids import Prefix, spell
 from strait_core.run import Status
 from strait_core.store import stats, workers
+from strait_core.wire import stats as wire_stats
 from strait_daemon.api import query, shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply

@@ -11,7 +11,7 @@ from strait_core.store import webhooks
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.store.webhooks import Delivery
-from strait_core.wire_webhooks import WebhookDelivery, WebhookTest
+from strait_core.wire.webhooks import WebhookDelivery, WebhookTest
 from strait_daemon.api import query
 from strait_daemon.api.body import Body, Nothing
 from strait_daemon.api.context import Api

@@ -16,7 +16,7 @@ from strait_core.run import OutcomeKind
 from strait_core.store.jobs import StoredJob
 from strait_core.store.queue import Claimed
 from strait_core.wire import Timings
-from strait_core.wire_health import JobTested
+from strait_core.wire.health import JobTested
 from strait_daemon.attempts import outcome
 from strait_daemon.attempts.attempt import Attempt
 from strait_daemon.attempts.catalog import Catalog

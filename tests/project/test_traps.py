@@ -9,7 +9,7 @@ from strait_core.job import JobSpec
 from tests.project.tree import ROOT, functions, sources
 
 # Where a field is declared, checked or shown; using it is something else.
-_NO_USE = re.compile(r"strait_core/(job\w*|wire\w*)\.py|strait_daemon/api/(shape|schemas|jobs)\.py")
+_NO_USE = re.compile(r"strait_core/(job\w*|wire/\w+)\.py|strait_daemon/api/(shape|schemas|jobs)\.py")
 # Read from the stored definition by people and lists only: they describe, and ask for nothing.
 _DESCRIBE = {"name", "description"}
 

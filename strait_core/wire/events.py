@@ -10,7 +10,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from strait_core import ids
 from strait_core.errors import Fault
-from strait_core.wire import Request, Run, TriggerFields
+from strait_core.wire.base import Request
+from strait_core.wire.runs import Run, TriggerFields
 
 MAX_KEY: Final = 256
 MAX_PAYLOAD: Final = 1024 * 1024

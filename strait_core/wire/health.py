@@ -6,7 +6,8 @@ from datetime import datetime
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from strait_core.wire import Request, Timings
+from strait_core.wire.base import Request
+from strait_core.wire.runs import Timings
 
 
 class BreakerHealth(Struct, kw_only=True):

@@ -1,13 +1,9 @@
-"""What travels over HTTP: request and response bodies, shared by the API and the CLI.
-
-Decoding is strict: unknown fields, wrong types and coercions are refused. Semantic checks are in `job.py` and
-`trigger.py`; here are only shapes. `UNSET` is an absent field, None is an explicit null.
-"""
+"""Jobs: what may be said of one, and how the API shows it."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -15,15 +11,8 @@ from strait_core.calendar import CalendarMode, Roll
 from strait_core.job import Completion, VersionPolicy
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
-from strait_core.run import Status
 from strait_core.schedule import MisfirePolicy, OverlapPolicy
-from strait_core.wire_notes import Progress, Usage
-
-T = TypeVar("T")
-
-
-class Request(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """A request body; every field may be absent unless its type says otherwise."""
+from strait_core.wire.base import Request
 
 
 class JobPatch(Request):
@@ -177,192 +166,3 @@ class JobVersion(Struct, kw_only=True):
     version_id: str
     created_at: datetime
     definition: Raw
-
-
-class NewRunRequest(Request):
-    """What may be said of a run that is to be made."""
-
-    payload: Raw | UnsetType = UNSET
-    tags: dict[str, str] | UnsetType | None = UNSET
-    metadata: dict[str, str] | UnsetType | None = UNSET
-    scheduled_at: datetime | UnsetType | None = UNSET
-    priority: int | UnsetType | None = UNSET
-    ttl_secs: int | UnsetType | None = UNSET
-    max_attempts: int | UnsetType | None = UNSET
-    timeout_secs: int | UnsetType | None = UNSET
-    retry_strategy: RetryStrategy | UnsetType | None = UNSET
-    concurrency_key: str | UnsetType | None = UNSET
-
-
-class TriggerFields(NewRunRequest):
-    """What may be said of a run that windows may gather."""
-
-    debounce_key: str | UnsetType | None = UNSET
-    batch_key: str | UnsetType | None = UNSET
-
-
-class TriggerRequest(TriggerFields):
-    """POST /v1/jobs/{job}/trigger; an empty body is `{}`. With `dry_run` everything is checked and nothing stored."""
-
-    dry_run: bool | UnsetType = UNSET
-
-
-class BulkItem(NewRunRequest):
-    """One run of a bulk trigger: a trigger's body, and its own key in place of the header's."""
-
-    idempotency_key: str | UnsetType | None = UNSET
-
-
-class BulkTriggerRequest(Request):
-    """POST /v1/jobs/{job}/trigger/bulk: all items or none."""
-
-    items: list[BulkItem]
-
-
-class Run(Struct, kw_only=True):
-    """A run as the API shows it; in lists `payload` and `result` are absent unless asked for."""
-
-    id: str
-    job_id: str
-    job_slug: str
-    project_id: str
-    status: Status
-    seq: int
-    attempt: int
-    max_attempts: int
-    payload: Raw | UnsetType = UNSET
-    result: Raw | UnsetType | None = UNSET
-    result_truncated: bool
-    error: str | None
-    error_class: str | None
-    metadata: dict[str, str]
-    tags: dict[str, str]
-    triggered_by: str
-    scheduled_at: datetime | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    heartbeat_at: datetime | None
-    next_retry_at: datetime | None
-    expires_at: datetime | None
-    priority: int
-    job_version: int
-    batch_id: str | None
-    idempotency_key: str | None
-    concurrency_key: str | None
-    parent_run_id: str | None
-    continuation_of: str | None
-    lineage_depth: int
-    fire_at: datetime | None
-    timeout_secs: int
-    warnings: list[str]
-    progress: Progress | None
-    cost_microusd: int
-    # Absent from lists, like the payload.
-    outputs: dict[str, Raw] | UnsetType = UNSET
-    usage: list[Usage] | UnsetType = UNSET
-
-
-class Batch(Struct, kw_only=True):
-    """What a bulk trigger made; `batch_id` is null when it made nothing and its keys lead to runs of several."""
-
-    batch_id: str | None
-    data: list[Run]
-
-
-class Timings(Struct, kw_only=True):
-    """Where an attempt's time went, in milliseconds; null = it never came to that."""
-
-    queue_wait: float | None
-    connect: float | None
-    ttfb: float | None
-    transfer: float | None
-    total: float | None
-
-
-class Attempt(Struct, kw_only=True):
-    """One attempt; `outcome` is null while it is live.
-
-    `fallback` tells why fallback_endpoint_url was asked; null when it was not. All else is of the endpoint asked last.
-    """
-
-    attempt: int
-    outcome: str | None
-    worker_id: str | None
-    claimed_at: datetime | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    http_status: int | None
-    error: str | None
-    error_class: str | None
-    fallback: str | None
-    timings_ms: Timings
-
-
-class RunEvent(Struct, kw_only=True):
-    """One step of the path a run walked through its states."""
-
-    seq: int
-    event: str
-    status: Status
-    at: datetime
-    attempt: int
-    reason: str | None
-
-
-class Page(Struct, Generic[T], kw_only=True):
-    """One page of a list, newest first; `next_cursor` is null on the last."""
-
-    data: list[T]
-    next_cursor: str | None
-
-
-class Worker(Struct, kw_only=True):
-    """One worker process; `alive` is false once its heartbeat is older than STALE_THRESHOLD."""
-
-    id: str
-    host: str
-    pid: int
-    mode: str
-    version: str
-    slots: int
-    in_flight: int
-    draining: bool
-    alive: bool
-    started_at: datetime
-    heartbeat_at: datetime
-
-
-class ComponentHealth(Struct, kw_only=True):
-    """One component's answer to a readiness probe."""
-
-    ok: bool
-    detail: str | None = None
-
-
-class Health(Struct, kw_only=True):
-    """GET /health and /health/ready."""
-
-    status: str
-    version: str
-    components: dict[str, ComponentHealth] | UnsetType = UNSET
-
-
-class FaultItem(Struct, kw_only=True):
-    """One entry of a problem's `errors`: a JSON pointer and a message."""
-
-    pointer: str
-    message: str
-
-
-class Problem(Struct, kw_only=True):
-    """An error body (RFC 9457, application/problem+json) with a stable `code`."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    request_id: str
-    hint: str | None = None
-    errors: list[FaultItem] | UnsetType = UNSET
