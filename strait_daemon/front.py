@@ -95,7 +95,7 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
         metrics_public=settings.metrics_public,
         metrics=parts.metrics.render,
         ready=parts.ready,
-        stage=parts.stage,
+        stage=parts.announcer.due,
         log=log,
         closing=closing,
     )

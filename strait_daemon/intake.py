@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
@@ -11,10 +11,10 @@ from uuid import UUID
 import structlog
 
 from strait_core.errors import UnavailableError
-from strait_core.run import Status
 from strait_core.store import queue
 from strait_core.store.faults import Broken, Clash, Refused
 from strait_core.trigger import NewRun
+from strait_daemon.announcer import Announcer
 from strait_daemon.bulk import BulkKey, store_bulk
 from strait_daemon.clock import Clock
 from strait_daemon.gather import Gatherer
@@ -30,12 +30,12 @@ log = structlog.get_logger(__name__)
 class Intake:
     """Stores new runs; True means committed, False means that the job has changed, so look at it again."""
 
-    def __init__(self, line: Line, bulk_line: Line, clock: Clock, wake: Callable[[Sequence[NewRun]], None]) -> None:
+    def __init__(self, line: Line, bulk_line: Line, clock: Clock, announcer: Announcer) -> None:
         self._line = line
         self._bulk_line = bulk_line
         self._bulk_turn = asyncio.Lock()
         self._clock = clock
-        self._wake = wake
+        self._announcer = announcer
         self._gatherer: Gatherer[NewRun, bool] = Gatherer(self._insert, _weight)
 
     async def add(self, run: NewRun) -> bool:
@@ -44,7 +44,7 @@ class Intake:
 
     def admitted(self, run: NewRun) -> None:
         """A run was stored, or given another time, in a transaction of somebody else's."""
-        self._wake([run])
+        self._announcer.made([run])
 
     async def add_all(self, runs: Sequence[NewRun], key: BulkKey | None = None) -> list[UUID] | None:
         """Store all of these runs or none; what comes back is that of `store_bulk`."""
@@ -55,7 +55,7 @@ class Intake:
         except (Broken, TimeoutError) as error:
             raise _unavailable(error) from error
         if stored is not None:
-            self._wake([run for run, run_id in zip(runs, stored, strict=True) if run.id == run_id])
+            self._announcer.made([run for run, run_id in zip(runs, stored, strict=True) if run.id == run_id])
         return stored
 
     async def _insert_all(self, runs: Sequence[NewRun], key: BulkKey | None) -> list[UUID] | None:
@@ -85,7 +85,7 @@ class Intake:
         whole = len(stored) == len(runs)
         answers: list[bool | Exception] = [True] * len(runs) if whole else [run.id in stored for run in runs]
         if stored:
-            self._wake(runs)
+            self._announcer.made(runs)
         return answers
 
     async def _insert_once(self, runs: list[NewRun]) -> set[UUID]:
@@ -107,11 +107,6 @@ class Intake:
 
 def _weight(run: NewRun) -> int:
     return len(run.payload) + 512
-
-
-def any_ready(runs: Sequence[NewRun]) -> bool:
-    """Whether any of these runs may start at once."""
-    return any(run.status is Status.QUEUED for run in runs)
 
 
 def _unavailable(error: Exception) -> UnavailableError:

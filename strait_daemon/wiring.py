@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
@@ -19,9 +18,9 @@ from strait_core import ids
 from strait_core.errors import ConfigError, UnavailableError
 from strait_core.store import migrate
 from strait_core.store.pool import Conn, Pool, connect, is_pooled, make_pool
-from strait_core.trigger import NewRun
 from strait_core.wire import ComponentHealth
 from strait_daemon import clock as clocks
+from strait_daemon.announcer import LONGEST_SECS, Announcer
 from strait_daemon.api.shape import run as run_shape
 from strait_daemon.attempts.catalog import Catalog
 from strait_daemon.attempts.ender import Ender
@@ -29,7 +28,7 @@ from strait_daemon.bus import Bus
 from strait_daemon.clock import DatabaseClock
 from strait_daemon.egress.client import EgressClient
 from strait_daemon.egress.guard import Guard
-from strait_daemon.intake import Intake, any_ready
+from strait_daemon.intake import Intake
 from strait_daemon.line import Line
 from strait_daemon.logbook import Logbook
 from strait_daemon.services.accountant import Accountant
@@ -48,7 +47,7 @@ from strait_daemon.services.reaper import Reaper
 from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
 from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import Service
-from strait_daemon.services.stager import LONGEST_SECS, Stager, due_before
+from strait_daemon.services.stager import Stager
 from strait_daemon.services.ticker import Ticker
 from strait_daemon.services.unparker import INTERVAL_SECS as UNPARKER_SECS
 from strait_daemon.services.unparker import Unparker
@@ -85,6 +84,7 @@ class Parts:
     pool: Pool
     clock: DatabaseClock
     bus: Bus
+    announcer: Announcer
     intake: Intake
     writer: TransitionWriter
     # Starts go over a connection of their own: behind a batch of endings they would keep free slots waiting.
@@ -116,11 +116,6 @@ class Parts:
         for service in self.services:
             if service.name == name:
                 service.wake()
-
-    def stage(self, at: datetime) -> None:
-        """A run comes due at that time: the stager looks, if it would sleep over it."""
-        if at < self.clock.now() + timedelta(seconds=LONGEST_SECS):
-            self.wake_service("stager")
 
     def new_id(self) -> UUID:
         """A fresh time-ordered id."""
@@ -176,29 +171,18 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
         clock.first(await clocks.database_time(conn))
     bus = await _bus(settings, url, pooled=pooled)
 
-    def stored(new: Sequence[NewRun]) -> None:
-        metrics.triggered.inc(len(new))
-        if any_ready(new):
-            bus.wake()
-        if due_before(new, clock.now() + timedelta(seconds=LONGEST_SECS)):
-            parts.wake_service("stager")
-
-    intake = Intake(Line(url, pooled=pooled), Line(url, pooled=pooled), clock, stored)
-
-    def resumed(run_ids: Sequence[UUID]) -> None:
-        bus.runs_changed(run_ids)
-        bus.wake()
-
-    writer = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed, resumed)
-    writer.on_started(stored)
-    writer.on_freed(bus.freed)
-    starter = TransitionWriter(Line(url, pooled=pooled), clock, bus.runs_changed, linger_secs=0)
+    announcer = Announcer(bus, clock, metrics)
+    intake = Intake(Line(url, pooled=pooled), Line(url, pooled=pooled), clock, announcer)
+    writer = TransitionWriter(Line(url, pooled=pooled), clock, announcer)
+    starter = TransitionWriter(Line(url, pooled=pooled), clock, announcer, linger_secs=0)
     guard = Guard(settings.allow_private_endpoints)
     vault = Vault(settings.sealing_keys)
-    logbook = Logbook(Line(url, pooled=pooled), clock, bus.runs_changed)
+    logbook = Logbook(Line(url, pooled=pooled), clock, announcer.moved)
     ender = Ender(pool, Catalog(AGENT, guard, vault), writer, clock, metrics)
     calling = _calling(settings, pool, clock, metrics, bus, guard, vault)
-    parts = Parts(settings, pool, clock, bus, intake, writer, starter, metrics, guard, vault, logbook, ender, *calling)
+    storing = (announcer, intake, writer, starter)
+    parts = Parts(settings, pool, clock, bus, *storing, metrics, guard, vault, logbook, ender, *calling)
+    announcer.on_due(partial(parts.wake_service, "stager"))
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
         _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))

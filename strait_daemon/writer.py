@@ -8,7 +8,8 @@ False = the run had been taken away (cancelled, reaped) and nothing changed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -22,6 +23,7 @@ from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Accept, Finish, Release, Retry, Start
 from strait_core.trigger import NewRun
+from strait_daemon.announcer import Announcer
 from strait_daemon.clock import Clock
 from strait_daemon.gather import Answered, Gatherer
 from strait_daemon.line import Line
@@ -38,43 +40,36 @@ _BACKOFF_SECS: Final = (0.02, 0.1, 0.3, 1.0)
 log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class Verdict:
+    """What the database said of a batch, and what the batch has brought about beside its moves."""
+
+    held: set[UUID] = field(default_factory=set)
+    refused: dict[UUID, Exception] = field(default_factory=dict)
+    # Runs that its endings have started, and runs that wait no more.
+    started: list[NewRun] = field(default_factory=list)
+    resumed: list[UUID] = field(default_factory=list)
+    # Slots that it has given up.
+    freed: list[Freed] = field(default_factory=list)
+
+    def add(self, other: Verdict) -> Verdict:
+        """This and what was said of another part of the batch."""
+        self.held |= other.held
+        self.refused |= other.refused
+        self.started += other.started
+        self.resumed += other.resumed
+        self.freed += other.freed
+        return self
+
+
 class TransitionWriter:
-    """Writes moves of live attempts in batches; after the commit `changed` hears the ids of the runs that moved.
+    """Writes moves of live attempts in batches; whatever has come of one is announced after its commit."""
 
-    `resumed` hears of runs that wait no more because of it.
-    """
-
-    def __init__(
-        self,
-        line: Line,
-        clock: Clock,
-        changed: Callable[[Sequence[UUID]], None],
-        resumed: Callable[[Sequence[UUID]], None] = lambda _: None,
-        *,
-        linger_secs: float = LINGER_SECS,
-    ) -> None:
+    def __init__(self, line: Line, clock: Clock, announcer: Announcer, *, linger_secs: float = LINGER_SECS) -> None:
         self._line = line
         self._clock = clock
-        self._changed = changed
-        # Runs that the endings of the batch under way have started.
-        self._started: list[NewRun] = []
-        self._heard: Callable[[Sequence[NewRun]], None] = lambda _: None
-        self._resumed = resumed
-        # Runs that wait no more because of what the batch under way has ended.
-        self._going_on: list[UUID] = []
-        # Lanes in which the batch under way has given up slots.
-        self._freed: set[int] = set()
-        self._freed_heard: Callable[[Collection[int]], None] = lambda _: None
+        self._announcer = announcer
         self._gatherer: Gatherer[Move, bool] = Gatherer(self._flush, _weight, linger_secs=linger_secs)
-        self._refused: dict[UUID, Exception] = {}
-
-    def on_started(self, heard: Callable[[Sequence[NewRun]], None]) -> None:
-        """`heard` is told of the runs that endings have started, after the commit."""
-        self._heard = heard
-
-    def on_freed(self, heard: Callable[[Collection[int]], None]) -> None:
-        """`heard` is told in which lanes slots have become free, after the commit."""
-        self._freed_heard = heard
 
     def write(self, move: Move) -> asyncio.Future[bool]:
         """Put a move into the next batch; True once it has committed, False when the run was no longer held.
@@ -105,32 +100,25 @@ class TransitionWriter:
 
     async def _answers(self, moves: Sequence[Move]) -> list[bool | Exception]:
         """The answers to moves of different runs."""
-        held = await self._until_answered(moves)
-        if len(held) == len(moves):
-            self._changed([move.id for move in moves])
-            self._tell()
+        verdict = await self._until_answered(moves)
+        if len(verdict.held) == len(moves):
+            self._announce([move.id for move in moves], verdict)
             return [True] * len(moves)
-        moved = [move.id for move in moves if move.id in held]
+        self._announce([move.id for move in moves if move.id in verdict.held], verdict)
+        return [verdict.refused.get(move.id) or move.id in verdict.held for move in moves]
+
+    def _announce(self, moved: Sequence[UUID], verdict: Verdict) -> None:
         if moved:
-            self._changed(moved)
-        self._tell()
-        refused, self._refused = self._refused, {}
-        return [refused.get(move.id) or move.id in held for move in moves]
+            self._announcer.moved(moved)
+        if verdict.started:
+            self._announcer.made(verdict.started)
+        if verdict.resumed:
+            self._announcer.resumed(verdict.resumed)
+        if verdict.freed:
+            self._announcer.freed({slot.lane for slot in verdict.freed})
 
-    def _tell(self) -> None:
-        """Tell who has to know what the batch has brought about beside its moves."""
-        if self._started:
-            started, self._started = self._started, []
-            self._heard(started)
-        if self._going_on:
-            going_on, self._going_on = self._going_on, []
-            self._resumed(going_on)
-        if self._freed:
-            freed, self._freed = self._freed, set()
-            self._freed_heard(freed)
-
-    async def _until_answered(self, moves: Sequence[Move], tries: int = 0) -> set[UUID]:
-        """Send a batch until the database has answered for each move; the ids that were held.
+    async def _until_answered(self, moves: Sequence[Move], tries: int = 0) -> Verdict:
+        """Send a batch until the database has answered for each move.
 
         Only what the database says of the data counts as an answer. Whatever it says of itself (going down, read-only,
         out of disk or of rights) is waited out. `tries` counts earlier sendings, which may have committed unheard.
@@ -142,8 +130,10 @@ class TransitionWriter:
                     if partitions_missing:
                         await self._make_partitions()
                         partitions_missing, partitions_made = False, True
-                    held = await self._send(moves)
-                    return held | await self._started_unheard(moves, held) if tries else held
+                    verdict = await self._send(moves)
+                    if tries:
+                        verdict.held |= await self._started_unheard(moves, verdict.held)
+                    return verdict
             except Clash:
                 log.debug("moves_clashed", moves=len(moves))
             except BadData as error:
@@ -158,59 +148,57 @@ class TransitionWriter:
                 return await self._split(moves, error, tries)
             tries += 1
 
-    async def _split(self, moves: Sequence[Move], error: Exception, tries: int) -> set[UUID]:
+    async def _split(self, moves: Sequence[Move], error: Exception, tries: int) -> Verdict:
         """A batch refused for its data is halved until the row is alone; only that row's waiter hears of it."""
         if len(moves) == 1:
-            self._refused[moves[0].id] = error
-            return set()
+            return Verdict(refused={moves[0].id: error})
         middle = len(moves) // 2
-        return await self._until_answered(moves[:middle], tries) | await self._until_answered(moves[middle:], tries)
+        first = await self._until_answered(moves[:middle], tries)
+        return first.add(await self._until_answered(moves[middle:], tries))
 
-    async def _send(self, moves: Sequence[Move]) -> set[UUID]:
+    async def _send(self, moves: Sequence[Move]) -> Verdict:
         """One transaction, one statement for each kind of move that the batch holds."""
         conn = await self._line.conn()
         now = self._clock.now()
+        verdict = Verdict()
         follows = [move.id for move in moves if type(move) is Finish and move.follow]
-        freed: list[Freed] = []
         if not follows and not any(map(_frees, moves)):
-            held = await self._send_all(conn, moves, now, freed)
+            await self._send_all(conn, moves, now, verdict)
             # Attempts that were given their slots later, while they were live.
-            await limits.free(conn, freed)
-            self._freed.update(slot.lane for slot in freed)
-            return held
+            await limits.free(conn, verdict.freed)
+            return verdict
         async with conn.transaction():
-            held = await self._send_all(conn, moves, now, freed)
-            ended = [run_id for run_id in follows if run_id in held]
-            started = await completions.follow(conn, ended, now) if ended else []
+            await self._send_all(conn, moves, now, verdict)
+            ended = [run_id for run_id in follows if run_id in verdict.held]
+            if ended:
+                verdict.started += await completions.follow(conn, ended, now)
             # Last, and all together: whoever frees slots takes their lanes in one order.
-            await limits.free(conn, freed)
-        self._started += started
-        self._freed.update(slot.lane for slot in freed)
-        return held
+            await limits.free(conn, verdict.freed)
+        return verdict
 
-    async def _send_all(self, conn: Conn, moves: Sequence[Move], now: datetime, freed: list[Freed]) -> set[UUID]:
+    async def _send_all(self, conn: Conn, moves: Sequence[Move], now: datetime, verdict: Verdict) -> None:
         parts = [(kind, [m for m in moves if type(m) is kind]) for kind in _STATEMENTS]
         parts = [(kind, items) for kind, items in parts if items]
         if len(parts) == 1:
             kind, items = parts[0]
-            return await self._write(conn, kind, items, now, freed)
-        held: set[UUID] = set()
+            await self._write(conn, kind, items, now, verdict)
+            return
         async with conn.transaction():
             for kind, items in parts:
-                held |= await self._write(conn, kind, items, now, freed)
-        return held
+                await self._write(conn, kind, items, now, verdict)
 
     async def _write(
-        self, conn: Conn, kind: type[Move], items: Sequence[Move], now: datetime, freed: list[Freed]
-    ) -> set[UUID]:
+        self, conn: Conn, kind: type[Move], items: Sequence[Move], now: datetime, verdict: Verdict
+    ) -> None:
         """The statement of one kind, and the longer way for endings that it has passed over."""
-        held = await _STATEMENTS[kind](conn, items, now, freed)
+        held = await _STATEMENTS[kind](conn, items, now, verdict.freed)
+        verdict.held |= held
         if len(held) == len(items) or kind not in _ENDINGS:
-            return held
+            return
         passed_over = [item for item in items if item.id not in held and isinstance(item, Finish | Retry)]
-        tied = await parking.end_tied(conn, passed_over, now, freed)
-        self._going_on += tied.resumed
-        return held | tied.held
+        tied = await parking.end_tied(conn, passed_over, now, verdict.freed)
+        verdict.resumed += tied.resumed
+        verdict.held |= tied.held
 
     async def _started_unheard(self, moves: Sequence[Move], held: set[UUID]) -> set[UUID]:
         """Starts that had committed before their answer was lost: the lease tells that they are ours."""

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from strait_core.run import Status
 from strait_core.store import queue
 from strait_core.store.pool import Pool
-from strait_core.trigger import NewRun
+from strait_daemon.announcer import LONGEST_SECS
 from strait_daemon.clock import Clock
 
 BATCH: Final = 1_000
-# The longest sleep: what another process delays meanwhile is seen after this.
-LONGEST_SECS: Final = 1.0
 CONTENDED_SECS: Final = 0.02
 
 
@@ -45,8 +42,3 @@ class Stager:
         wait = (upcoming - self._clock.now()) / timedelta(seconds=1)
         # What is due and was not taken is in another transaction's hands: no reason to ask all the time.
         return min(max(wait, 0.001), LONGEST_SECS) if wait > 0 else CONTENDED_SECS
-
-
-def due_before(runs: Sequence[NewRun], at: datetime) -> bool:
-    """Whether any of these runs waits for a time before `at`, which a sleeping stager would miss."""
-    return any(run.status is Status.DELAYED and run.scheduled_at is not None and run.scheduled_at < at for run in runs)

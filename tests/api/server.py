@@ -115,7 +115,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         metrics_public=False,
         metrics=parts.metrics.render,
         ready=parts.ready,
-        stage=parts.stage,
+        stage=parts.announcer.due,
         log=log,
     )
 

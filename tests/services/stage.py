@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +12,8 @@ from uuid import UUID
 from strait_core.store import workers
 from strait_core.store.pool import Pool, make_pool
 from strait_core.store.workers import WorkerRow
+from strait_daemon.announcer import Announcer
+from strait_daemon.bus import Bus
 from strait_daemon.line import Line
 from strait_daemon.services.accountant import Accountant
 from strait_daemon.services.reaper import Reaper
@@ -20,6 +23,32 @@ from strait_daemon.telemetry import Metrics
 from strait_daemon.writer import TransitionWriter
 from tests.store.scene import Scene
 from tests.support.clock import VirtualClock
+
+
+class Silent:
+    """A transport with nobody at its other end."""
+
+    async def send(self, text: str) -> None:
+        pass
+
+    async def listen(self) -> AsyncIterator[str | None]:
+        await asyncio.Event().wait()
+        yield None
+
+    async def close(self) -> None:
+        pass
+
+
+class Told(Announcer):
+    """An announcer that also notes which runs have moved."""
+
+    def __init__(self, clock: VirtualClock, moved: list[UUID]) -> None:
+        super().__init__(Bus(Silent()), clock, Metrics())
+        self._moved = moved
+
+    def moved(self, ids: Collection[UUID]) -> None:
+        self._moved.extend(ids)
+        super().moved(ids)
 
 
 @dataclass
@@ -42,7 +71,7 @@ class Stage:
         changed: list[UUID] = []
         pool = make_pool(url, pooled=False, most=4)
         await pool.open(wait=True)
-        writer = TransitionWriter(Line(url, pooled=False), clock, changed.extend)
+        writer = TransitionWriter(Line(url, pooled=False), clock, Told(clock, changed))
         try:
             yield cls(scene, pool, writer, clock, changed)
         finally:

@@ -10,7 +10,8 @@ import pytest
 from strait_core.run import Status
 from strait_core.store import stats
 from strait_core.store.faults import Broken
-from strait_daemon.services.stager import BATCH, LONGEST_SECS
+from strait_daemon.announcer import LONGEST_SECS
+from strait_daemon.services.stager import BATCH
 from strait_daemon.writer import Move
 from tests.services.stage import Stage
 from tests.store.scene import ids_of
