@@ -7,7 +7,7 @@ of (jobs, runs, pages, faults) is named here; the rest by its module.
 
 from __future__ import annotations
 
-from strait_core.wire.base import FaultItem, Page, Problem, Request
+from strait_core.wire.bodies import FaultItem, Page, Problem, Request
 from strait_core.wire.fleet import ComponentHealth, Health, Worker
 from strait_core.wire.jobs import Job, JobClone, JobCreate, JobPatch, JobVersion, Pause
 from strait_core.wire.runs import (

@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import UNSET, Struct, UnsetType
 
 from strait_core.run import Status
-from strait_core.wire.base import Request
+from strait_core.wire.bodies import Request
 from strait_core.wire.runs import Run
 
 

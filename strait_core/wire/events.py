@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from strait_core import ids
 from strait_core.errors import Fault
-from strait_core.wire.base import Request
+from strait_core.wire.bodies import Request
 from strait_core.wire.runs import Run, TriggerFields
 
 MAX_KEY: Final = 256

@@ -12,7 +12,7 @@ from strait_core.job import Completion, VersionPolicy
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
 from strait_core.schedule import MisfirePolicy, OverlapPolicy
-from strait_core.wire.base import Request
+from strait_core.wire.bodies import Request
 
 
 class JobPatch(Request):

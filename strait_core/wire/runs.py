@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from strait_core.retry import RetryStrategy
 from strait_core.run import Status
-from strait_core.wire.base import Request
+from strait_core.wire.bodies import Request
 from strait_core.wire.notes import Progress, Usage
 
 

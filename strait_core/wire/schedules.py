@@ -7,7 +7,7 @@ from datetime import date, datetime
 from msgspec import UNSET, Struct, UnsetType, field
 
 from strait_core.days import DayRange
-from strait_core.wire.base import Request
+from strait_core.wire.bodies import Request
 
 
 class Schedule(Struct, kw_only=True):

@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from strait_core.errors import Fault
 from strait_core.run import Status
-from strait_core.wire.base import Request
+from strait_core.wire.bodies import Request
 from strait_core.wire.notes import LogLevel
 
 MAX_CHECKPOINT: Final = 1024 * 1024

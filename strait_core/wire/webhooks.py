@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from strait_core.wire.base import Request
+from strait_core.wire.bodies import Request
 
 
 class WebhookTest(Request):
