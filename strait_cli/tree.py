@@ -27,6 +27,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "demo": Noun("demo", "Watch one job go from nothing to completed, then leave", _START),
     "serve": Noun("start", "Run the daemon against your own PostgreSQL", _START, ("server",)),
     "migrate": Noun("migrate", "Show and apply database migrations", _START),
+    "doctor": Noun("doctor", "Check that what is stored is sound", _START),
     "version": Noun("version", "Show the versions of this command line and of the server", _START),
     "jobs": Noun("jobs", "Create, change, trigger and pause jobs", _WORK, ("job", "j")),
     "runs": Noun("runs", "List, watch, cancel and replay runs", _WORK, ("run", "r")),

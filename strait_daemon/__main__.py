@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 from strait_core.errors import ConfigError, StraitError, UnavailableError
 
 EXIT_CONFIG = 3
+EXIT_NETWORK = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     migrate = verbs.add_parser("migrate")
     migrate.add_argument("action", choices=["status", "up"])
     migrate.add_argument("-o", "--output", default="table")
-    invariants = verbs.add_parser("invariants")
-    invariants.add_argument("--stale-secs", type=float, default=70, help="how long a worker may have been silent")
-    invariants.add_argument("-o", "--output", default="table")
+    doctor = verbs.add_parser("doctor")
+    doctor.add_argument("--invariants", action="store_true", required=True)
+    doctor.add_argument("-o", "--output", default="table")
     return parser
 
 
@@ -89,11 +89,15 @@ def _run(arguments: argparse.Namespace) -> int:
             from strait_daemon.dev import reset  # noqa: PLC0415
 
             return reset(arguments.db)
-        case "invariants":
-            from strait_daemon.doctor import check_invariants  # noqa: PLC0415
+        case "doctor":
+            from strait_daemon.doctor import doctor  # noqa: PLC0415
 
-            stale = timedelta(seconds=arguments.stale_secs)
-            return asyncio.run(check_invariants(stale, arguments.output))
+            try:
+                return asyncio.run(doctor(arguments.output))
+            except UnavailableError as error:
+                # Here the database is what was asked about, not a setting of the program's.
+                _say(error)
+                return EXIT_NETWORK
         case _:
             from strait_daemon.migrations import migrate  # noqa: PLC0415
 

@@ -1,41 +1,88 @@
-"""`python -m strait_daemon invariants`: whether the stored runs are as they must always be."""
+"""`strait doctor`: looks at what a running Strait stands on, without starting anything.
+
+So far at one thing: whether the stored runs are as they must always be (`--invariants`). A further kind of check is
+another function that gives `Check`s, and another flag.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from strait_core.store.invariants import Violation, violations
-from strait_core.store.pool import connect
+from strait_core.errors import ConfigError, UnavailableError
+from strait_core.store.faults import Broken, Missing
+from strait_core.store.invariants import check_all
+from strait_core.store.pool import connect, endpoint_of
 from strait_daemon import settings as configuration
 from strait_daemon.clock import database_time
 
 _BROKEN: Final = 1
 
 
-async def check_invariants(stale: timedelta, output: str) -> int:
-    """Print every invariant that does not hold, with examples; exit code 1 when there is any.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, whether it is as it should be, how much is not, and at most ten examples of that."""
 
-    `stale` is how long a worker may be silent before it may hold nothing: STALE_THRESHOLD and a reaper's period.
+    check: str
+    passed: bool
+    count: int
+    examples: tuple[str, ...]
+
+
+async def doctor(output: str) -> int:
+    """Print a line for each invariant, with examples of what breaks it; exit code 1 when anything does.
+
+    Raises UnavailableError when the database cannot be reached, ConfigError when it holds no tables of Strait's.
     """
-    conn = await connect(configuration.database_url())
+    checks = await invariants()
+    print(_render(checks, output))  # noqa: T201 - the data this command is for
+    passed = sum(check.passed for check in checks)
+    print(f"{passed} of {len(checks)} checks passed", file=sys.stderr)  # noqa: T201
+    return 0 if passed == len(checks) else _BROKEN
+
+
+async def invariants() -> list[Check]:
+    """Whether the stored runs are as they must always be: the program that the fault tests ask too."""
+    stale = configuration.longest_silence()
+    url = configuration.database_url()
+    conn = await connect(url)
     try:
         now = await database_time(conn)
-        found = await violations(conn, now, dead_before=now - stale)
+        found = await check_all(conn, now, dead_before=now - stale)
+    except Missing as error:
+        raise ConfigError(
+            f"the database at {endpoint_of(url)} lacks a table of this version: {str(error).splitlines()[0]}",
+            hint="apply the migrations: strait migrate up",
+        ) from error
+    except Broken as error:
+        raise UnavailableError(f"the connection to PostgreSQL at {endpoint_of(url)} was lost") from error
     finally:
         await conn.close()
-    print(_render(found, output))  # noqa: T201 - the data this command is for
-    return _BROKEN if found else 0
+    return [
+        Check(name, passed=True, count=0, examples=())
+        if violation is None
+        else Check(name, passed=False, count=violation.count, examples=violation.examples)
+        for name, violation in found.items()
+    ]
 
 
-def _render(found: list[Violation], output: str) -> str:
+def _render(checks: Sequence[Check], output: str) -> str:
     """JSON for programs, a line each for people."""
     if output == "json":
-        return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+        return msgspec.json.format(msgspec.json.encode(checks), indent=2).decode()
     if output == "jsonl":
-        return "\n".join(msgspec.json.encode(one).decode() for one in found)
-    if not found:
-        return "every invariant holds"
-    return "\n".join(f"{one.invariant}: {one.count}, like {', '.join(one.examples)}" for one in found)
+        return "\n".join(msgspec.json.encode(check).decode() for check in checks)
+    width = max(len(check.check) for check in checks)
+    return "\n".join(_line(check, width) for check in checks)
+
+
+def _line(check: Check, width: int) -> str:
+    if check.passed:
+        return f"pass  {check.check}"
+    more = check.count - len(check.examples)
+    examples = "; ".join(check.examples) + (f"; and {more} more" if more else "")
+    return f"FAIL  {check.check:<{width}}  {check.count}: {examples}"

@@ -32,6 +32,7 @@ PLACEHOLDERS: Final = frozenset(
 )
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _LENGTH: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?\Z")
+_REAPING_SECS: Final = 5.0
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
@@ -180,6 +181,22 @@ def database_url() -> str:
     if not url:
         raise ConfigError(_MISSING["DATABASE_URL"])
     return url
+
+
+def longest_silence() -> timedelta:
+    """For how long a dead worker may still hold something: STALE_THRESHOLD, a reaper's period and 5 s for its work.
+
+    From the environment alone, as `database_url`.
+    """
+    lengths = [_length(name) for name in ("STALE_THRESHOLD", "REAPER_INTERVAL")]
+    return timedelta(seconds=sum(lengths) + _REAPING_SECS)
+
+
+def _length(name: str) -> float:
+    value = _seconds(_environment(name) or Settings.model_fields[name.lower()].default)
+    if not isinstance(value, float):
+        raise ConfigError(f"{name} must be a length of time, such as 60, 60s or 1m")
+    return value
 
 
 def _explain(loc: tuple[int | str, ...], kind: str, message: str) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from psycopg import DataError, IntegrityError, Rollback
 from psycopg import Error as Refused
 from psycopg import OperationalError as Broken
-from psycopg.errors import CheckViolation, DeadlockDetected, SerializationFailure, UniqueViolation
+from psycopg.errors import (
+    CheckViolation,
+    DeadlockDetected,
+    InvalidSchemaName,
+    SerializationFailure,
+    UndefinedColumn,
+    UndefinedFunction,
+    UndefinedTable,
+    UniqueViolation,
+)
 
 # Refused: anything the database says no to. Broken, one kind of it: the connection is gone, or the server cannot now.
 # Clash: two transactions in each other's way; the same statement may simply be sent again.
@@ -16,5 +25,7 @@ Taken = UniqueViolation
 BadData = (DataError, IntegrityError)
 # MissingPartition, one kind of it: a row for a week that has no partition yet.
 MissingPartition = CheckViolation
+# Missing: a statement names what the database does not have; its migrations are not this program's.
+Missing = (InvalidSchemaName, UndefinedTable, UndefinedColumn, UndefinedFunction)
 
-__all__ = ["BadData", "Broken", "Clash", "MissingPartition", "Refused", "Rollback", "Taken"]
+__all__ = ["BadData", "Broken", "Clash", "Missing", "MissingPartition", "Refused", "Rollback", "Taken"]

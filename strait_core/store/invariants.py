@@ -54,7 +54,15 @@ class Violation:
 async def violations(
     conn: Conn, now: datetime, *, dead_before: datetime, most_paths: int = MOST_PATHS
 ) -> list[Violation]:
-    """Every invariant that does not hold; an empty list when all is well.
+    """Every invariant that does not hold (see `check_all`); an empty list when all is well."""
+    found = await check_all(conn, now, dead_before=dead_before, most_paths=most_paths)
+    return [violation for violation in found.values() if violation is not None]
+
+
+async def check_all(
+    conn: Conn, now: datetime, *, dead_before: datetime, most_paths: int = MOST_PATHS
+) -> dict[str, Violation | None]:
+    """Each invariant by its name, and how it does not hold; None when it does.
 
     `dead_before`: a worker last heard of before it may hold nothing (STALE_THRESHOLD and a reaper period before `now`).
     `most_paths`: of how many runs, the newest first, the path is replayed. Reads one snapshot, in a transaction of its
@@ -73,9 +81,9 @@ async def violations(
         await conn.execute(
             "SET LOCAL enable_seqscan = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_nestloop = on"
         )
-        found = [await _check(conn, name, values) for name in STATEMENTS]
-        found.append(await _broken_paths(conn, most_paths))
-    return [violation for violation in found if violation is not None]
+        found = {name: await _check(conn, name, values) for name in STATEMENTS}
+        found[PATH_BROKEN] = await _broken_paths(conn, most_paths)
+    return found
 
 
 async def _check(conn: Conn, name: str, values: Mapping[str, Any]) -> Violation | None:

@@ -48,6 +48,12 @@ def recording(alone: Shell) -> Shell:
             ["migrate", "up", "--output", "json"],
             {"DATABASE_URL": URL},
         ),
+        (("doctor", "--invariants"), ["doctor", "--invariants", "--output", "table"], {}),
+        (
+            ("doctor", "--invariants", "--database", URL, "-o", "json"),
+            ["doctor", "--invariants", "--output", "json"],
+            {"DATABASE_URL": URL},
+        ),
         (("dev",), ["dev", "--port", "8080"], {}),
         (
             ("dev", "--port", "9090", "--ephemeral", "--no-sample"),

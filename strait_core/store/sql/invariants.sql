@@ -134,6 +134,66 @@ WHERE c.step > 0 AND c.live > (
     SELECT CASE WHEN bool_and(k.most IS NOT NULL) THEN max(k.most) END FROM caps k
     WHERE k.job_id = c.job_id AND k.from_at <= c.at AND coalesce(k.to_at > c.at, true))
 
+-- name: key_cap_exceeded
+-- The same for the live attempts of one key of a job.
+WITH caps AS MATERIALIZED (
+    SELECT job_id, (definition::jsonb ->> 'max_concurrency_per_key')::integer AS most, created_at AS from_at,
+        lead(created_at) OVER (PARTITION BY job_id ORDER BY version) + interval '30 seconds' AS to_at
+    FROM strait.job_versions
+), keyed AS MATERIALIZED (
+    SELECT r.id, r.job_id, r.concurrency_key AS key, r.claimed_at, r.is_live FROM (
+        SELECT id, job_id, concurrency_key, claimed_at, status IN ('dequeued', 'executing') AS is_live FROM strait.runs
+        UNION ALL SELECT id, job_id, concurrency_key, NULL, false FROM strait.run_history
+    ) r WHERE r.concurrency_key IS NOT NULL AND r.job_id IN (SELECT job_id FROM caps WHERE most IS NOT NULL)
+), steps AS (
+    SELECT k.job_id, k.key, a.claimed_at AS at, 1 AS step FROM strait.attempts a JOIN keyed k ON k.id = a.run_id
+    UNION ALL SELECT k.job_id, k.key, a.finished_at, -1 FROM strait.attempts a JOIN keyed k ON k.id = a.run_id
+    UNION ALL SELECT job_id, key, claimed_at, 1 FROM keyed WHERE is_live
+), counted AS (
+    SELECT job_id, key, at, step,
+        sum(step) OVER (PARTITION BY job_id, key ORDER BY at, step ROWS UNBOUNDED PRECEDING) AS live
+    FROM steps
+)
+SELECT format('job %%s, key %%s: %%s live at %%s', c.job_id, c.key, c.live, c.at) AS subject FROM counted c
+WHERE c.step > 0 AND c.live > (
+    SELECT CASE WHEN bool_and(k.most IS NOT NULL) THEN max(k.most) END FROM caps k
+    WHERE k.job_id = c.job_id AND k.from_at <= c.at AND coalesce(k.to_at > c.at, true))
+
+-- name: rate_exceeded
+-- Between any two claims of a job whose rate limit has always been the same lie no more claims than its bucket holds and
+-- gains in that time (and in a tenth of a second: processes read the clock a little apart); no bucket is overdrawn.
+WITH rates AS MATERIALIZED (
+    SELECT job_id, max((definition::jsonb ->> 'rate_limit_max')::integer) AS most,
+        max((definition::jsonb ->> 'rate_limit_window_secs')::integer) AS secs
+    FROM strait.job_versions GROUP BY job_id
+    HAVING count(DISTINCT (definition::jsonb ->> 'rate_limit_max', definition::jsonb ->> 'rate_limit_window_secs')) = 1
+        AND bool_and((definition::jsonb ->> 'rate_limit_max')::integer IS NOT NULL)
+), claims AS (
+    SELECT r.job_id, a.claimed_at AS at FROM strait.attempts a JOIN strait.all_runs r ON r.id = a.run_id
+    WHERE r.job_id IN (SELECT job_id FROM rates)
+    UNION ALL SELECT job_id, claimed_at FROM strait.runs
+    WHERE status IN ('dequeued', 'executing') AND job_id IN (SELECT job_id FROM rates)
+), numbered AS (
+    -- The nth claim, less what the bucket had gained until then.
+    SELECT c.job_id, c.at, q.most, q.secs, row_number() OVER own - extract(epoch FROM c.at) * q.most / q.secs AS surplus
+    FROM claims c JOIN rates q USING (job_id) WINDOW own AS (PARTITION BY c.job_id ORDER BY c.at)
+), spans AS (
+    SELECT job_id, at, most, secs,
+        surplus - min(surplus) OVER (PARTITION BY job_id ORDER BY at ROWS UNBOUNDED PRECEDING) + 1 AS taken
+    FROM numbered
+)
+SELECT format('job %%s: too many claims until %%s', job_id, at) AS subject FROM spans
+WHERE taken > most + 0.1 * most / secs + 0.001
+UNION ALL
+SELECT format('job %%s: its bucket is empty until %%s', j.id, l.zero_at) FROM strait.lane_rates l
+JOIN strait.jobs j ON j.own_lane = l.lane WHERE l.zero_at > %(ahead)s
+
+-- name: callback_overdue
+-- Nobody's accepted attempt lives on after its time.
+SELECT r.id AS subject FROM strait.runs r JOIN strait.callbacks c ON c.run_id = r.id AND c.attempt = r.attempt
+    AND c.lease = r.lease
+WHERE r.status = 'executing' AND r.worker_id IS NULL AND c.deadline_at < %(dead_before)s
+
 -- name: breaker_without_bound
 -- A breaker that is not closed says how many runs may start, a closed one does not; an open one knows until when.
 SELECT 'breaker ' || key AS subject FROM strait.breakers
