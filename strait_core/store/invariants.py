@@ -77,9 +77,10 @@ async def check_all(
     }
     async with conn.transaction():
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        # Whole tables are read here, whatever the session's plans are pinned to.
+        # Whole tables are read here, whatever the session's plans are pinned to; compiling them takes longer than that.
         await conn.execute(
-            "SET LOCAL enable_seqscan = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_nestloop = on"
+            "SET LOCAL enable_seqscan = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_nestloop = on;"
+            " SET LOCAL jit = off"
         )
         found = {name: await _check(conn, name, values) for name in STATEMENTS}
         found[PATH_BROKEN] = await _broken_paths(conn, most_paths)
