@@ -20,7 +20,7 @@ from strait_core.errors import StraitError
 from strait_core.store import completions, history, limits, parking, queue, runs
 from strait_core.store.faults import BadData, Clash, MissingPartition, Refused
 from strait_core.store.limits import Freed
-from strait_core.store.pool import Conn
+from strait_core.store.pool import Conn, swift_transaction
 from strait_core.store.queue import Accept, Finish, Release, Retry, Start
 from strait_core.trigger import NewRun
 from strait_daemon.announcer import Announcer
@@ -157,48 +157,49 @@ class TransitionWriter:
         return first.add(await self._until_answered(moves[middle:], tries))
 
     async def _send(self, moves: Sequence[Move]) -> Verdict:
-        """One transaction, one statement for each kind of move that the batch holds."""
+        """One statement for each kind of move that the batch holds, in one transaction."""
         conn = await self._line.conn()
         now = self._clock.now()
         verdict = Verdict()
-        follows = [move.id for move in moves if type(move) is Finish and move.follow]
-        if not follows and not any(map(_frees, moves)):
-            await self._send_all(conn, moves, now, verdict)
-            # Attempts that were given their slots later, while they were live.
-            await limits.free(conn, verdict.freed)
-            return verdict
-        async with conn.transaction():
-            await self._send_all(conn, moves, now, verdict)
-            ended = [run_id for run_id in follows if run_id in verdict.held]
-            if ended:
-                verdict.started += await completions.follow(conn, ended, now)
-            # Last, and all together: whoever frees slots takes their lanes in one order.
-            await limits.free(conn, verdict.freed)
-        return verdict
-
-    async def _send_all(self, conn: Conn, moves: Sequence[Move], now: datetime, verdict: Verdict) -> None:
         parts = [(kind, [m for m in moves if type(m) is kind]) for kind in _STATEMENTS]
         parts = [(kind, items) for kind, items in parts if items]
-        if len(parts) == 1:
-            kind, items = parts[0]
-            await self._write(conn, kind, items, now, verdict)
-            return
-        async with conn.transaction():
-            for kind, items in parts:
-                await self._write(conn, kind, items, now, verdict)
+        if follows := [move.id for move in moves if type(move) is Finish and move.follow]:
+            async with conn.transaction():
+                await self._end_tied(conn, await self._write(conn, parts, now, verdict), now, verdict)
+                if ended := [run_id for run_id in follows if run_id in verdict.held]:
+                    verdict.started += await completions.follow(conn, ended, now)
+                # Last, and all together: whoever frees slots takes their lanes in one order.
+                await limits.free(conn, verdict.freed)
+            return verdict
+        noted = 0
+        if len(parts) == 1 and not any(map(_frees, moves)):
+            passed_over = await self._write(conn, parts, now, verdict)
+        else:
+            async with swift_transaction(conn):
+                passed_over = await self._write(conn, parts, now, verdict)
+                await limits.free(conn, verdict.freed)
+            noted = len(verdict.freed)
+        await self._end_tied(conn, passed_over, now, verdict)
+        # Attempts that were given their slots later, while they were live.
+        await limits.free(conn, verdict.freed[noted:])
+        return verdict
 
-    async def _write(
-        self, conn: Conn, kind: type[Move], items: Sequence[Move], now: datetime, verdict: Verdict
-    ) -> None:
-        """The statement of one kind, and the longer way for endings that it has passed over."""
-        held = await _STATEMENTS[kind](conn, items, now, verdict.freed)
-        verdict.held |= held
-        if len(held) == len(items) or kind not in _ENDINGS:
-            return
-        passed_over = [item for item in items if item.id not in held and isinstance(item, Finish | Retry)]
-        tied = await parking.end_tied(conn, passed_over, now, verdict.freed)
-        verdict.resumed += tied.resumed
-        verdict.held |= tied.held
+    async def _write(self, conn: Conn, parts: _Parts, now: datetime, verdict: Verdict) -> list[Finish | Retry]:
+        """Run the statement of each kind; the endings that it has passed over."""
+        passed_over: list[Finish | Retry] = []
+        for kind, items in parts:
+            held = await _STATEMENTS[kind](conn, items, now, verdict.freed)
+            verdict.held |= held
+            if len(held) < len(items) and kind in _ENDINGS:
+                passed_over += [m for m in items if m.id not in held and isinstance(m, Finish | Retry)]
+        return passed_over
+
+    async def _end_tied(self, conn: Conn, ends: Sequence[Finish | Retry], now: datetime, verdict: Verdict) -> None:
+        """The longer way for attempts whose runs wait or are awaited."""
+        if ends:
+            tied = await parking.end_tied(conn, ends, now, verdict.freed)
+            verdict.resumed += tied.resumed
+            verdict.held |= tied.held
 
     async def _started_unheard(self, moves: Sequence[Move], held: set[UUID]) -> set[UUID]:
         """Starts that had committed before their answer was lost: the lease tells that they are ours."""
@@ -212,6 +213,7 @@ class TransitionWriter:
             await history.ensure_partitions(conn, self._clock.now())
 
 
+_Parts: TypeAlias = Sequence[tuple[type[Move], Sequence[Move]]]
 _Statement: TypeAlias = Callable[..., Awaitable[set[UUID]]]
 # Finishes free what others wait for, so they go first.
 _STATEMENTS: Final[dict[type[Move], _Statement]] = {

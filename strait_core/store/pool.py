@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import select
 import socket
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Final, LiteralString, cast
@@ -87,6 +88,23 @@ _FIXED_PLANS: Final = (
 async def fix_plans(conn: Conn) -> None:
     """Pin this session to indexed plans; only for a connection of its own, which no pooler shares."""
     await conn.execute(_FIXED_PLANS)
+
+
+@asynccontextmanager
+async def swift_transaction(conn: Conn) -> AsyncIterator[None]:
+    """A transaction whose BEGIN and COMMIT travel with its statements instead of waiting for an answer each.
+
+    No transaction, savepoint or COPY may begin inside: the connection hears only at the end that it is in one.
+    """
+    try:
+        async with conn.pipeline():
+            await conn.execute("BEGIN")
+            yield
+            await conn.execute("COMMIT")
+    except BaseException:
+        if not conn.closed:
+            await conn.rollback()
+        raise
 
 
 def is_pooled(url: str, direct_url: str) -> bool:

@@ -20,7 +20,7 @@ from strait_core.retry import MAX_PRIORITY
 from strait_core.run import Status
 from strait_core.store import limits
 from strait_core.store.limits import Freed
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn, query, swift_transaction
 from strait_core.store.sql import load
 from strait_core.trigger import NewRun
 
@@ -260,7 +260,7 @@ async def claim(
 
 async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int]) -> Claim:
     """A claim that reads lanes besides lane 0. It holds their jobs first: what it counts then, it counts alone."""
-    async with conn.transaction():
+    async with swift_transaction(conn):
         held = await limits.hold_lanes(conn, lanes, values["slots"])
         holding = {
             "lanes": list(lanes),
