@@ -99,6 +99,10 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "execution_window_cron": _field(
         str, "--execution-window-cron", text="Runs start only then: '0 9-17 * * 1-5'.", metavar="EXPR"
     ),
+    "start_within_secs": _number("--start-within-secs", "Late unless started so soon after its tick; 0 = off."),
+    "finish_within_secs": _number("--finish-within-secs", "Late unless ended so soon after its tick; 0 = off."),
+    "expect_every_secs": _number("--expect-every-secs", "Late when nothing succeeded for so long; 0 = off."),
+    "alert_webhook_url": _field(str, "--alert-webhook-url", text="Is told what was late.", metavar="URL"),
     "dst_overlap": _field(str, "--dst-overlap", text="A time that comes twice: first, second or both.", metavar="RULE"),
 }
 TRIGGER_FIELDS: Final[Mapping[str, Any]] = {

@@ -158,8 +158,10 @@ SCHEDULE: Final = (
     Column("next_fire_at", "next", "time"),
     Column("last_fire_at", "last", "time"),
     Column("last_run_id", "last run"),
+    Column("last_breach.deadline", "late"),
     Column("id", wide=True),
     Column("project_id", "project", wide=True),
+    Column("expected_by", "success by", "time", wide=True),
     Column("held_fire_at", "waiting", "time", wide=True),
     Column("pause_reason", "why", shrinks=True, wide=True),
 )
@@ -169,8 +171,16 @@ FIRE: Final = (
     Column("run_id", "run"),
     Column("skipped"),
     Column("ticks", kind="number"),
+    Column("breaches", "late"),
     Column("decided_at", "decided", "time", wide=True),
     Column("first_fire_at", "from", "time", wide=True),
+)
+BREACH: Final = (
+    Column("deadline"),
+    Column("since", kind="time"),
+    Column("limit_at", "limit", "time"),
+    Column("found_at", "found", "time"),
+    Column("run_id", "run"),
 )
 NEXT_FIRE: Final = (
     Column("fire_at", "UTC"),

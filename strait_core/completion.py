@@ -59,9 +59,10 @@ def onward(spec: JobSpec, status: Status) -> Onward | None:
     return None
 
 
-def starts_more(spec: JobSpec) -> bool:
-    """Whether any ending of such a run starts another."""
-    return spec.on_complete_trigger_job is not None or spec.on_failure_trigger_job is not None
+def has_consequences(spec: JobSpec, status: Status) -> bool:
+    """Whether such an ending may start another run, or is a success that somebody expects."""
+    starts_more = spec.on_complete_trigger_job is not None or spec.on_failure_trigger_job is not None
+    return starts_more or (status is Status.COMPLETED and spec.expect_every_secs is not None)
 
 
 def payload(

@@ -38,6 +38,11 @@ class Fault:
     message: str
 
 
+def escape_pointer(token: str) -> str:
+    """One token of a JSON pointer (RFC 6901 §3)."""
+    return token.replace("~", "~0").replace("/", "~1")
+
+
 class StraitError(Exception):
     """Something went wrong that a person can act on: `message` says what and why, `hint` what to do next."""
 

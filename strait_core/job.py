@@ -13,9 +13,10 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from strait_core import completion, ids
+from strait_core import completion, deadline, ids
 from strait_core.calendar import CalendarMode, Roll
-from strait_core.errors import Fault
+from strait_core.errors import Fault, escape_pointer
+from strait_core.headers import check_headers
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
 from strait_core.schedule import MisfirePolicy, OverlapPolicy
@@ -28,8 +29,6 @@ MAX_TAGS: Final = 20
 MAX_TAG_KEY: Final = 64
 MAX_TAG_VALUE: Final = 256
 MAX_URL: Final = 2_048
-MAX_HEADERS: Final = 50
-MAX_HEADER_VALUE: Final = 4_096
 MAX_METADATA: Final = 50
 MAX_METADATA_VALUE: Final = 1_024
 MAX_RETRY_DELAYS: Final = 100
@@ -37,41 +36,11 @@ MAX_RETRY_DELAYS: Final = 100
 MAX_CAP: Final = 100_000
 MAX_RATE: Final = 1_000_000
 MAX_CONCURRENCY_KEY: Final = 256
+# Who is told, and of what: ends of runs, broken deadlines.
+WEBHOOKS: Final = ("webhook_url", "alert_webhook_url")
 
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 _PROJECT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-# RFC 9110 §5.6.2: a field name is a token; §5.5: a value has no control characters and no outer blanks.
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}\Z")
-_HEADER_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?\Z")
-# Headers that dispatch writes itself, or that would change how the request is framed or routed.
-RESERVED_HEADERS: Final = frozenset(
-    [
-        "host",
-        "content-length",
-        "content-type",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "upgrade",
-        "te",
-        "trailer",
-        "expect",
-        "accept-encoding",
-        "proxy-authorization",
-        "proxy-connection",
-        "idempotency-key",
-        "traceparent",
-        "x-run-id",
-        "x-job-id",
-        "x-attempt",
-        "x-run-token",
-        "x-previous-error",
-        "x-last-checkpoint",
-        "webhook-id",
-        "webhook-timestamp",
-        "webhook-signature",
-    ]
-)
 
 
 class Completion(StrEnum):
@@ -151,6 +120,12 @@ class JobSpec:
     calendar: str | None = None
     calendar_mode: CalendarMode = CalendarMode.EXCLUDE
     calendar_roll: Roll = Roll.NONE
+    # Seconds after a tick until which its run is to start, to end; seconds without a success that are too many.
+    start_within_secs: int | None = None
+    finish_within_secs: int | None = None
+    expect_every_secs: int | None = None
+    # Is told of each of these that was broken.
+    alert_webhook_url: str | None = None
     execution_window_cron: str | None = None
 
 
@@ -185,6 +160,9 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "misfire_max_lateness_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
     "misfire_max_runs": Bounds(1, 1_000),
     "jitter_secs": Bounds(0, HOUR_SECS, none_means_no_limit=True),
+    "start_within_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
+    "finish_within_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
+    "expect_every_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
 }
 LENGTHS: Final[Mapping[str, int]] = {"name": 255, "slug": 128, "description": 2_000}
 REQUIRED: Final = ("project_id", "slug", "name", "endpoint_url")
@@ -218,13 +196,14 @@ def faults_of(spec: JobSpec) -> list[Fault]:
         *_check_fallback(spec),
         *_check_webhook(spec),
         *check_tags("tags", spec.tags),
-        *_check_headers(spec.headers),
+        *check_headers(spec.headers),
         *check_metadata("default_run_metadata", spec.default_run_metadata),
         *_check_retry_lists(spec),
         *_check_windows(spec),
         *_check_rate(spec),
         *completion.faults_of(spec),
         *schedule_faults(spec, DEFAULTS),
+        *deadline.faults_of(spec),
     ]
     for name in BOUNDS:
         faults += check_number(name, getattr(spec, name))
@@ -292,9 +271,10 @@ def _check_fallback(spec: JobSpec) -> list[Fault]:
 
 
 def _check_webhook(spec: JobSpec) -> list[Fault]:
-    if spec.webhook_url is not None:
-        return check_url("webhook_url", spec.webhook_url)
-    return [] if spec.webhook_secret is None else [Fault("/webhook_secret", "works only with webhook_url")]
+    urls = {name: url for name in WEBHOOKS if (url := getattr(spec, name)) is not None}
+    if spec.webhook_secret is not None and not urls:
+        return [Fault("/webhook_secret", f"works only with {' or '.join(WEBHOOKS)}")]
+    return [fault for name, url in urls.items() for fault in check_url(name, url)]
 
 
 def check_tags(name: str, tags: Mapping[str, str]) -> list[Fault]:
@@ -315,21 +295,6 @@ def _check_pairs(name: str, pairs: Mapping[str, str], most: int, key_length: int
             faults.append(Fault(pointer, f"key must be 1 to {key_length} characters"))
         if len(value) > value_length:
             faults.append(Fault(pointer, f"must be at most {value_length} characters"))
-    return faults
-
-
-def _check_headers(headers: Mapping[str, str]) -> list[Fault]:
-    faults = [Fault("/headers", f"must have at most {MAX_HEADERS} entries")] if len(headers) > MAX_HEADERS else []
-    for name, value in headers.items():
-        pointer = f"/headers/{escape_pointer(name)}"
-        if not _HEADER_NAME.match(name):
-            faults.append(Fault(pointer, "is not an HTTP header name"))
-        elif name.lower() in RESERVED_HEADERS:
-            faults.append(Fault(pointer, "is written by Strait itself; choose another name"))
-        if len(value) > MAX_HEADER_VALUE or not _HEADER_VALUE.match(value):
-            faults.append(Fault(pointer, f"must be at most {MAX_HEADER_VALUE} printable ASCII characters"))
-    if len({name.lower() for name in headers}) < len(headers):
-        faults.append(Fault("/headers", "has the same name twice (names do not depend on case)"))
     return faults
 
 
@@ -373,8 +338,3 @@ def _check_retry_lists(spec: JobSpec) -> list[Fault]:
         if not 300 <= status <= 599
     ]
     return faults
-
-
-def escape_pointer(token: str) -> str:
-    """One token of a JSON pointer (RFC 6901 §3)."""
-    return token.replace("~", "~0").replace("/", "~1")

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from strait_core.deadline import Deadline
 from strait_core.run import TERMINAL, Status
 
 # Places in the queue are counted so far.
@@ -35,6 +36,7 @@ class Code(StrEnum):
     WORKERS_BUSY = "workers_busy"
     AHEAD = "ahead"
     READY = "ready"
+    LATE = "late"
 
 
 # What keeps a queued run from being claimed, whatever the workers do.
@@ -91,6 +93,15 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """A deadline of the run's tick that was broken: which, the tick, until when it would have been kept."""
+
+    deadline: Deadline
+    since: datetime
+    limit_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """The workers that are alive and take runs: how many, their slots, and how many of these are in use."""
 
@@ -110,11 +121,25 @@ class Facts:
     gate: Gate
     awaits: Sequence[Awaited] = ()
     ahead: int = 0
+    late: Sequence[Late] = ()
     fleet: Fleet = field(default=Fleet(0, 0, 0))
 
 
 def reasons_of(facts: Facts) -> list[Reason]:
-    """Everything that keeps the run from running, the farthest first; for a run that runs or has ended, that."""
+    """Everything that keeps the run from running, the farthest first; for a run that runs or has ended, that.
+
+    Last comes what it has been late for.
+    """
+    return [*_standing(facts), *map(_late, facts.late)]
+
+
+def _late(one: Late) -> Reason:
+    deed = "start" if one.deadline is Deadline.START else "end"
+    text = f"it is late: by {one.deadline} it was to {deed} until {one.limit_at:%Y-%m-%d %H:%M:%SZ}"
+    return Reason(Code.LATE, text)
+
+
+def _standing(facts: Facts) -> list[Reason]:
     status = facts.status
     if status in TERMINAL:
         return [Reason(Code.ENDED, f"it has ended: it is {status}")]

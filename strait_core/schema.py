@@ -13,8 +13,7 @@ import jsonschema_rs
 import msgspec
 from jsonschema_rs import ReferencingError, RegexOptions
 
-from strait_core.errors import Fault
-from strait_core.job import escape_pointer
+from strait_core.errors import Fault, escape_pointer
 
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 MOST_FAULTS: Final = 100

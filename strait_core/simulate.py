@@ -195,7 +195,7 @@ def _watch(stage: _Stage, start: datetime, end: datetime) -> None:
             stage.say(breach.at, EventKind.LATE, run.fire_at, breach.deadline.value)
     known = start
     for finished in [*sorted(run.ends for run in stage.ended if run.succeeded), end]:
-        quiet = silence(policy, known, min(finished, end))
+        quiet = silence(policy, known, min(finished, end), stage.actor.schedule.rule)
         if quiet is not None:
             stage.say(quiet.at, EventKind.LATE, quiet.at, quiet.deadline.value)
         known = finished

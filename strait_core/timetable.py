@@ -31,6 +31,9 @@ OF_CRON: Final = (
     "dst_gap",
     "dst_overlap",
     "calendar",
+    "start_within_secs",
+    "finish_within_secs",
+    "expect_every_secs",
 )
 
 # Fields that say something only of a job with a calendar.
@@ -62,6 +65,9 @@ def schedule_of(schedule_id: UUID, spec: JobSpec, calendar: str | None) -> Sched
         misfire_max_runs=spec.misfire_max_runs,
         overlap_policy=spec.overlap_policy,
         jitter_secs=spec.jitter_secs or 0,
+        start_within_secs=spec.start_within_secs,
+        finish_within_secs=spec.finish_within_secs,
+        expect_every_secs=spec.expect_every_secs,
     )
     return Schedule(ids.spell(ids.Prefix.SCHEDULE, schedule_id), rule_of(spec, calendar), policy)
 

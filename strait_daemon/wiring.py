@@ -49,6 +49,8 @@ from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import Service
 from strait_daemon.services.stager import Stager
 from strait_daemon.services.ticker import Ticker
+from strait_daemon.services.timekeeper import INTERVAL_SECS as TIMEKEEPER_SECS
+from strait_daemon.services.timekeeper import Timekeeper
 from strait_daemon.services.unparker import INTERVAL_SECS as UNPARKER_SECS
 from strait_daemon.services.unparker import Unparker
 from strait_daemon.services.waker import INTERVAL_SECS as WAKER_SECS
@@ -282,6 +284,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     parts.services += [
         _service(parts, "stager", stager.tick, LONGEST_SECS),
         _service(parts, "ticker", _ticker(parts).tick, LONGEST_SECS),
+        _service(parts, "timekeeper", _timekeeper(parts).tick, TIMEKEEPER_SECS),
         _service(parts, "opener", Opener(parts.pool, parts.clock, parts.bus.wake).tick, LONGEST_SECS),
         _service(parts, "callbacks", _callbacks(parts).tick, CALLBACK_SECS),
         _service(parts, "reaper", reaper.tick, settings.reaper_interval, LONG_TICK_SECS),
@@ -298,6 +301,10 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
 def _ticker(parts: Parts) -> Ticker:
     bus = parts.bus
     return Ticker(parts.pool, parts.clock, parts.new_id, wake=bus.wake, changed=bus.runs_changed, taken=bus.runs_taken)
+
+
+def _timekeeper(parts: Parts) -> Timekeeper:
+    return Timekeeper(parts.pool, parts.clock, kept_days=parts.settings.retention_long_days)
 
 
 def _callbacks(parts: Parts) -> Callbacks:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from strait_cli.columns import FIRE, NEXT_FIRE, RUN, SCHEDULE
+from strait_cli.columns import BREACH, FIRE, NEXT_FIRE, RUN, SCHEDULE
 from strait_cli.paths import path_of
 from strait_cli.refs import schedule_ref
 from strait_cli.session import Session
@@ -89,6 +89,18 @@ def history(
     filters = {} if skipped is None else {"skipped": str(skipped).lower()}
     pages = session.api.pages(f"{_path(session, schedule)}/history", filters, limit=limit)
     session.out.items(pages, FIRE, name="fire_at")
+    session.more(pages)
+
+
+@verb(
+    app,
+    "breaches",
+    examples=("strait schedules breaches nightly-report", "strait schedules breaches sch_01hzy -o json"),
+)
+def breaches(session: Session, schedule: Schedule, *, limit: Limit = 50) -> None:
+    """List deadlines that were broken, newest first: late starts, late ends, successes that did not come."""
+    pages = session.api.pages(f"{_path(session, schedule)}/breaches", {}, limit=limit)
+    session.out.items(pages, BREACH, name="since")
     session.more(pages)
 
 

@@ -37,6 +37,7 @@ def _facts(found: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {state: count for state, count in found["depth"].items() if count}
     facts["ready"] = found["ready"]
     facts |= {f"held: {reason}": count for reason, count in found["held"].items() if count}
+    facts |= {f"late: {deadline}": count for deadline, count in found["breaches"].items() if count}
     age = found["oldest_queued_age"]
     facts["oldest queued"] = None if age is None else times.length(age)
     for name, window in (("rate_1m", "1 min"), ("rate_15m", "15 min")):

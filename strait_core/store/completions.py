@@ -1,4 +1,6 @@
-"""Runs that an ending starts: stored by the very transaction that ends the first run, or not at all.
+"""What an ending brings about: runs that it starts, and the success that a schedule expects.
+
+All of it is stored by the very transaction that ends the run, or not at all.
 
 So a crash leaves both or neither, and who loses the race for an ending starts nothing. A target that takes no runs is
 noted on the run that ended; nothing here ever keeps a run from ending.
@@ -24,7 +26,7 @@ from strait_core.completion import MAX_CHAIN, TRIGGERED_BY, Onward
 from strait_core.job import JobSpec
 from strait_core.run import Status
 from strait_core.schema import Judge
-from strait_core.store import jobs, queue
+from strait_core.store import deadlines, jobs, queue
 from strait_core.store.faults import Broken, Refused
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn, query
@@ -52,8 +54,12 @@ async def follow(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> list[New
     """Start what these runs start, which the caller's transaction has just ended; the new runs."""
     made_at = min(map(ids.time_of, run_ids)) - _CLOCK_SLACK
     started: list[NewRun] = []
+    succeeded: dict[UUID, datetime] = {}
     for row in await _rows(conn, "ended_runs", {"ids": list(run_ids), "made_at": made_at}):
-        onward = completion.onward(_decode(row["definition"]), Status(row["status"]))
+        spec = _decode(row["definition"])
+        if row["status"] == Status.COMPLETED and spec.expect_every_secs is not None:
+            succeeded[row["job_id"]] = max(row["finished_at"], succeeded.get(row["job_id"], row["finished_at"]))
+        onward = completion.onward(spec, Status(row["status"]))
         if onward is None:
             continue
         try:
@@ -66,6 +72,7 @@ async def follow(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> list[New
             why = str(error).partition("\n")[0] or type(error).__name__
             warning = f"{_field(row)} did not start {onward.job!r}: {why}"
             await _rows(conn, "warn", {"id": row["id"], "finished_at": row["finished_at"], "warning": warning})
+    await deadlines.note_successes(conn, succeeded)
     return started
 
 

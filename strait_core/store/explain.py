@@ -11,9 +11,9 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from strait_core.ids import Prefix, spell
-from strait_core.reasons import GATES, MOST_AHEAD, Awaited, Code, Facts, Fleet, Gate, Reason, reasons_of
+from strait_core.reasons import GATES, MOST_AHEAD, Awaited, Code, Facts, Fleet, Gate, Late, Reason, reasons_of
 from strait_core.run import Status
-from strait_core.store import queue
+from strait_core.store import deadlines, queue
 from strait_core.store.pool import Conn, query
 from strait_core.store.runs import made_at
 from strait_core.store.sql import load
@@ -56,7 +56,8 @@ async def explain(conn: Conn, run_id: UUID, now: datetime, *, alive_since: datet
         row = await _one(conn, "standing", {"id": run_id, "now": now})
         if row is None:
             row = await _one(conn, "ended", {"id": run_id, "made_at": made_at(run_id)})
-            return None if row is None else _explained(row, _facts(row, _OPEN))
+            return None if row is None else _explained(row, _facts(row, _OPEN, late=await _late(conn, row)))
+        row["late"] = await _late(conn, row)
         facts = _facts(row, await _gate(conn, row))
         if facts.status is Status.WAITING:
             awaits = [_awaited(one) for one in await _rows(conn, "awaited", {"id": run_id})]
@@ -78,8 +79,15 @@ def _facts(row: Row, gate: Gate, **more: Any) -> Facts:
         max_attempts=row["max_attempts"],
         due_at=row.get("due_at"),
         gate=gate,
-        **more,
+        **{"late": row.get("late", ()), **more},
     )
+
+
+async def _late(conn: Conn, row: Row) -> list[Late]:
+    """The deadlines of its tick that the run has broken."""
+    if row["fire_at"] is None:
+        return []
+    return await deadlines.breaches_of_run(conn, row["job_id"], row["fire_at"])
 
 
 async def _gate(conn: Conn, row: Row) -> Gate:

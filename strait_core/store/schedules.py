@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from strait_core.job import JobSpec
 from strait_core.store import history
+from strait_core.store.deadlines import StoredBreach
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -60,6 +61,9 @@ class StoredSchedule:
     # The newest tick that made a run; None while there is none, or its time is over.
     last_fire_at: datetime | None
     last_run_id: UUID | None
+    # From when on the next success is waited for; None = it is not.
+    expected_since: datetime | None
+    last_breach: StoredBreach | None
     # The definition of its calendar, as it is stored.
     calendar: str | None
 
@@ -201,9 +205,11 @@ async def set_paused(
 
 
 def _stored(row: Mapping[str, Any]) -> StoredSchedule:
-    left_out = {"kind", "target_id", "definition", "calendar_id"}
+    left_out = {"kind", "target_id", "definition", "calendar_id", "last_breach"}
     rest = {name: value for name, value in row.items() if name not in left_out}
-    return StoredSchedule(**rest, job_id=row["target_id"], spec=_decode(row["definition"]))
+    told = row["last_breach"]
+    breach = None if told is None else msgspec.convert(told, StoredBreach)
+    return StoredSchedule(**rest, job_id=row["target_id"], spec=_decode(row["definition"]), last_breach=breach)
 
 
 async def by_id(conn: Conn, schedule_id: UUID, project: str | None) -> StoredSchedule | None:

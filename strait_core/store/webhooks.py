@@ -50,10 +50,22 @@ class Due:
     type: str
     created_at: datetime
     run: str | None
+    # What a breach told, as JSON; such a delivery goes to the job's alert webhook.
+    alert: str | None
     job_id: UUID
     project_id: str
     job_slug: str
     spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A broken deadline to tell of: `told` is the breach as JSON."""
+
+    project_id: str
+    job_id: UUID
+    run_id: UUID | None
+    told: str
 
 
 def new_hook(now: datetime) -> UUID:
@@ -71,6 +83,20 @@ async def note_ended(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> None
     """Write the deliveries of runs that the caller's transaction has ended at `now`."""
     values = {"ids": list(run_ids), "hooks": [new_hook(now) for _ in run_ids], "now": now}
     await conn.execute(query(_SQL["note_ended"]), values)
+
+
+async def note_alerts(conn: Conn, alerts: Sequence[Alert], now: datetime) -> None:
+    """Write the deliveries of breaches that the caller's transaction has recorded."""
+    if alerts:
+        values = {
+            "hooks": [new_hook(now) for _ in alerts],
+            "projects": [one.project_id for one in alerts],
+            "jobs": [one.job_id for one in alerts],
+            "runs": [one.run_id for one in alerts],
+            "told": [one.told for one in alerts],
+            "now": now,
+        }
+        await conn.execute(query(_SQL["note_alerts"]), values)
 
 
 async def insert_test(conn: Conn, job_id: UUID, project_id: str, now: datetime) -> UUID:

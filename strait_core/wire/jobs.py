@@ -70,6 +70,10 @@ class JobPatch(Request):
     calendar: str | UnsetType | None = UNSET
     calendar_mode: CalendarMode | UnsetType | None = UNSET
     calendar_roll: Roll | UnsetType | None = UNSET
+    start_within_secs: int | UnsetType | None = UNSET
+    finish_within_secs: int | UnsetType | None = UNSET
+    expect_every_secs: int | UnsetType | None = UNSET
+    alert_webhook_url: str | UnsetType | None = UNSET
     execution_window_cron: str | UnsetType | None = UNSET
 
 
@@ -154,6 +158,10 @@ class Job(Struct, kw_only=True):
     calendar: str | None
     calendar_mode: CalendarMode
     calendar_roll: Roll
+    start_within_secs: int | None
+    finish_within_secs: int | None
+    expect_every_secs: int | None
+    alert_webhook_url: str | None
     execution_window_cron: str | None
     created_at: datetime
     updated_at: datetime

@@ -7,11 +7,35 @@ from datetime import date, datetime
 from msgspec import UNSET, Struct, UnsetType, field
 
 from strait_core.days import DayRange
+from strait_core.deadline import Deadline
 from strait_core.wire.bodies import Request
 
 
+class Breach(Struct, kw_only=True):
+    """A deadline that was broken: counted from `since` (the tick, or the last success), it ended at `limit_at`."""
+
+    deadline: Deadline
+    since: datetime
+    limit_at: datetime
+    found_at: datetime
+    run_id: str | None
+
+
+class Late(Breach, kw_only=True):
+    """What an alert webhook is told (`deadline.broken`): the breach, how long the deadline was, whose it is."""
+
+    secs: int
+    schedule_id: str
+    job_id: str
+    job_slug: str
+    project_id: str
+
+
 class Schedule(Struct, kw_only=True):
-    """A job's schedule; `next_fire_at` is null while it does not fire, `state` says why: paused or disabled."""
+    """A job's schedule; `next_fire_at` is null while it does not fire, `state` says why: paused or disabled.
+
+    `expected_by`: until when a run of the job has to succeed next; null when nobody expects that.
+    """
 
     id: str
     kind: str
@@ -25,6 +49,8 @@ class Schedule(Struct, kw_only=True):
     held_fire_at: datetime | None
     last_fire_at: datetime | None
     last_run_id: str | None
+    expected_by: datetime | None
+    last_breach: Breach | None
     paused: bool
     paused_at: datetime | None
     pause_reason: str | None
@@ -33,7 +59,10 @@ class Schedule(Struct, kw_only=True):
 
 
 class ScheduleFire(Struct, kw_only=True):
-    """What a tick came to: the run it made, or why it made none; `ticks` of them from `first_fire_at` to `fire_at`."""
+    """What a tick came to: the run it made, or why it made none; `ticks` of them from `first_fire_at` to `fire_at`.
+
+    `breaches` names the deadlines that its run has broken.
+    """
 
     fire_at: datetime
     first_fire_at: datetime
@@ -42,6 +71,7 @@ class ScheduleFire(Struct, kw_only=True):
     triggered_by: str
     run_id: str | None
     skipped: str | None
+    breaches: list[Deadline]
 
 
 class NextFire(Struct, kw_only=True):
@@ -126,6 +156,7 @@ class SimulatedTally(Struct, kw_only=True):
     caught_up: int
     held: int
     canceled: int
+    late: int
     skipped: dict[str, int]
     most_at_once: int
 

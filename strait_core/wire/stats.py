@@ -29,12 +29,16 @@ class Slots(Struct, kw_only=True):
 
 
 class Stats(Struct, kw_only=True):
-    """GET /v1/stats; `depth` counts runs by state, `held` queued runs by what holds them; ages are in seconds."""
+    """GET /v1/stats; `depth` counts runs by state, `held` queued runs by what holds them; ages are in seconds.
+
+    `breaches` counts deadlines of schedules that were found broken in the last 24 hours.
+    """
 
     depth: dict[str, int]
     ready: int
     held: dict[str, int]
     oldest_queued_age: float | None
+    breaches: dict[str, int]
     rate_1m: Rates
     rate_15m: Rates
     workers: int

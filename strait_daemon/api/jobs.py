@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from strait_core import completion, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
-from strait_core.job import JobSpec, check_url, evolve, faults_of, settled
+from strait_core.job import WEBHOOKS, JobSpec, check_url, evolve, faults_of, settled
 from strait_core.limits import limits_of
 from strait_core.schema import check_schema
 from strait_core.store import jobs
@@ -32,7 +32,7 @@ REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
 # Stands in for a required field that is missing, so that the others can be judged.
 _FILLING: Final = {"name": "x", "slug": "x", "endpoint_url": "https://example.com", "project_id": "x"}
 # Fields that name something the daemon calls.
-URLS: Final = ("endpoint_url", "fallback_endpoint_url", "webhook_url")
+URLS: Final = ("endpoint_url", "fallback_endpoint_url", *WEBHOOKS)
 SCHEMAS: Final = ("payload_schema", "result_schema")
 MAX_REASON: Final = 1_000
 

@@ -10,12 +10,15 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from strait_core import ids, wire
+from strait_core.deadline import Deadline, quiet_until
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
-from strait_core.store import jobs, runs, schedules
+from strait_core.store import deadlines, jobs, runs, schedules
+from strait_core.store.deadlines import StoredBreach
 from strait_core.store.idempotency import Scope
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.store.schedules import StoredSchedule
+from strait_core.timetable import schedule_of
 from strait_core.wire import schedules as told
 from strait_daemon.api import query, shape
 from strait_daemon.api.body import Body, Nothing
@@ -66,12 +69,41 @@ def _shaped(found: StoredSchedule) -> told.Schedule:
         held_fire_at=found.held_fire_at,
         last_fire_at=found.last_fire_at,
         last_run_id=_run_id(found.last_run_id),
+        expected_by=_expected_by(found),
+        last_breach=None if found.last_breach is None else _breach(found.last_breach),
         paused=found.paused,
         paused_at=found.paused_at,
         pause_reason=found.pause_reason,
         created_at=found.created_at,
         updated_at=found.updated_at,
     )
+
+
+def _expected_by(found: StoredSchedule) -> datetime | None:
+    if found.expected_since is None:
+        return None
+    schedule = schedule_of(found.id, found.spec, found.calendar)
+    return quiet_until(schedule.policy, found.expected_since, schedule.rule)
+
+
+def _breach(one: StoredBreach) -> told.Breach:
+    return told.Breach(
+        deadline=one.deadline,
+        since=one.since.astimezone(UTC),
+        limit_at=one.limit_at.astimezone(UTC),
+        found_at=one.found_at.astimezone(UTC),
+        run_id=_run_id(one.run_id),
+    )
+
+
+async def list_breaches(api: Api, call: Call) -> Reply:
+    """GET /v1/schedules/{schedule}/breaches."""
+    limit = query.limit_of(call.query)
+    async with api.connection() as conn:
+        found = await find_schedule(conn, call.path["schedule"], call.project)
+        rows = await deadlines.breaches(conn, found.id, limit=limit + 1, before=query.before_id(call.query))
+    page, cursor = query.cut(rows, limit, lambda one: query.id_cursor(one.id))
+    return reply(wire.Page(data=[_breach(one) for one in page], next_cursor=cursor))
 
 
 async def list_schedules(api: Api, call: Call) -> Reply:
@@ -117,6 +149,7 @@ def _fire(row: dict[str, Any]) -> told.ScheduleFire:
         triggered_by=row["triggered_by"],
         run_id=_run_id(row["run_id"]),
         skipped=row["skipped"],
+        breaches=[Deadline(name) for name in row["breaches"]],
     )
 
 
@@ -256,6 +289,15 @@ ROUTES: Final = (
         summary="List what each tick came to, the newest first: the run it made, or why it made none.",
         returns=wire.Page[told.ScheduleFire],
         query=(PROJECT, *PAGING, flag_param("skipped", "Only ticks that made no run, or only those that did.")),
+    ),
+    _route(
+        "GET",
+        "/breaches",
+        handle=list_breaches,
+        name="listBreaches",
+        summary="List broken deadlines, the newest first: late starts, late ends, successes that did not come.",
+        returns=wire.Page[told.Breach],
+        query=(PROJECT, *PAGING),
     ),
     _route(
         "GET",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from strait_core.headers import MAX_HEADERS
 from strait_core.idempotency import MAX_KEY
 from strait_core.job import (
     BOUNDS,
     LENGTHS,
     MAX_CONCURRENCY_KEY,
-    MAX_HEADERS,
     MAX_METADATA,
     MAX_RETRY_DELAYS,
     MAX_TAGS,
@@ -31,6 +31,7 @@ _DEFINITION: Final[Mapping[str, Mapping[str, Any]]] = {
     "signing_secret": {"minLength": MIN_RAW, "maxLength": MAX_RAW, "writeOnly": True},
     "fallback_endpoint_url": {"minLength": 1, "maxLength": MAX_URL, "format": "uri"},
     "webhook_url": {"minLength": 1, "maxLength": MAX_URL, "format": "uri"},
+    "alert_webhook_url": {"minLength": 1, "maxLength": MAX_URL, "format": "uri"},
     "webhook_secret": {"minLength": MIN_RAW, "maxLength": MAX_RAW, "writeOnly": True},
     "tags": {"maxProperties": MAX_TAGS},
     "headers": {"maxProperties": MAX_HEADERS},

@@ -91,6 +91,7 @@ def _shaped(story: Story) -> told.Simulated:
                 caught_up=one.caught_up,
                 held=one.held,
                 canceled=one.canceled,
+                late=one.late,
                 skipped=dict(one.skipped),
                 most_at_once=one.most_at_once,
             )

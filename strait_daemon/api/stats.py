@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from strait_core import wire
+from strait_core.deadline import Deadline
 from strait_core.errors import NotFoundError
 from strait_core.ids import Prefix, spell
 from strait_core.run import Status
-from strait_core.store import stats, workers
+from strait_core.store import deadlines, stats, workers
 from strait_core.wire import stats as wire_stats
 from strait_daemon.api import query, shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply
 
 TOP_JOBS: Final = 10
+# Of broken deadlines only those are told that were found so lately.
+LATELY: Final = timedelta(days=1)
 
 
 async def get_stats(api: Api, call: Call) -> Reply:
@@ -28,6 +32,7 @@ async def get_stats(api: Api, call: Call) -> Reply:
         if awaiting := await stats.retrying(conn, project):
             held["retry"] = awaiting
         top = await stats.top_jobs(conn, project, TOP_JOBS)
+        late = await deadlines.late(conn, project, now - LATELY)
         oldest = await stats.oldest_ready(conn)
         fleet = await stats.fleet(conn, now - api.deps.stale_after)
     rate_1m, rate_15m = shape.rates(flow)
@@ -36,6 +41,7 @@ async def get_stats(api: Api, call: Call) -> Reply:
         ready=max(0, depth.get(Status.QUEUED, 0) - sum(held.values())),
         held=held,
         oldest_queued_age=None if oldest is None else round(max(0.0, (now - oldest).total_seconds()), 3),
+        breaches={one.value: late.get(one, 0) for one in Deadline},
         rate_1m=rate_1m,
         rate_15m=rate_15m,
         workers=fleet.workers,

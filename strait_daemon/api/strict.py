@@ -17,8 +17,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar, get_args, get_origin
 import msgspec
 from msgspec import Raw, Struct
 
-from strait_core.errors import Fault, ValidationError
-from strait_core.job import escape_pointer
+from strait_core.errors import Fault, ValidationError, escape_pointer
 
 MAX_DEPTH: Final = 128
 # More would tell nobody more.

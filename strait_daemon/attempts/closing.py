@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from strait_core import poison
-from strait_core.completion import starts_more
+from strait_core.completion import has_consequences
 from strait_core.retry import RetryStrategy, boosted, retry_delay
 from strait_core.run import TRANSITIONS, Event, OutcomeKind, Status, decide
 from strait_core.store.history import LONG, keep_of
@@ -54,7 +54,7 @@ def close(
         result=ending.result,
         result_truncated=ending.truncated,
         hook=None if spec.webhook_url is None else new_hook(now),
-        follow=starts_more(spec),
+        follow=has_consequences(spec, status),
     )
 
 

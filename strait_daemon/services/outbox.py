@@ -97,11 +97,13 @@ class Outbox:
 
     async def _attempt(self, due: Due) -> Result:
         """One request; whatever comes of it is a result."""
-        if due.spec.webhook_url is None:
-            return Result(error="the job has no webhook_url any more", final=True)
+        name = "webhook_url" if due.alert is None else "alert_webhook_url"
+        target: str | None = getattr(due.spec, name)
+        if target is None:
+            return Result(error=f"the job has no {name} any more", final=True)
         body = self._body(due)
         try:
-            url = self._guard.prepared(due.spec.webhook_url)
+            url = self._guard.prepared(target)
             headers = self._headers(due, body)
             async with asyncio.timeout(ATTEMPT_SECS):
                 answer = await self._client.post(url, CIMultiDict(headers), body, Timing(monotonic()))
@@ -122,7 +124,9 @@ class Outbox:
     def _body(self, due: Due) -> bytes:
         """What is sent: the same at every attempt."""
         data: Any = {"job_id": spell(Prefix.JOB, due.job_id), "job_slug": due.job_slug, "project_id": due.project_id}
-        if due.run is not None:
+        if due.alert is not None:
+            data = msgspec.Raw(due.alert.encode())
+        elif due.run is not None:
             data = self._shape(_row(due.run) | {"job_slug": due.job_slug})
         return msgspec.json.encode({"type": due.type, "timestamp": due.created_at, "data": data})
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import structlog
 
-from strait_core.completion import starts_more
+from strait_core.completion import has_consequences
 from strait_core.job import JobSpec
 from strait_core.retry import RetryStrategy, boosted, retry_delay
 from strait_core.run import TRANSITIONS, Event, Outcome, OutcomeKind, Status, decide
@@ -157,7 +157,7 @@ def lost_move(row: dict[str, Any], spec: JobSpec | None, now: datetime) -> Move:
     told: dict[str, Any] = {"finished_at": now, "error_class": "lost", "error": f"lost: {REASON}", "keep": LONG}
     if event is not Event.RETRY:
         hook = new_hook(now) if spec is not None and spec.webhook_url is not None else None
-        follow = spec is not None and starts_more(spec)
+        follow = spec is not None and has_consequences(spec, TRANSITIONS[Status.EXECUTING, event])
         return Finish(**held, **told, status=TRANSITIONS[Status.EXECUTING, event], hook=hook, follow=follow)
     failures = row["attempt"] - row["attempt_base"]
     return Retry(

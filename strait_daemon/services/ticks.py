@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from msgspec.structs import replace
 
+from strait_core.deadline import SETTLE, WATCHED, quiet_until
 from strait_core.errors import Fault, ValidationError
 from strait_core.run import CANCELABLE, Event, Status
 from strait_core.schedule import (
@@ -32,8 +33,9 @@ from strait_core.schedule import (
     next_fire,
     previous_fire,
 )
-from strait_core.store import calendars, queue, runs, schedules
+from strait_core.store import calendars, deadlines, queue, runs, schedules
 from strait_core.store.calendars import StoredCalendar
+from strait_core.store.deadlines import Watch, watches_of
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.store.runs import Ended
@@ -81,6 +83,7 @@ class _Plan:
     step: Step
     fires: list[Fire] = field(default_factory=list)
     new: list[NewRun] = field(default_factory=list)
+    watches: list[Watch] = field(default_factory=list)
     cancel: list[UUID] = field(default_factory=list)
 
 
@@ -144,6 +147,8 @@ def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, as_of: datetime
                 _drop_earlier(plan)
             _fire(plan, decision.fire_at, decision.triggered_by, now, new_id)
     plan.step = _step(due.id, found, held, now)
+    ticks = [fire.fire_at for fire in plan.fires if fire.run_id is not None and fire.triggered_by in WATCHED]
+    plan.watches = watches_of(due.id, schedule.policy, ticks if held is None else [*ticks, held])
     return plan
 
 
@@ -212,6 +217,7 @@ async def _apply(conn: Conn, plans: Sequence[_Plan], now: datetime, done: Done) 
     kept = [plan for plan in plans if all(run.id in stored for run in plan.new)]
     done.refused += len(plans) - len(kept)
     await schedules.note_fires(conn, [fire for plan in kept for fire in plan.fires], now)
+    await deadlines.watch(conn, [watch for plan in kept for watch in plan.watches])
     await schedules.advance(conn, [plan.step for plan in kept])
     done.made += stored
 
@@ -254,6 +260,19 @@ async def place(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> Non
     upcoming, upcoming_due = _upcoming(schedule_id, job, days, now, held=held) if fires_now else (None, None)
     calendar_id = None if calendar is None else calendar.id
     await schedules.put(conn, schedule_id, job.id, upcoming, upcoming_due, now, calendar_id=calendar_id)
+    await _expect(conn, schedule_id, job, days, now, fires_now=fires_now)
+
+
+async def _expect(
+    conn: Conn, schedule_id: UUID, job: StoredJob, calendar: str | None, now: datetime, *, fires_now: bool
+) -> None:
+    """Expect successes as long as the schedule fires, counted from now on if they were not expected before."""
+    if not fires_now or not job.spec.expect_every_secs:
+        await deadlines.expect_nothing(conn, schedule_id)
+        return
+    schedule = schedule_of(schedule_id, job.spec, calendar)
+    limit = quiet_until(schedule.policy, now, schedule.rule)
+    await deadlines.expect(conn, schedule_id, now, now + SETTLE if limit is None else limit + SETTLE)
 
 
 async def _calendar(conn: Conn, job: StoredJob, now: datetime) -> StoredCalendar | None:
@@ -289,6 +308,7 @@ async def set_paused(
     await schedules.set_paused(
         conn, found.id, now, paused=paused, reason=reason, next_fire_at=upcoming, due_at=upcoming_due
     )
+    await _expect(conn, found.id, job, found.calendar, now, fires_now=fires_now)
 
 
 async def fire_now(conn: Conn, job: StoredJob, found: StoredSchedule, now: datetime, new_id: NewId) -> UUID | None:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from strait_core import ids
+from strait_core.ids import Prefix
+from strait_core.store import jobs
+from strait_core.store.schedules import Due
+from strait_daemon.services import ticks
+from strait_daemon.services.timekeeper import Timekeeper
 from tests.api.caller import Caller
 
 
@@ -50,6 +57,11 @@ def test_a_job_with_cron_has_a_schedule(api: Caller):
         ({"overlap_policy": "skip"}, "/overlap_policy", "works only with cron"),
         ({"cron": "@daily", "jitter_secs": 3_601}, "/jitter_secs", "3600"),
         ({"cron": "@daily", "misfire_max_runs": 0}, "/misfire_max_runs", "1"),
+        ({"start_within_secs": 60}, "/start_within_secs", "works only with cron"),
+        ({"cron": "@daily", "finish_within_secs": -1}, "/finish_within_secs", "from 0"),
+        ({"cron": "@daily", "expect_every_secs": 59}, "/expect_every_secs", "at least 60"),
+        ({"cron": "@daily", "alert_webhook_url": "http://127.0.0.1:9/"}, "/alert_webhook_url", "works only with"),
+        ({"cron": "@daily", "start_within_secs": 9, "alert_webhook_url": "ftp://x"}, "/alert_webhook_url", "http://"),
     ],
 )
 def test_a_wrong_schedule_is_refused(api: Caller, fields: dict[str, Any], pointer: str, words: str):
@@ -194,3 +206,61 @@ def test_a_schedule_needs_a_job_that_takes_an_empty_payload(api: Caller):
     job = api.make_job("x", cron="@daily")
     api.refuse("PATCH", f"/v1/jobs/{job['id']}", {"payload_schema": schema}, status=422)
     assert api.call("GET", f"/v1/jobs/{job['id']}")["payload_schema"] is None
+
+
+def test_a_broken_deadline_is_shown(api: Caller):
+    """On the schedule, in its history, among its breaches, in the statistics, and where a run is explained."""
+    job = api.make_job("late", cron="* * * * *", start_within_secs=1, alert_webhook_url="http://127.0.0.1:9/")
+    found = schedule(api, job)
+    assert (found["expected_by"], found["last_breach"]) == (None, None)
+    at = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=5)
+    run = fire_at(api, job, found, at)
+    (breach,) = api.call("GET", f"/v1/schedules/{found['id']}/breaches")["data"]
+    assert (breach["deadline"], breach["run_id"]) == ("start_within_secs", run)
+    since, limit = (datetime.fromisoformat(breach[name]) for name in ("since", "limit_at"))
+    assert (since, limit) == (at, at + timedelta(seconds=1))
+    assert schedule(api, job)["last_breach"] == breach
+    (fire,) = api.call("GET", f"/v1/schedules/{found['id']}/history")["data"]
+    assert fire["breaches"] == ["start_within_secs"]
+    late = {"start_within_secs": 1, "finish_within_secs": 0, "expect_every_secs": 0}
+    assert api.call("GET", f"/v1/stats?project_id={api.project}")["breaches"] == late
+    assert api.call("GET", "/v1/stats?project_id=nobody")["breaches"] == dict.fromkeys(late, 0)
+    *_, reason = api.call("GET", f"/v1/runs/{run}/explain")["reasons"]
+    assert reason["code"] == "late"
+    assert f"{limit:%H:%M:%SZ}" in reason["text"]
+    (told,) = api.call("GET", f"/v1/webhooks/deliveries?run_id={run}")["data"]
+    assert (told["type"], told["job_slug"]) == ("deadline.broken", "late")
+
+
+def fire_at(api: Caller, job: dict[str, Any], found: dict[str, Any], at: datetime) -> str:
+    """A tick of that time, as a ticker makes it, and its deadline looked at; its run."""
+    parts = api.server.parts
+    job_id, schedule_id = ids.parse(Prefix.JOB, job["id"]), ids.parse(Prefix.SCHEDULE, found["id"])
+    assert job_id is not None
+    assert schedule_id is not None
+
+    async def work() -> UUID:
+        async with parts.pool.connection() as conn, conn.transaction():
+            stored = await jobs.job_by_id(conn, job_id)
+            assert stored is not None
+            due = Due(schedule_id, at, None, at, job_id, stored.version, stored.spec, None)
+            done = await ticks.look(conn, [due], at, parts.new_id)
+        await Timekeeper(parts.pool, parts.clock, kept_days=0).tick()
+        return done.made[0]
+
+    return ids.spell(Prefix.RUN, api.server.do(work()))
+
+
+def test_a_success_is_expected_while_the_schedule_fires(api: Caller):
+    """From its creation on; not while it is paused; anew from the resume on."""
+    job = api.make_job("often", cron="@daily", expect_every_secs=7_200)
+    first = datetime.fromisoformat(schedule(api, job)["expected_by"])
+    assert abs(first - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=1)
+    assert api.call("POST", f"/v1/schedules/{job['id']}/pause")["expected_by"] is None
+    resumed = datetime.fromisoformat(api.call("POST", f"/v1/schedules/{job['id']}/resume")["expected_by"])
+    assert resumed > first
+    api.call("PATCH", f"/v1/jobs/{job['id']}", {"description": "changed"})
+    api.call("PATCH", f"/v1/jobs/{job['id']}", {"jitter_secs": 5})
+    assert datetime.fromisoformat(schedule(api, job)["expected_by"]) == resumed
+    api.call("PATCH", f"/v1/jobs/{job['id']}", {"expect_every_secs": 0})
+    assert schedule(api, job)["expected_by"] is None

@@ -28,6 +28,8 @@ def test_every_field_of_a_schedule_is_a_flag(shell: Shell):
         *("jobs", "create", *words, "--cron", "0 9 * * 1-5", "--timezone", "Europe/Berlin", "--misfire-policy", "all"),
         *("--misfire-max-lateness-secs", "60", "--misfire-max-runs", "5", "--overlap-policy", "queue_one"),
         *("--jitter-secs", "30", "--dst-gap", "shift", "--dst-overlap", "both"),
+        *("--start-within-secs", "60", "--finish-within-secs", "600", "--expect-every-secs", "3600"),
+        *("--alert-webhook-url", "http://127.0.0.1:9/alerts"),
         *("--execution-window-cron", "* 9-17 * * *", "-o", "json"),
     ).json
     expected = {
@@ -41,9 +43,14 @@ def test_every_field_of_a_schedule_is_a_flag(shell: Shell):
         "dst_gap": "shift",
         "dst_overlap": "both",
         "execution_window_cron": "* 9-17 * * *",
+        "start_within_secs": 60,
+        "finish_within_secs": 600,
+        "expect_every_secs": 3_600,
+        "alert_webhook_url": "http://127.0.0.1:9/alerts",
     }
     assert {name: job[name] for name in expected} == expected
-    assert set(expected) == {"cron", "timezone", "execution_window_cron", *set(OF_CRON) - {"calendar"}}
+    others = {"cron", "timezone", "execution_window_cron", "alert_webhook_url"}
+    assert set(expected) == others | set(OF_CRON) - {"calendar"}
     assert shell.run("jobs", "update", "s", "--cron", "99 * * * *", code=7).err.count("minute") == 1
 
 

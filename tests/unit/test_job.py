@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from strait_core import job
 from strait_core.calendar import CalendarMode, Roll
-from strait_core.errors import Fault
+from strait_core.errors import Fault, escape_pointer
 from strait_core.job import DEFAULTS, Completion, JobSpec, VersionPolicy, evolve, faults_of, settled
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
@@ -77,6 +77,10 @@ def test_the_defaults_are_those_of_the_product():
         "calendar": None,
         "calendar_mode": CalendarMode.EXCLUDE,
         "calendar_roll": Roll.NONE,
+        "start_within_secs": None,
+        "finish_within_secs": None,
+        "expect_every_secs": None,
+        "alert_webhook_url": None,
         "execution_window_cron": None,
     }
 
@@ -102,6 +106,9 @@ NUMBERS = [
     ("max_cost_per_run_microusd", 0, 10**15),
     ("misfire_max_runs", 1, 1_000),
     ("jitter_secs", 0, 3_600),
+    ("start_within_secs", 0, 31_536_000),
+    ("finish_within_secs", 0, 31_536_000),
+    ("expect_every_secs", 0, 31_536_000),
 ]
 # What a field needs beside it to mean something.
 _CRON: dict[str, Any] = {"cron": "0 9 * * *"}
@@ -113,6 +120,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "misfire_max_lateness_secs": _CRON,
     "misfire_max_runs": _CRON,
     "jitter_secs": _CRON,
+    "start_within_secs": _CRON,
+    "finish_within_secs": _CRON,
+    "expect_every_secs": _CRON,
 }
 
 
@@ -294,7 +304,7 @@ def test_no_text_makes_the_checks_raise(slug: str, name: str, url: str, tags: di
 @given(st.text())
 def test_a_pointer_token_is_escaped_reversibly(token: str):
     """RFC 6901: the escaped token has no slash and reads back."""
-    escaped = job.escape_pointer(token)
+    escaped = escape_pointer(token)
     assert "/" not in escaped
     assert escaped.replace("~1", "/").replace("~0", "~") == token
 

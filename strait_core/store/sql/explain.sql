@@ -3,7 +3,7 @@
 
 -- name: standing
 SELECT r.id, r.project_id, r.status, r.attempt, r.max_attempts, r.priority, r.ready_seq, d.due_at, j.slug, j.pause_reason,
-    j.max_concurrency, j.max_concurrency_per_key, r.concurrency_key, l.own_lane, l.disabled, l.paused, l.closed,
+    j.max_concurrency, j.max_concurrency_per_key, r.concurrency_key, r.job_id, r.fire_at, l.own_lane, l.disabled, l.paused, l.closed,
     l.broken, l.concurrency, l.rate, l.window_at, l.breaker_at, l.rate_at,
     -- How many more attempts the run's key may have, as the claim counts them.
     CASE WHEN r.concurrency_key IS NOT NULL THEN j.max_concurrency_per_key - (SELECT count(*) FROM strait.runs s
@@ -20,7 +20,7 @@ SELECT id FROM strait.runs WHERE slot_lane = %(lane)s AND (%(key)s::text IS NULL
 ORDER BY claimed_at, id LIMIT %(most)s
 
 -- name: ended
-SELECT h.project_id, h.status, h.attempt, h.max_attempts, h.finished_at, j.slug
+SELECT h.project_id, h.status, h.attempt, h.max_attempts, h.finished_at, h.job_id, h.fire_at, j.slug
 FROM strait.run_history h JOIN strait.jobs j ON j.id = h.job_id
 WHERE h.id = %(id)s AND h.finished_at >= %(made_at)s
 

@@ -59,32 +59,50 @@ WHERE id = %(id)s
 
 -- name: schedule_by_id
 SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
-    f.run_id AS last_run_id, c.definition AS calendar
+    f.run_id AS last_run_id, c.definition AS calendar, d.since AS expected_since, b.last_breach
 FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
-LEFT JOIN strait.calendars c ON c.id = s.calendar_id LEFT JOIN LATERAL (
+LEFT JOIN strait.calendars c ON c.id = s.calendar_id
+LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_every_secs' LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
     ORDER BY fire_at DESC LIMIT 1
-) f ON true
+) f ON true LEFT JOIN LATERAL (
+    SELECT to_jsonb(n) AS last_breach FROM (
+        SELECT id, deadline, since, limit_at, found_at, run_id FROM strait.breaches WHERE schedule_id = s.id
+        ORDER BY id DESC LIMIT 1
+    ) n
+) b ON true
 WHERE s.id = %(id)s AND (%(project)s::text IS NULL OR j.project_id = %(project)s)
 
 -- name: schedule_of_job
 SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
-    f.run_id AS last_run_id, c.definition AS calendar
+    f.run_id AS last_run_id, c.definition AS calendar, d.since AS expected_since, b.last_breach
 FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
-LEFT JOIN strait.calendars c ON c.id = s.calendar_id LEFT JOIN LATERAL (
+LEFT JOIN strait.calendars c ON c.id = s.calendar_id
+LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_every_secs' LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
     ORDER BY fire_at DESC LIMIT 1
-) f ON true
+) f ON true LEFT JOIN LATERAL (
+    SELECT to_jsonb(n) AS last_breach FROM (
+        SELECT id, deadline, since, limit_at, found_at, run_id FROM strait.breaches WHERE schedule_id = s.id
+        ORDER BY id DESC LIMIT 1
+    ) n
+) b ON true
 WHERE s.target_id = %(job_id)s
 
 -- name: schedules
 SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
-    f.run_id AS last_run_id, c.definition AS calendar
+    f.run_id AS last_run_id, c.definition AS calendar, d.since AS expected_since, b.last_breach
 FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
-LEFT JOIN strait.calendars c ON c.id = s.calendar_id LEFT JOIN LATERAL (
+LEFT JOIN strait.calendars c ON c.id = s.calendar_id
+LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_every_secs' LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
     ORDER BY fire_at DESC LIMIT 1
-) f ON true
+) f ON true LEFT JOIN LATERAL (
+    SELECT to_jsonb(n) AS last_breach FROM (
+        SELECT id, deadline, since, limit_at, found_at, run_id FROM strait.breaches WHERE schedule_id = s.id
+        ORDER BY id DESC LIMIT 1
+    ) n
+) b ON true
 WHERE (%(project)s::text IS NULL OR j.project_id = %(project)s)
     AND (%(paused)s::boolean IS NULL OR s.paused = %(paused)s)
     AND (%(before)s::uuid IS NULL OR s.id < %(before)s)
@@ -93,7 +111,10 @@ ORDER BY s.id DESC LIMIT %(limit)s
 
 -- name: fires
 -- What the ticks of a schedule came to, the newest first.
-SELECT fire_at, decided_at, triggered_by, run_id, skipped, ticks, first_fire_at FROM strait.schedule_fires
-WHERE schedule_id = %(id)s AND (%(before)s::timestamptz IS NULL OR fire_at < %(before)s)
-    AND (%(skipped)s::boolean IS NULL OR (skipped IS NOT NULL) = %(skipped)s)
-ORDER BY fire_at DESC LIMIT %(limit)s
+SELECT f.fire_at, f.decided_at, f.triggered_by, f.run_id, f.skipped, f.ticks, f.first_fire_at, ARRAY(
+        SELECT b.deadline FROM strait.breaches b WHERE b.schedule_id = f.schedule_id AND b.since = f.fire_at
+            AND b.deadline <> 'expect_every_secs' ORDER BY b.limit_at) AS breaches
+FROM strait.schedule_fires f
+WHERE f.schedule_id = %(id)s AND (%(before)s::timestamptz IS NULL OR f.fire_at < %(before)s)
+    AND (%(skipped)s::boolean IS NULL OR (f.skipped IS NOT NULL) = %(skipped)s)
+ORDER BY f.fire_at DESC LIMIT %(limit)s

@@ -10,6 +10,13 @@ JOIN strait.run_history h ON h.id = b.id AND h.finished_at = %(now)s
 JOIN strait.job_versions v ON v.job_id = h.job_id AND v.version = h.job_version
 WHERE v.definition::jsonb ->> 'webhook_url' IS NOT NULL
 
+-- name: note_alerts
+-- Deadlines that have just been found broken, in the same transaction.
+INSERT INTO strait.webhook_deliveries (id, project_id, job_id, run_id, type, status, attempts, created_at, due_at, alert)
+SELECT hook, project_id, job_id, run_id, 'deadline.broken', 'pending', 0, %(now)s, %(now)s, told
+FROM unnest(%(hooks)s::uuid[], %(projects)s::text[], %(jobs)s::uuid[], %(runs)s::uuid[], %(told)s::text[])
+    AS a(hook, project_id, job_id, run_id, told)
+
 -- name: insert_test
 INSERT INTO strait.webhook_deliveries (id, project_id, job_id, type, status, attempts, created_at, due_at)
 VALUES (%(id)s, %(project_id)s, %(job_id)s, 'webhook.test', 'pending', 0, %(now)s, %(now)s)
@@ -22,7 +29,7 @@ WITH picked AS MATERIALIZED (
 )
 UPDATE strait.webhook_deliveries d SET attempts = d.attempts + 1, due_at = %(lease)s
 FROM picked p, strait.jobs j WHERE d.id = p.id AND j.id = d.job_id
-RETURNING d.id, d.attempts, d.type, d.created_at, d.run, d.job_id, d.project_id, j.slug AS job_slug, j.definition
+RETURNING d.id, d.attempts, d.type, d.created_at, d.run, d.alert, d.job_id, d.project_id, j.slug AS job_slug, j.definition
 
 -- name: settle_if_taken
 -- How an attempt ended; nothing changes when another has taken the delivery since.
