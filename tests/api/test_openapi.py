@@ -25,6 +25,9 @@ NEEDS: dict[str, dict[str, Any]] = {
     "misfire_max_lateness_secs": _SCHEDULE,
     "misfire_max_runs": _SCHEDULE,
     "jitter_secs": _SCHEDULE,
+    "start_within_secs": _SCHEDULE,
+    "finish_within_secs": _SCHEDULE,
+    "expect_every_secs": _SCHEDULE,
 }
 
 
