@@ -147,6 +147,14 @@ def _strings(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
             yield from _strings(one, f"{pointer}/{index}")
 
 
+def slots_of(template: Any, pointer: str) -> Iterator[tuple[str, Slot]]:
+    """Every placeholder of a template that has passed `faults_of`, with the place of the string that holds it."""
+    for place, text in _strings(template, pointer):
+        for part in parse(text):
+            if isinstance(part, Slot):
+                yield place, part
+
+
 def fill(template: Any, roots: Mapping[str, str], *, most: int) -> Filled:
     """Put values in place of the placeholders; `roots` gives each root's JSON text. `most` bounds the bytes made.
 
@@ -227,11 +235,16 @@ def _members(text: bytes) -> Any:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, RecursionError):
         with suppress(msgspec.DecodeError, RecursionError):
-            return msgspec.json.decode(_ESCAPE.sub(_without_half, text), type=kind)
+            return msgspec.json.decode(whole_characters(text), type=kind)
         return None
 
 
-def _without_half(found: re.Match[bytes]) -> bytes:
+def whole_characters(text: bytes) -> bytes:
+    """JSON in which U+FFFD takes the place of each half of a surrogate pair that stands alone."""
+    return _ESCAPE.sub(_whole, text)
+
+
+def _whole(found: re.Match[bytes]) -> bytes:
     """Half a surrogate pair is JSON, but no character: U+FFFD takes its place."""
     return rb"\ufffd" if found[1] else found[0]
 
