@@ -63,6 +63,7 @@ class SkipReason(StrEnum):
     TOO_LATE = "too_late"  # older than misfire_max_lateness_secs
     TOO_MANY = "too_many"  # beyond misfire_max_runs
     OVERLAP = "overlap"  # a run has not ended, or one waits already
+    BUDGET = "budget"  # the project has spent its budget of the day
 
 
 @dataclass(frozen=True, slots=True)

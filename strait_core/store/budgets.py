@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from strait_core.budget import Budget, Day, bucket_of
+from strait_core.budget import Budget, Day, bucket_of, day_of
 from strait_core.store.pool import Conn, query
 from strait_core.store.sdk import Speaker
 from strait_core.store.sql import load
@@ -52,6 +52,15 @@ async def spent(conn: Conn, project: str, day: Day) -> int:
     """What a project has spent in that day."""
     row = await _row(conn, "spent", {"project": project, "since": day.since, "until": day.until})
     return int(row[0])
+
+
+async def spent_until(conn: Conn, project: str, now: datetime) -> datetime | None:
+    """Until when a project may start nothing more, its day's budget being spent; None = it may, or has no budget."""
+    found = await budget(conn, project)
+    if found is None:
+        return None
+    day = day_of(now, found.timezone)
+    return day.until if await spent(conn, project, day) >= found.daily_microusd else None
 
 
 async def report(conn: Conn, speaker: Speaker, used: Used, most: int, now: datetime) -> int | None:

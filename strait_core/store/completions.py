@@ -26,7 +26,7 @@ from strait_core.completion import MAX_CHAIN, TRIGGERED_BY, Onward
 from strait_core.job import JobSpec
 from strait_core.run import Status
 from strait_core.schema import Judge
-from strait_core.store import deadlines, jobs, queue
+from strait_core.store import budgets, deadlines, jobs, queue
 from strait_core.store.faults import Broken, Refused
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn, query
@@ -87,6 +87,8 @@ async def _start(conn: Conn, row: Row, onward: Onward, now: datetime) -> NewRun:
     made = None
     for _ in range(_TRIES):
         job = await _target(conn, row["project_id"], onward.job)
+        if job.budgeted and await budgets.spent_until(conn, row["project_id"], now) is not None:
+            raise _Refusal("the project has spent its budget of the day")
         made = made or await _payload(row, onward)
         if job.spec.payload_schema is not None:
             faults = _judge(msgspec.json.encode(job.spec.payload_schema)).faults("payload", made[0])

@@ -38,6 +38,8 @@ class Due:
     spec: JobSpec
     # The definition of its calendar, as it is stored.
     calendar: str | None
+    # Whether its project has a budget.
+    budgeted: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from time import monotonic
 from typing import Final
 
-from strait_core.budget import day_of
 from strait_core.errors import BudgetError
 from strait_core.store import budgets
 from strait_core.store.jobs import StoredJob
@@ -26,17 +26,13 @@ async def exhausted(api: Api, job: StoredJob) -> BudgetError | None:
             api.purses.clear()
         asked = monotonic()
         async with api.connection() as conn:
-            budget = await budgets.budget(conn, project)
-            day = day_of(now, budget.timezone) if budget is not None else None
-            over = (
-                budget is not None
-                and day is not None
-                and await budgets.spent(conn, project, day) >= budget.daily_microusd
-            )
-        kept = api.purses[project] = (asked, day.until if day is not None and over else None)
+            kept = api.purses[project] = (asked, await budgets.spent_until(conn, project, now))
     until = kept[1]
-    if until is None or until <= now:
-        return None
+    return None if until is None or until <= now else spent_error(project, until, now)
+
+
+def spent_error(project: str, until: datetime, now: datetime) -> BudgetError:
+    """The error for a project that may start nothing before `until`."""
     return BudgetError(
         f"project {project!r} has spent its budget of the day",
         hint=f"the next day begins at {until:%Y-%m-%dT%H:%M:%SZ}; or raise it: strait budgets set {project}",

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from strait_core import ids, wire
 from strait_core.deadline import Deadline, quiet_until
-from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
-from strait_core.store import deadlines, jobs, runs, schedules
+from strait_core.errors import BudgetError, ConflictError, Fault, NotFoundError, ValidationError
+from strait_core.store import budgets, deadlines, jobs, runs, schedules
 from strait_core.store.deadlines import StoredBreach
 from strait_core.store.idempotency import Scope
 from strait_core.store.jobs import StoredJob
@@ -27,6 +27,7 @@ from strait_daemon.api.following import tell
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Call, Operation, Reply, reply
+from strait_daemon.api.purses import spent_error
 from strait_daemon.api.query import LIMIT_PARAM, PAGING, PROJECT, flag_param, id_prefix_param
 from strait_daemon.services import ticks
 from strait_daemon.services.ticks import Done
@@ -241,8 +242,11 @@ async def trigger_schedule(api: Api, call: Call) -> Reply:
 
     async def work(conn: Conn) -> Reply:
         ref = await find_schedule(conn, call.path["schedule"], call.project)
+        project, now = ref.spec.project_id, deps.clock.now()
+        if (until := await budgets.spent_until(conn, project, now)) is not None:
+            raise spent_error(project, until, now)
         job = await jobs.lock_job(conn, ref.job_id)
-        run_id = None if job is None else await ticks.fire_now(conn, job, ref, deps.clock.now(), deps.new_id)
+        run_id = None if job is None else await ticks.fire_now(conn, job, ref, now, deps.new_id)
         row = None if run_id is None else await runs.get_run(conn, run_id)
         if row is None:
             raise ConflictError(
@@ -335,6 +339,7 @@ ROUTES: Final = (
         status=201,
         returns=wire.Run,
         body=Body(Nothing),
+        raises=(*_UNCLEAR, BudgetError),
         once=True,
     ),
     Operation(

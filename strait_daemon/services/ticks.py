@@ -26,6 +26,7 @@ from strait_core.schedule import (
     Decision,
     Decisions,
     OverlapPolicy,
+    SkipReason,
     State,
     calendar_faults,
     decide,
@@ -33,7 +34,7 @@ from strait_core.schedule import (
     next_fire,
     previous_fire,
 )
-from strait_core.store import calendars, deadlines, queue, runs, schedules
+from strait_core.store import budgets, calendars, deadlines, queue, runs, schedules
 from strait_core.store.calendars import StoredCalendar
 from strait_core.store.deadlines import Watch, watches_of
 from strait_core.store.jobs import StoredJob
@@ -106,11 +107,28 @@ async def look(
     overlapping = [one.job_id for one in due if _minds_overlap(one)]
     active = await schedules.active_ticks(conn, overlapping) if overlapping else {}
     plans = [_planned(one, active.get(one.job_id, ()), now, as_of or now, new_id, room) for one in due]
+    await _withhold(conn, [plan for plan in plans if plan.new and plan.due.budgeted], now)
     if not alone:
         done.left = [plan.due.id for plan in plans if plan.cancel]
         plans = [plan for plan in plans if not plan.cancel]
     await _apply(conn, plans, now, done)
     return done
+
+
+async def _withhold(conn: Conn, plans: Sequence[_Plan], now: datetime) -> None:
+    """Ticks of projects that have spent their budget of the day make no runs, and cancel none to make room."""
+    projects = {plan.due.spec.project_id for plan in plans}
+    spent = {project for project in projects if await budgets.spent_until(conn, project, now) is not None}
+    for plan in plans:
+        if plan.due.spec.project_id in spent:
+            plan.fires = [
+                fire if fire.run_id is None else replace(fire, run_id=None, skipped=SkipReason.BUDGET.value)
+                for fire in plan.fires
+            ]
+            # Nobody need wait for a run that is not made; one that is held for later may come.
+            plan.watches = [watch for watch in plan.watches if watch.since == plan.step.held_fire_at]
+            plan.new.clear()
+            plan.cancel.clear()
 
 
 def _minds_overlap(due: Due) -> bool:
@@ -156,7 +174,7 @@ def _drop_earlier(plan: _Plan) -> None:
     """A run that this very look would make and then cancel is not made: its tick gives way to the later one."""
     for run in plan.new:
         at = next(at for at, fire in enumerate(plan.fires) if fire.run_id == run.id)
-        plan.fires[at] = replace(plan.fires[at], run_id=None, skipped="overlap")
+        plan.fires[at] = replace(plan.fires[at], run_id=None, skipped=SkipReason.OVERLAP.value)
     plan.new.clear()
 
 
@@ -236,7 +254,7 @@ async def settle(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> Do
     at, held = row["next_fire_at"], row["held_fire_at"]
     if held is None and (at is None or at > now):
         return Done()
-    due = Due(row["id"], at, held, row["due_at"], job.id, job.version, job.spec, row["calendar"])
+    due = Due(row["id"], at, held, row["due_at"], job.id, job.version, job.spec, row["calendar"], budgeted=True)
     schedule = schedule_of(row["id"], job.spec, row["calendar"])
     last = previous_fire(schedule.rule, now + _TICK)
     as_of = now if last is None else max(now, due_at(schedule, last))
@@ -313,7 +331,7 @@ async def set_paused(
 
 async def fire_now(conn: Conn, job: StoredJob, found: StoredSchedule, now: datetime, new_id: NewId) -> UUID | None:
     """Fire by hand, beside whatever runs; None when the job takes no runs."""
-    due = Due(found.id, None, None, now, job.id, job.version, job.spec, found.calendar)
+    due = Due(found.id, None, None, now, job.id, job.version, job.spec, found.calendar, budgeted=False)
     plan = _Plan(due, Step(id=found.id, next_fire_at=None, held_fire_at=None, due_at=None))
     _fire(plan, now, "manual", now, new_id)
     if not await queue.insert_runs(conn, plan.new, now):

@@ -135,6 +135,8 @@ def test_a_spent_budget_holds_triggers(api: Caller, contract: Contract):
     with speaking(api, contract, api.start(api.claim(run)), run) as endpoint:
         endpoint.say("POST", "usage", {**MODEL, "cost_microusd": 100})
         eventually(lambda: api.client.post(f"/v1/jobs/{job['id']}/trigger", json={}).status_code == 429, 5)
+        for path_of, body in (("spawn", {"job": job["slug"]}), ("continue", {})):
+            assert endpoint.say("POST", path_of, body, status=429)["code"] == "budget_exceeded"
         # What is running goes on.
         endpoint.say("POST", "complete")
     answer = api.client.post(f"/v1/jobs/{job['id']}/trigger", json={})
@@ -142,6 +144,8 @@ def test_a_spent_budget_holds_triggers(api: Caller, contract: Contract):
     assert abs(int(answer.headers["retry-after"]) - left.total_seconds()) <= 2
     assert answer.json()["code"] == "budget_exceeded"
     api.refuse("POST", f"/v1/jobs/{job['id']}/trigger", {"dry_run": True}, status=429)
+    nightly = api.make_job("nightly", cron="0 3 * * *")
+    assert api.refuse("POST", f"/v1/schedules/{nightly['id']}/trigger", status=429)["code"] == "budget_exceeded"
     api.refuse("POST", f"/v1/jobs/{job['id']}/trigger/bulk", {"items": [{}]}, status=429)
     api.refuse("POST", f"/v1/jobs/{job['id']}/trigger", {"priority": 11}, status=422)
     assert api.call("POST", f"/v1/jobs/{job['id']}/trigger", {}, headers=once)["id"] == run["id"]

@@ -11,8 +11,9 @@ from uuid import UUID
 
 import pytest
 
+from strait_core.budget import Budget, bucket_of
 from strait_core.run import Status
-from strait_core.store import jobs, schedules
+from strait_core.store import budgets, jobs, schedules
 from strait_core.store.jobs import StoredJob
 from strait_daemon.services import ticks
 from strait_daemon.services.ticker import LONGEST_SECS, Ticker
@@ -75,6 +76,37 @@ async def test_a_tick_makes_a_run(stage: Stage) -> None:
     assert schedule["next_fire_at"] == schedule["due_at"] == NOON + timedelta(hours=1, minutes=5)
     assert stage.changed == [run["id"]]
     assert stage.woken == 1
+
+
+@pytest.mark.parametrize("overlap", ["allow", "skip", "queue_one", "cancel_running"])
+async def test_a_project_without_money_makes_no_ticks(stage: Stage, overlap: str) -> None:
+    """Each tick over the day's budget is a recorded skip, whatever runs; the next day they fire again."""
+    await scheduled(stage, "0 * * * *", overlap_policy=overlap)
+    await stage.scene.rows("INSERT INTO strait.budgets VALUES ('p', 0, 'UTC', %s)", stage.clock.now())
+    stage.later(hours=1)
+    await ticker(stage).tick()
+    assert await fires(stage) == [("13:00", "budget")]
+    assert await stage.scene.rows("SELECT * FROM strait.runs") == []
+    await budgets.put_budget(stage.scene.conn, "p", Budget(1, "UTC"), stage.clock.now())
+    stage.later(hours=1)
+    await ticker(stage).tick()
+    (running,) = await stage.scene.rows("SELECT * FROM strait.runs")
+    await stage.scene.rows(
+        "INSERT INTO strait.spending (project_id, bucket, microusd) VALUES ('p', %s, 1)", bucket_of(stage.clock.now())
+    )
+    stage.later(hours=1)
+    await ticker(stage).tick()
+    # One that waits for the run before it is not decided yet.
+    came_to = {"skip": [("15:00", "overlap")], "queue_one": []}
+    assert (await fires(stage))[2:] == came_to.get(overlap, [("15:00", "budget")])
+    assert await stage.scene.status(running["id"]) == Status.QUEUED
+    if overlap == "queue_one":
+        (live,) = await stage.scene.claim()
+        (live,) = await stage.scene.start(live)
+        assert await stage.scene.finish(live)
+        stage.later(seconds=1)
+        await ticker(stage).tick()
+        assert (await fires(stage))[2:] == [("15:00", "budget")]
 
 
 async def test_many_tickers_decide_each_tick_once(stage: Stage) -> None:

@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 
 from strait_core import ids
+from strait_core.budget import Budget
 from strait_core.completion import MAX_CHAIN
 from strait_core.run import Event, Status
-from strait_core.store import jobs, queue, runs
+from strait_core.store import budgets, jobs, queue, runs
 from strait_core.store.queue import Claimed, Finish, Start
 from strait_daemon.services.reaper import lost_move
 from tests.support.endpoint import Endpoint
@@ -177,6 +178,7 @@ async def test_a_batch_of_endings_starts_what_each_says(idle: Rig) -> None:
         ("windowed", "has a window"),
         ("schema", 'payload 1 is not of type "object"'),
         ("huge", "the payload is over"),
+        ("broke", "has spent its budget of the day"),
     ],
 )
 async def test_a_target_that_takes_nothing_is_noted(rig: Rig, endpoint: Endpoint, why: str, said: str) -> None:
@@ -192,6 +194,8 @@ async def test_a_target_that_takes_nothing_is_noted(rig: Rig, endpoint: Endpoint
             await jobs.delete_job(rig.conn, target.id, now)
         if why == "paused":
             await jobs.pause_job(rig.conn, target.id, None, now)
+        if why == "broke":
+            await budgets.put_budget(rig.conn, "p", Budget(0, "UTC"), now)
         if why == "disabled":
             await jobs.update_job(rig.conn, target, target.spec, target.version_id, now, enabled=False)
     mapping = {"x": ["{{payload}}"] * 400} if why == "huge" else None

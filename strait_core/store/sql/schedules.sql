@@ -3,14 +3,16 @@
 
 -- name: take_due
 -- Schedules to look at, the longest due first; those that another process looks at are left to it.
-SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition, c.definition AS calendar
+SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition, c.definition AS calendar,
+    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id) AS budgeted
 FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 WHERE s.due_at > %(after)s AND s.due_at <= %(now)s
 ORDER BY s.due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 
 -- name: take_one
 -- One schedule to look at; waits for whoever has it. Nothing comes back when it is not due.
-SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition, c.definition AS calendar
+SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition, c.definition AS calendar,
+    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id) AS budgeted
 FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 WHERE s.id = %(id)s AND s.due_at <= %(now)s FOR UPDATE OF s
 
