@@ -52,7 +52,7 @@ class Intake:
         try:
             async with asyncio.timeout(INSERT_SECS), self._bulk_turn:
                 stored = await self._insert_all(runs, key)
-        except (Broken, TimeoutError) as error:
+        except (*Broken, TimeoutError) as error:
             raise _unavailable(error) from error
         if stored is not None:
             self._announcer.made([run for run, run_id in zip(runs, stored, strict=True) if run.id == run_id])
@@ -65,7 +65,7 @@ class Intake:
                 return await store_bulk(conn, runs, key, self._clock.now())
             except Clash:
                 return await store_bulk(conn, runs, key, self._clock.now())
-        except (Broken, asyncio.CancelledError):
+        except (*Broken, asyncio.CancelledError):
             await self._bulk_line.drop()
             raise
 
@@ -73,7 +73,7 @@ class Intake:
         try:
             async with asyncio.timeout(INSERT_SECS):
                 stored = await self._insert_once(runs)
-        except (Broken, TimeoutError) as error:
+        except (*Broken, TimeoutError) as error:
             await self._line.drop()
             raise _unavailable(error) from error
         except Refused as error:

@@ -43,7 +43,7 @@ class Logbook:
         try:
             async with asyncio.timeout(INSERT_SECS):
                 stored = await self._insert_soon(lines)
-        except (Broken, TimeoutError, OSError) as error:
+        except (*Broken, TimeoutError, OSError) as error:
             await self._line.drop()
             log.warning("lines_not_stored", lines=len(lines), error=type(error).__name__)
             raise UnavailableError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from psycopg import DataError, IntegrityError, Rollback
+from psycopg import DataError, IntegrityError, OperationalError, Rollback
 from psycopg import Error as Refused
-from psycopg import OperationalError as Broken
 from psycopg.errors import (
     CheckViolation,
+    DataCorrupted,
     DeadlockDetected,
+    IndexCorrupted,
+    InsufficientPrivilege,
+    InternalError_,
     InvalidSchemaName,
+    ReadOnlySqlTransaction,
     SerializationFailure,
     UndefinedColumn,
     UndefinedFunction,
@@ -16,7 +20,16 @@ from psycopg.errors import (
     UniqueViolation,
 )
 
-# Refused: anything the database says no to. Broken, one kind of it: the connection is gone, or the server cannot now.
+# Refused: anything the database says no to. Broken, one kind of it: the connection is gone, or the server cannot now:
+# it has no room, may not write, or has a fault of its own (a file that may not grow is an internal error to it).
+Broken = (
+    OperationalError,
+    InternalError_,
+    DataCorrupted,
+    IndexCorrupted,
+    ReadOnlySqlTransaction,
+    InsufficientPrivilege,
+)
 # Clash: two transactions in each other's way; the same statement may simply be sent again.
 Clash = (DeadlockDetected, SerializationFailure)
 # Taken: a name that must be unique is in use.

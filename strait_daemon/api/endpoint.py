@@ -105,7 +105,8 @@ class Endpoint:
             )
             return internal(call.request_id)
         if known is not error:
-            log.warning("database_away", request_id=call.request_id, error=type(error).__name__)
+            said = str(error).partition("\n")[0]
+            log.warning("database_away", request_id=call.request_id, error=f"{type(error).__name__}: {said}")
         return problem(known, call.request_id)
 
 

@@ -104,7 +104,7 @@ def known_error(error: Exception) -> StraitError | None:
     """An error that stands for one of ours: the database is away, or cannot take more now."""
     if isinstance(error, StraitError):
         return error
-    if isinstance(error, Broken | TimeoutError):
+    if isinstance(error, (*Broken, TimeoutError)):
         return UnavailableError(
             "the database does not answer now", hint="try again in a moment", retry_after=RETRY_SECS
         )

@@ -82,7 +82,7 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
             try:
                 async with api.connection() as conn:
                     frames = await news(conn, sent)
-            except (Broken, TimeoutError, StraitError):
+            except (*Broken, TimeoutError, StraitError):
                 # The look after this one, at most two seconds later, makes up for it.
                 continue
             eye.seen = (sent.seq, sent.note)

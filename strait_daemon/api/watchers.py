@@ -60,7 +60,7 @@ class Watchers:
             try:
                 async with asyncio.timeout(LOOK_SECS * 5):
                     await self._look()
-            except (Broken, TimeoutError) as error:
+            except (*Broken, TimeoutError) as error:
                 # The next look, or a signal, makes up for this one.
                 self._log.debug("watch_missed", error=type(error).__name__)
 

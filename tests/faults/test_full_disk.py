@@ -56,8 +56,12 @@ def test_no_room_for_a_while(own_server: list[PostgresServer], endpoint: Endpoin
                 refused = answer
                 break
             assert refused is not None
-            # PostgreSQL has no code of its own for this limit as it has for a full disk, which is a 503.
-            assert refused.status_code in {500, 503}, refused.text
+            assert refused.status_code == 503, refused.text
+            assert int(refused.headers["retry-after"]) >= 1
+            many = {"items": [{"payload": blob(number)} for number in range(9)]}
+            answer = daemon.client.post("/v1/jobs/job/trigger/bulk", json=many)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
+            assert "retry-after" in answer.headers
         accepted.append(daemon.trigger()["id"])
         wait_for_all(database, len(accepted))
         assert set(states(database)) == {"completed"}
