@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from strait_core.address import Address, HostError, Openings, may_call, read_host, read_url
+from strait_daemon.egress.lookup import Lookups
 
 # How long saving a URL waits for its name; what does not resolve now is looked at when it is dialed.
 SAVE_SECS: Final = 1.0
@@ -32,19 +33,12 @@ class Refused(OSError):  # noqa: N818 - a verdict rather than an error
         self.reason = reason
 
 
-async def system_lookup(host: str) -> list[str]:
-    """The addresses that the system's resolver gives."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
 class Guard:
-    """What this daemon may call; `lookup` resolves names."""
+    """What this daemon may call; `lookup` resolves names, None = as the system does."""
 
-    def __init__(self, openings: Openings, lookup: Lookup = system_lookup) -> None:
+    def __init__(self, openings: Openings, lookup: Lookup | None = None) -> None:
         self._openings = openings
-        self._lookup = lookup
+        self._lookup = lookup or Lookups()
 
     async def refusal(self, url: str) -> str | None:
         """Why a URL may not be saved, as a phrase that follows the field's name; None when it may.
