@@ -15,7 +15,9 @@ from strait_core.store.pool import Conn
 
 # How often the database's clock is read again; the local clock drifts by microseconds in between.
 REREAD_SECS: Final = 10.0
-# A correction greater than this is a leap: the server's clock was set, or this machine slept.
+# A correction greater than this is a leap: the server's clock was set, or this machine slept. It is also the longest
+# that the clock stands still when it is to go back; a leap back is followed, because a clock that stood still for an
+# hour would hold up everything that has a time, and differ by that hour from the clock of every process started since.
 LEAP_SECS: Final = 1.0
 
 
@@ -23,7 +25,7 @@ class Clock(Protocol):
     """Something that tells the time."""
 
     def now(self) -> datetime:
-        """The present instant, aware, UTC; never earlier than what it said before."""
+        """The present instant, aware, UTC; never earlier than before unless the database's clock leapt back."""
         ...
 
 
@@ -58,7 +60,7 @@ class DatabaseClock:
 
         The server answered somewhere within the round trip. A difference that the round trip alone could explain
         corrects nothing, so a slow answer does not bend the clock; whatever `read` has to wait for before it asks (a
-        free connection) must not be part of it.
+        free connection) must not be part of it. Back it goes by standing still, or at once when it is a leap.
         """
         before = time.monotonic()
         at = await read()
@@ -68,6 +70,8 @@ class DatabaseClock:
         if abs(off) <= after - before:
             return timedelta(0)
         self._zero = zero
+        if self._last - (zero + after) > LEAP_SECS:
+            self._last = 0.0
         return timedelta(seconds=off)
 
     def first(self, read: datetime) -> None:

@@ -75,6 +75,11 @@ LAST_WRITES_SECS: Final = 3.0
 TICK_SECS: Final = 30.0
 LONG_TICK_SECS: Final = 120.0
 
+SET_BACK: Final = (
+    "the database's clock was set back; what is stored with a time (retries, schedules) comes so much later"
+)
+SET_AHEAD: Final = "the database's clock was set ahead, or this machine slept; what has a time comes so much sooner"
+
 log = structlog.get_logger(__name__)
 
 
@@ -109,7 +114,8 @@ class Parts:
         async with self.pool.connection() as conn:
             off = await self.clock.reread(partial(clocks.database_time, conn))
         if abs(off.total_seconds()) > clocks.LEAP_SECS:
-            log.warning("clock_corrected", by_secs=round(off.total_seconds(), 3))
+            detail = SET_BACK if off < timedelta(0) else SET_AHEAD
+            log.warning("clock_corrected", by_secs=round(off.total_seconds(), 3), detail=detail)
             if self.reaper is not None:
                 self.reaper.settle_again(clocks.REREAD_SECS)
 
@@ -329,6 +335,9 @@ def _outbox(parts: Parts) -> Outbox:
 def _service(parts: Parts, name: str, tick: object, interval: float, timeout: float = TICK_SECS) -> Service:
     def failed(service: str) -> None:
         parts.metrics.service_errors.labels(service).inc()
+        if service == "heartbeat" and parts.reaper is not None:
+            # The reaper may look seldom: an outage between two of its looks is seen by who writes more often.
+            parts.reaper.cut_off()
 
     return Service(name, tick, interval, timeout=timeout, failed=failed)  # type: ignore[arg-type]
 

@@ -56,9 +56,18 @@ async def remove_worker(conn: Conn, worker: UUID) -> None:
     await conn.execute(query(_SQL["remove_worker"]), {"id": worker})
 
 
-async def remove_stale_worker(conn: Conn, worker: UUID, before: datetime) -> None:
-    """Forget a dead worker, unless it has come back in the meantime."""
-    await conn.execute(query(_SQL["remove_stale_worker"]), {"id": worker, "before": before})
+async def remove_stale_worker(conn: Conn, worker: UUID, before: datetime, seen: datetime | None = None) -> None:
+    """Forget a dead worker, unless it has come back: its heartbeat is older than `before`, or `seen`."""
+    await conn.execute(query(_SQL["remove_stale_worker"]), {"id": worker, "before": before, "seen": seen})
+
+
+async def silent_holders(conn: Conn, ahead: datetime, limit: int) -> list[tuple[UUID, datetime | None]]:
+    """Workers whose heartbeat is later than `ahead`, and, with None, those not on the list that hold runs.
+
+    Reads every active run.
+    """
+    cursor = await conn.execute(query(_SQL["silent_holders"]), {"ahead": ahead, "limit": limit})
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
 async def drain_worker(conn: Conn, worker: UUID) -> WorkerRow | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final
@@ -32,8 +32,30 @@ BATCH: Final = 500
 WORKERS_PER_TICK: Final = 20
 _SLOW_SECS: Final = 1.0
 REASON: Final = "the worker's heartbeat was lost"
+# Looking for holders that are not on the list takes at most this part of the time.
+LOOK_SHARE: Final = 0.01
 
 log = structlog.get_logger(__name__)
+
+
+class Suspects:
+    """Workers whose heartbeats do not tell how long they have been silent, and since when each has been seen so.
+
+    One that lives reports within that time, and is no suspect any more.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[UUID, datetime | None], float] = {}
+
+    def clear(self) -> None:
+        """Begin anew: nobody could report."""
+        self._since.clear()
+
+    def dead(self, found: Collection[tuple[UUID, datetime | None]], after_secs: float) -> dict[UUID, datetime | None]:
+        """Those among `found` that have not changed for so long, and the heartbeat that they left."""
+        now = monotonic()
+        self._since = {one: self._since.get(one, now) for one in found}
+        return dict(one for one, since in self._since.items() if now - since >= after_secs)
 
 
 class Reaper:
@@ -59,6 +81,8 @@ class Reaper:
         self._wake = wake
         self._changed = changed
         self._connected_since: float | None = None
+        self._suspects = Suspects()
+        self._look_at = 0.0
         # A worker that is known to be dead, whatever its heartbeat says.
         self._predecessor = predecessor
 
@@ -80,13 +104,19 @@ class Reaper:
             elif monotonic() - self._connected_since >= self._settle_secs:
                 await self._reap()
         except BaseException:
-            self._connected_since = None
+            self.cut_off()
             raise
         return 0.0 if more else None
+
+    def cut_off(self) -> None:
+        """Heartbeats could not be written just now: give everybody the time to report."""
+        self._connected_since = None
+        self._suspects.clear()
 
     def settle_again(self, more_secs: float) -> None:
         """Reap nobody before `more_secs` and the usual time to settle have passed."""
         self._connected_since = monotonic() + more_secs
+        self._suspects.clear()
 
     async def _expire(self) -> bool:
         """End a batch of runs whose time is over; whether there may be more."""
@@ -117,8 +147,20 @@ class Reaper:
             dead = await workers.stale_workers(conn, before, WORKERS_PER_TICK)
         for worker in dead:
             await self._recover(worker, before)
+        for worker, seen in (await self._silent()).items():
+            await self._recover(worker, before, seen)
 
-    async def _recover(self, worker: UUID, before: datetime) -> None:
+    async def _silent(self) -> dict[UUID, datetime | None]:
+        """Workers that are dead though no heartbeat says so, and the heartbeat of each as it was seen all the time."""
+        if monotonic() < self._look_at:
+            return {}
+        async with self._pool.connection() as conn:
+            began = monotonic()
+            found = await workers.silent_holders(conn, self._clock.now() + self._stale_after, WORKERS_PER_TICK)
+            self._look_at = began + (monotonic() - began) / LOOK_SHARE
+        return self._suspects.dead(found, self._stale_after.total_seconds())
+
+    async def _recover(self, worker: UUID, before: datetime, seen: datetime | None = None) -> None:
         """Take everything from a dead worker, batch by batch, then forget it."""
         held = done = stuck = 0
         while True:
@@ -137,7 +179,7 @@ class Reaper:
         if not stuck:
             # What is still held would never be found again without its worker.
             async with self._pool.connection() as conn:
-                await workers.remove_stale_worker(conn, worker, before)
+                await workers.remove_stale_worker(conn, worker, before, seen)
         if held:
             log.warning("worker_reaped", worker_id=str(worker), held=held, recovered=done)
         self._wake()

@@ -92,12 +92,12 @@ class Stage:
     def stager(self) -> Stager:
         return Stager(self.pool, self.clock, self.wake, self.noted)
 
-    def reaper(self, settle_secs: float = 0.0) -> Reaper:
+    def reaper(self, settle_secs: float = 0.0, stale_secs: float = 60.0) -> Reaper:
         return Reaper(
             self.pool,
             self.writer,
             self.clock,
-            stale_after=timedelta(seconds=60),
+            stale_after=timedelta(seconds=stale_secs),
             settle_secs=settle_secs,
             wake=self.wake,
             changed=self.noted,

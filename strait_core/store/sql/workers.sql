@@ -19,7 +19,19 @@ SELECT id FROM strait.workers WHERE heartbeat_at < %(before)s ORDER BY heartbeat
 DELETE FROM strait.workers WHERE id = %(id)s
 
 -- name: remove_stale_worker
-DELETE FROM strait.workers WHERE id = %(id)s AND heartbeat_at < %(before)s
+DELETE FROM strait.workers WHERE id = %(id)s
+    AND (heartbeat_at < %(before)s OR heartbeat_at = %(seen)s::timestamptz)
+
+-- name: silent_holders
+-- Workers of which no heartbeat says how long they have been silent: those whose last one lies ahead of all clocks,
+-- because the database's was set back since, and those that hold runs and are not on the list, because a claim of theirs
+-- committed after they were taken off it. Reads all active runs: no index knows who holds them, so that claims and
+-- endings are heap-only updates.
+(SELECT id, heartbeat_at FROM strait.workers WHERE heartbeat_at > %(ahead)s ORDER BY id LIMIT %(limit)s)
+UNION ALL
+(SELECT DISTINCT r.worker_id, NULL::timestamptz FROM strait.runs r
+WHERE r.status IN ('dequeued', 'executing') AND r.worker_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM strait.workers w WHERE w.id = r.worker_id) LIMIT %(limit)s)
 
 -- name: drain_worker
 UPDATE strait.workers SET draining = true WHERE id = %(id)s
