@@ -17,7 +17,7 @@ from strait_core.lineage import CONTINUED, MAX_DEPTH, SPAWNED
 from strait_core.run import Status
 from strait_core.store import events, idempotency, runs, waits
 from strait_core.store.faults import Rollback
-from strait_core.store.idempotency import trigger_scope
+from strait_core.store.idempotency import Scope, trigger_scope
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.store.runs import Row
@@ -28,7 +28,7 @@ from strait_core.wire import events as wire_events
 from strait_daemon.api import query, shape, windowed
 from strait_daemon.api.body import TRIGGER_BYTES, Body
 from strait_daemon.api.context import Api
-from strait_daemon.api.idempotency import REPLAYED, check_same, once_of_trigger
+from strait_daemon.api.idempotency import REPLAYED, answered_once, check_same, key_of, once_of_trigger
 from strait_daemon.api.operation import Call, Headers, Operation, Reply, reply
 from strait_daemon.api.purses import exhausted
 from strait_daemon.api.query import PAGING
@@ -76,14 +76,23 @@ async def wait_for_event(api: Api, call: Call) -> Reply:
     body: wire_events.WaitForEvent = call.body
     if faults := wire_events.faults_of_wait(body):
         raise ValidationError(faults)
-    speaker, now = speaker_of(call), api.deps.clock.now()
-    due_at = now + timedelta(seconds=body.timeout_secs)
-    async with api.connection() as conn:
+    speaker = speaker_of(call)
+
+    async def work(conn: Conn) -> Reply:
+        now = api.deps.clock.now()
+        due_at = now + timedelta(seconds=body.timeout_secs)
         told = await events.begin_wait(conn, speaker.run_id, speaker.attempt, body.event_key, due_at=due_at, now=now)
         if told is None:
             raise await silenced(conn, speaker)
-    is_new = told.wait.attempt == speaker.attempt and told.wait.created_at == now
-    return reply(_shaped(told), 201 if is_new else 200)
+        is_new = told.wait.attempt == speaker.attempt and told.wait.created_at == now
+        return reply(_shaped(told), 201 if is_new else 200)
+
+    if key_of(call.headers) is None:
+        async with api.connection() as conn:
+            return await work(conn)
+    project = (await _parent(api, speaker))["project_id"]
+    # A later attempt that says the same again wants to hear what has come of it meanwhile.
+    return await answered_once(api, call, Scope(project, f"waitForEvent:{speaker.run_id}:{speaker.attempt}"), work)
 
 
 async def list_waits(api: Api, call: Call) -> Reply:
@@ -246,6 +255,7 @@ ROUTES: Final[tuple[Operation, ...]] = (
         returns=wire_events.Wait,
         body=Body(wire_events.WaitForEvent, required=True),
         also={200: wire_events.Wait},
+        once=True,
         raises=(ConflictError,),
     ),
     of_attempt(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from strait_core.run import Status
@@ -11,7 +12,7 @@ from strait_core.store import parking
 from strait_core.store.queue import Claimed, Finish
 from tests.api.caller import Caller
 from tests.api.contract import Contract
-from tests.api.endpoint_side import speaking
+from tests.api.endpoint_side import Speaker, speaking
 
 
 @pytest.fixture
@@ -65,6 +66,31 @@ def test_a_wait_and_its_event(api: Caller, contract: Contract, run: dict[str, An
     steps = {step["event"]: step["reason"] for step in api.call("GET", f"/v1/runs/{run['id']}/events")["data"]}
     assert steps["wait"].startswith("event paid:7 until 20")
     assert steps["resume"] == "event paid:7: received"
+
+
+def test_a_wait_takes_a_key(api: Caller, contract: Contract, run: dict[str, Any]):
+    """Within an attempt a repetition is told what the first was told; the next attempt hears what has come since."""
+
+    def say(endpoint: Speaker, event: str, status: int) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {endpoint.token}", "Idempotency-Key": "w"}
+        answer = endpoint.client.post(
+            f"/sdk/v1/runs/{run['id']}/wait-for-event", json={"event_key": event}, headers=headers
+        )
+        assert answer.status_code == status, answer.text
+        return answer
+
+    first = begun(api, run)
+    with speaking(api, contract, first, run) as endpoint:
+        told = say(endpoint, "k", 201)
+        again = say(endpoint, "k", 201)
+        assert again.json() == told.json()
+        assert (told.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (None, "true")
+        say(endpoint, "another", 422)
+        park(api, first)
+        say(endpoint, "k", 401)
+    api.call("POST", f"/v1/events/k/send?project_id={api.project}", {"payload": 5}, status=201)
+    with speaking(api, contract, begun(api, run), run) as endpoint:
+        assert say(endpoint, "k", 200).json()["payload"] == 5
 
 
 def test_a_send_is_one_for_a_day(api: Caller):
