@@ -28,6 +28,7 @@ from strait_core.errors import (  # noqa: E402
     AuthError,
     ConflictError,
     Fault,
+    HeadTooLargeError,
     MethodNotAllowedError,
     NotFoundError,
     PreconditionError,
@@ -55,6 +56,7 @@ _ERRORS: Final[Mapping[int, type[StraitError]]] = {
     412: PreconditionError,
     413: TooLargeError,
     415: UnsupportedMediaError,
+    431: HeadTooLargeError,
     429: RateLimitedError,
 }
 

@@ -117,6 +117,7 @@ def exit_code(error: StraitError) -> int:
         core.PreconditionError: 6,
         core.ValidationError: 7,
         core.TooLargeError: 7,
+        core.HeadTooLargeError: 7,
         core.UnsupportedMediaError: 7,
         core.RateLimitedError: 8,
         core.BudgetError: 8,

@@ -11,6 +11,7 @@
     ├── GoneError                gone                    what the credential spoke for is over
     ├── ValidationError          validation              the input is wrong; carries every fault
     ├── TooLargeError            too_large               a body over its bound
+    │   └── HeadTooLargeError    head_too_large          a request line with its headers over theirs
     ├── UnsupportedMediaError    unsupported_media_type
     ├── MethodNotAllowedError    method_not_allowed
     ├── RateLimitedError         rate_limited            carries retry_after
@@ -116,6 +117,12 @@ class TooLargeError(StraitError):
     """A body is longer than its bound."""
 
     code = "too_large"
+
+
+class HeadTooLargeError(TooLargeError):
+    """The request line and the headers are longer than their bound."""
+
+    code = "head_too_large"
 
 
 class UnsupportedMediaError(StraitError):

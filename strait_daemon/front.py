@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from secrets import token_hex
 from typing import Final
 
 import structlog
@@ -14,8 +15,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import strait_core
-from strait_core.errors import ConfigError
+from strait_core.errors import ConfigError, HeadTooLargeError
 from strait_daemon.api.app import Deps, make_app, make_ops_app
+from strait_daemon.api.endpoint import SECURITY
+from strait_daemon.api.problems import problem
 from strait_daemon.settings import Mode
 from strait_daemon.tokens import TokenReader
 from strait_daemon.wiring import Parts
@@ -25,10 +28,6 @@ BACKLOG: Final = 2_048
 STOP_SECS: Final = 5
 # What a request's line and headers may take beyond the piece they began in (asyncio reads up to 256 KiB at once).
 MAX_HEAD: Final = 65_536
-_HEAD_TOO_LARGE: Final = (
-    b'{"type":"/docs#too_large","title":"Request Header Fields Too Large","status":431,"code":"too_large",'
-    b'"detail":"the request line and headers are too large","hint":"send what is large in the body"}'
-)
 
 log = structlog.get_logger(__name__)
 
@@ -137,11 +136,26 @@ class _Protocol(HttpToolsProtocol):
             return
         self._head = 0 if self._head < 0 else self._head + len(data)
         if self._head > MAX_HEAD and not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_HEAD_TOO_LARGE), _HEAD_TOO_LARGE)
-            )
+            self.transport.write(_head_too_large())
             self.transport.close()
+
+
+def _head_too_large() -> bytes:
+    """The whole answer to a request whose head is too large: no application has seen it."""
+    request_id = f"req_{token_hex(8)}"
+    error = HeadTooLargeError(
+        f"the request line and headers are over {MAX_HEAD // 1024} KiB", hint="send what is large in the body"
+    )
+    answer = problem(error, request_id)
+    headers = (
+        (b"content-type", answer.media),
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"x-request-id", request_id.encode()),
+        *SECURITY,
+        *answer.headers,
+    )
+    lines = [b"HTTP/1.1 431 Request Header Fields Too Large", *(b"%s: %s" % pair for pair in headers)]
+    return b"\r\n".join([*lines, b"", answer.body])
 
 
 class _Server(uvicorn.Server):

@@ -15,6 +15,7 @@ from strait_core.errors import (
     DeadlineError,
     ForbiddenError,
     GoneError,
+    HeadTooLargeError,
     RateLimitedError,
     StraitError,
     TooLargeError,
@@ -86,6 +87,7 @@ _ABOUT_ERRORS: Final[dict[type[StraitError], str]] = {
     GoneError: "The run is over.",
     DeadlineError: "The body stopped coming.",
     TooLargeError: "The body is over its bound.",
+    HeadTooLargeError: "The request line and the headers are over their bound.",
     UnsupportedMediaError: "The body is not JSON in UTF-8.",
     ValidationError: "The query or the body is wrong; `errors` lists every fault.",
     UnavailableError: "The database does not answer now.",
@@ -214,7 +216,7 @@ def _responses(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
 
 def _errors(operation: Operation) -> dict[int, type[StraitError]]:
     """The errors that an operation may answer with, by status code; 500 comes with a plain StraitError."""
-    kinds: set[type[StraitError]] = {*operation.raises, ValidationError, UnavailableError}
+    kinds: set[type[StraitError]] = {*operation.raises, ValidationError, UnavailableError, HeadTooLargeError}
     if operation.secured:
         kinds.add(AuthError)
     if operation.by_token:

@@ -15,6 +15,7 @@ from strait_core.errors import (
     DeadlineError,
     ForbiddenError,
     GoneError,
+    HeadTooLargeError,
     MethodNotAllowedError,
     NotFoundError,
     PreconditionError,
@@ -43,6 +44,7 @@ STATUSES: Final[Mapping[type[StraitError], int]] = {
     UnsupportedMediaError: 415,
     ValidationError: 422,
     BudgetError: 429,
+    HeadTooLargeError: 431,
     RateLimitedError: 429,
     UnavailableError: 503,
 }

@@ -202,6 +202,23 @@ def test_a_database_that_is_away_is_503(postgres_server: PostgresServer):
         api.trigger(job)
 
 
+def test_a_database_that_takes_no_writes_is_503(postgres_server: PostgresServer):
+    """Read-only, as a standby is that was not promoted: reads go on, writes are to be tried again, and the log says why."""
+    name = unique_name()
+    with serving(create_database(postgres_server, name)) as server, server.client(headers=AUTH) as client:
+        job = Caller(client, server, "p").make_job("patient")
+        with psycopg.connect(postgres_server.dsn, autocommit=True) as admin:
+            admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        for path in (f"/v1/jobs/{job['id']}/trigger", f"/v1/jobs/{job['id']}/pause"):
+            answer = client.post(path, json={})
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
+            assert int(answer.headers["retry-after"]) >= 1
+        assert client.get(f"/v1/jobs/{job['id']}").status_code == 200
+        (line,) = [line for line in server.log.lines if line["event"] == "database_away"]
+        assert "read-only transaction" in line["error"]
+
+
 def test_a_websocket_finds_nothing_here(server: Server):
     """An upgrade is answered like any request: this API has no websockets."""
     with server.client(headers=AUTH) as client:

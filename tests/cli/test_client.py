@@ -116,6 +116,7 @@ PROBLEMS = [
     (409, errors.ConflictError, 6),
     (412, errors.PreconditionError, 6),
     (413, errors.TooLargeError, 7),
+    (431, errors.HeadTooLargeError, 7),
     (415, errors.UnsupportedMediaError, 7),
     (400, errors.ValidationError, 7),
     (422, errors.ValidationError, 7),

@@ -31,6 +31,7 @@ CODES = {
     "PreconditionError": 6,
     "ValidationError": 7,
     "TooLargeError": 7,
+    "HeadTooLargeError": 7,
     "UnsupportedMediaError": 7,
     "RateLimitedError": 8,
     "BudgetError": 8,
