@@ -39,7 +39,7 @@ class Due:
     # The definition of its calendar, as it is stored.
     calendar: str | None
     # Whether its project has a budget.
-    budgeted: bool
+    budgeted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

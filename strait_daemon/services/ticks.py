@@ -331,7 +331,7 @@ async def set_paused(
 
 async def fire_now(conn: Conn, job: StoredJob, found: StoredSchedule, now: datetime, new_id: NewId) -> UUID | None:
     """Fire by hand, beside whatever runs; None when the job takes no runs."""
-    due = Due(found.id, None, None, now, job.id, job.version, job.spec, found.calendar, budgeted=False)
+    due = Due(found.id, None, None, now, job.id, job.version, job.spec, found.calendar)
     plan = _Plan(due, Step(id=found.id, next_fire_at=None, held_fire_at=None, due_at=None))
     _fire(plan, now, "manual", now, new_id)
     if not await queue.insert_runs(conn, plan.new, now):
