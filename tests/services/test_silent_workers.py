@@ -86,10 +86,7 @@ async def test_an_outage_begins_the_time_anew(stage: Stage) -> None:
 
 
 async def test_a_clock_set_back_an_hour(stage: Stage) -> None:
-    """Who died before it is found, though its heartbeat lies an hour ahead; who lives reports by the new time.
-
-    Due times are instants and stay; leases know no time.
-    """
+    """Who died before is found, though its heartbeat lies ahead; who lives is left alone; due times and leases stay."""
     scene = stage.scene
     job = await scene.job()
     await stage.beat()
