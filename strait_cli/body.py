@@ -59,6 +59,9 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "max_concurrency_per_key": _number("--max-concurrency-per-key", "The same for each concurrency key; 0 = no limit."),
     "rate_limit_max": _number("--rate-limit-max", "Attempts that may start in the rate's window; 0 = no limit."),
     "rate_limit_window_secs": _number("--rate-limit-window-secs", "Seconds of the rate's window."),
+    "rate_limit_keys": _field(
+        str, "--rate-limit-keys", text="Rates for each key: a JSON list, @file or -.", metavar="JSON"
+    ),
     "run_ttl_secs": _number("--run-ttl-secs", "Seconds after which an unstarted run expires; 0 = never."),
     "default_run_metadata": _pairs("--default-run-metadata", text="Metadata every run begins with"),
     "version_policy": _field(str, "--version-policy", text="pin or latest.", metavar="POLICY"),
@@ -123,8 +126,15 @@ TRIGGER_FIELDS: Final[Mapping[str, Any]] = {
 # Never shown, so never part of what is edited.
 SECRETS: Final = frozenset({"signing_secret", "webhook_secret"})
 _PAIRS: Final = frozenset({"tags", "headers", "default_run_metadata", "metadata"})
-_SCHEMAS: Final = frozenset(
-    {"payload_schema", "result_schema", "on_complete_payload_mapping", "on_failure_payload_mapping"}
+# Given as JSON.
+_DOCUMENTS: Final = frozenset(
+    {
+        "payload_schema",
+        "result_schema",
+        "on_complete_payload_mapping",
+        "on_failure_payload_mapping",
+        "rate_limit_keys",
+    }
 )
 _LISTS: Final = frozenset({"retry_delays_secs", "non_retryable_statuses"})
 
@@ -139,7 +149,7 @@ def _value(name: str, value: Any) -> Any:
         return pairs(value, flag(name))
     if name in SECRETS:
         return read_secret(value, flag=flag(name))
-    if name in _SCHEMAS:
+    if name in _DOCUMENTS:
         return parse_json(read_text(value, flag(name)), flag(name))
     if name in _LISTS:
         return [_whole(part, flag(name)) for part in str(value).split(",") if part.strip()]

@@ -17,6 +17,7 @@ from strait_core import completion, deadline, ids
 from strait_core.calendar import CalendarMode, Roll
 from strait_core.errors import Fault, escape_pointer
 from strait_core.headers import check_headers
+from strait_core.ratekeys import MAX_RATE, RateKey, check_rate_keys
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
 from strait_core.schedule import MisfirePolicy, OverlapPolicy
@@ -34,7 +35,6 @@ MAX_METADATA_VALUE: Final = 1_024
 MAX_RETRY_DELAYS: Final = 100
 # More attempts than this cannot be live at once by any worker's measure.
 MAX_CAP: Final = 100_000
-MAX_RATE: Final = 1_000_000
 MAX_CONCURRENCY_KEY: Final = 256
 # Who is told, and of what: ends of runs, broken deadlines.
 WEBHOOKS: Final = ("webhook_url", "alert_webhook_url")
@@ -89,6 +89,7 @@ class JobSpec:
     max_concurrency_per_key: int | None = None
     rate_limit_max: int | None = None
     rate_limit_window_secs: int | None = None
+    rate_limit_keys: tuple[RateKey, ...] = ()
     run_ttl_secs: int | None = None
     default_run_metadata: Mapping[str, str] = field(default_factory=dict)
     version_policy: VersionPolicy = VersionPolicy.PIN
@@ -201,6 +202,7 @@ def faults_of(spec: JobSpec) -> list[Fault]:
         *_check_retry_lists(spec),
         *_check_windows(spec),
         *_check_rate(spec),
+        *check_rate_keys(spec.rate_limit_keys),
         *completion.faults_of(spec),
         *schedule_faults(spec, DEFAULTS),
         *deadline.faults_of(spec),

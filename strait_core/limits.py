@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from strait_core.job import JobSpec
+from strait_core.ratekeys import Bucket
 
+# Those that are columns of the job as they are.
 FIELDS: Final = ("max_concurrency", "max_concurrency_per_key", "rate_limit_max", "rate_limit_window_secs")
 
 
 def limits_of(spec: JobSpec) -> dict[str, Any]:
     """The limits that a definition sets, by the names of their fields."""
-    return {name: value for name in FIELDS if (value := getattr(spec, name))}
+    return {name: value for name in (*FIELDS, "rate_limit_keys") if (value := getattr(spec, name))}
 
 
 def is_limited(spec: JobSpec) -> bool:
@@ -20,16 +23,17 @@ def is_limited(spec: JobSpec) -> bool:
     return bool(limits_of(spec))
 
 
-def fitting(entries: Iterable[tuple[str | None, int | None]]) -> list[bool]:
-    """Which of these entries fit, each after those before it: (its key, how many more attempts the key may have).
+def held_back(entries: Iterable[Sequence[tuple[Bucket, int]]]) -> list[list[Bucket]]:
+    """Which keys hold each of these entries back, each after those before it; an empty list = it may start.
 
-    What has no key always fits.
+    An entry is what its run takes of: keys, and how many more each of them may have. One that is held back takes
+    nothing.
     """
-    taken: dict[str, int] = {}
-    fits = []
-    for key, room in entries:
-        has_room = key is None or room is None or taken.get(key, 0) < room
-        if key is not None and has_room:
-            taken[key] = taken.get(key, 0) + 1
-        fits.append(has_room)
-    return fits
+    taken: Counter[Bucket] = Counter()
+    held = []
+    for wants in entries:
+        without = [bucket for bucket, room in wants if taken[bucket] >= room]
+        if not without:
+            taken.update(bucket for bucket, _ in wants)
+        held.append(without)
+    return held

@@ -23,12 +23,14 @@ class Code(StrEnum):
     CLAIMED = "claimed"
     EVENT = "event"
     CHILD = "child"
+    EXPIRED = "expired"
     DELAYED = "delayed"
     RETRY = "retry"
     DISABLED = "disabled"
     PAUSED = "paused"
     WINDOW = "window"
     RATE = "rate"
+    RATE_KEY = "rate_key"
     CONCURRENCY = "concurrency"
     CONCURRENCY_KEY = "concurrency_key"
     BREAKER = "breaker"
@@ -42,7 +44,8 @@ class Code(StrEnum):
 # What keeps a queued run from being claimed, whatever the workers do.
 GATES: Final = frozenset(
     {
-        Code.DISABLED, Code.PAUSED, Code.WINDOW, Code.RATE, Code.CONCURRENCY, Code.CONCURRENCY_KEY, Code.BREAKER,
+        Code.DISABLED, Code.PAUSED, Code.WINDOW, Code.RATE, Code.RATE_KEY, Code.CONCURRENCY, Code.CONCURRENCY_KEY,
+        Code.BREAKER,
     }
 )  # fmt: skip
 
@@ -68,6 +71,15 @@ class Awaited:
 
 
 @dataclass(frozen=True, slots=True)
+class EmptyBucket:
+    """A named rate limit that has no token for the run: its name, the run's key, and when the next token comes."""
+
+    name: str
+    key: str
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """How the job's gate stands, as the claim sees it: which of GATES are closed, and what there is to say of each."""
 
@@ -85,6 +97,8 @@ class Gate:
     key_holders: tuple[str, ...] = ()
     # When the rate limit has its next token.
     token_at: datetime | None = None
+    # The named rate limits that hold the run.
+    empty: tuple[EmptyBucket, ...] = ()
     breaker_until: datetime | None = None
     # The run that finds out whether the endpoint is well again.
     probe: str | None = None
@@ -112,13 +126,14 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the store knows of a run; `due_at` is the time it waits for."""
+    """What the store knows of a run; `due_at` is the time it waits for, `outlived` that its time to live is over."""
 
     status: Status
     attempt: int
     max_attempts: int
     due_at: datetime | None
     gate: Gate
+    outlived: bool = False
     awaits: Sequence[Awaited] = ()
     ahead: int = 0
     late: Sequence[Late] = ()
@@ -149,6 +164,8 @@ def _standing(facts: Facts) -> list[Reason]:
         return [Reason(Code.CLAIMED, "a worker has taken it and is about to start it")]
     if status is Status.WAITING:
         return [_awaited(one) for one in facts.awaits]
+    if facts.outlived:
+        return [Reason(Code.EXPIRED, "its time to live is over: it does not start any more, and is about to expire")]
     found = [*_time(facts), *_gates(facts.gate)]
     if not found:
         found = _queue(facts)
@@ -172,11 +189,20 @@ def _time(facts: Facts) -> list[Reason]:
 
 def _gates(gate: Gate) -> list[Reason]:
     """The closed gates."""
-    found = [_closed(gate, code) for code in Code if code in gate.closed]
+    found = [reason for code in Code if code in gate.closed for reason in _told(gate, code)]
     if not found and gate.first is not None:
         # Whatever else closes the gate for a claim is told at least by its name.
         found.append(Reason(Code(gate.first), f"job {gate.job} starts nothing now: {gate.first}"))
     return found
+
+
+def _told(gate: Gate, code: Code) -> list[Reason]:
+    if code is not Code.RATE_KEY:
+        return [_closed(gate, code)]
+    return [
+        Reason(code, f"rate limit {one.name} of key {one.key!r} of job {gate.job} is used up", one.until)
+        for one in gate.empty
+    ]
 
 
 def _closed(gate: Gate, code: Code) -> Reason:

@@ -44,6 +44,8 @@ from strait_daemon.services.opener import Opener
 from strait_daemon.services.outbox import INTERVAL_SECS as OUTBOX_SECS
 from strait_daemon.services.outbox import Outbox
 from strait_daemon.services.reaper import Reaper
+from strait_daemon.services.refiller import LONGEST_SECS as REFILL_SECS
+from strait_daemon.services.refiller import Refiller
 from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
 from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import Service
@@ -240,12 +242,13 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         stale_secs=settings.stale_threshold,
     )
     catalog = Catalog(AGENT, parts.guard, parts.vault)
+    claimer = Claimer(policy.id, line, catalog, parts.writer, parts.clock)
     worker = Worker(
         policy,
         pool=parts.pool,
         heart=heart,
         writers=(parts.starter, parts.writer),
-        claimer=Claimer(policy.id, line, catalog, parts.writer, parts.clock),
+        claimer=claimer,
         executor=parts.executor,
         catalog=catalog,
         clock=parts.clock,
@@ -253,6 +256,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
     )
     parts.worker = worker
     worker.on_accepted = partial(parts.wake_service, "callbacks")
+    claimer.on_parked = partial(parts.wake_service, "refiller")
     parts.bus.on_freed(worker.freed)
     parts.bus.on_wake(worker.wake)
     parts.bus.on_taken(worker.taken)
@@ -297,6 +301,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
         _service(parts, "outbox", _outbox(parts).tick, OUTBOX_SECS),
         _service(parts, "unparker", Unparker(parts.pool, parts.bus.wake).tick, UNPARKER_SECS),
+        _service(parts, "refiller", Refiller(parts.pool, parts.clock, parts.bus.freed).tick, REFILL_SECS),
         _service(parts, "accountant", accountant.tick, 1.0),
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),

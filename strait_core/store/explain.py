@@ -11,9 +11,21 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from strait_core.ids import Prefix, spell
-from strait_core.reasons import GATES, MOST_AHEAD, Awaited, Code, Facts, Fleet, Gate, Late, Reason, reasons_of
+from strait_core.reasons import (
+    GATES,
+    MOST_AHEAD,
+    Awaited,
+    Code,
+    EmptyBucket,
+    Facts,
+    Fleet,
+    Gate,
+    Late,
+    Reason,
+    reasons_of,
+)
 from strait_core.run import Status
-from strait_core.store import deadlines, queue
+from strait_core.store import deadlines, queue, rates
 from strait_core.store.pool import Conn, query
 from strait_core.store.runs import made_at
 from strait_core.store.sql import load
@@ -58,7 +70,7 @@ async def explain(conn: Conn, run_id: UUID, now: datetime, *, alive_since: datet
             row = await _one(conn, "ended", {"id": run_id, "made_at": made_at(run_id)})
             return None if row is None else _explained(row, _facts(row, _OPEN, late=await _late(conn, row)))
         row["late"] = await _late(conn, row)
-        facts = _facts(row, await _gate(conn, row))
+        facts = _facts(row, await _gate(conn, row, now))
         if facts.status is Status.WAITING:
             awaits = [_awaited(one) for one in await _rows(conn, "awaited", {"id": run_id})]
             return _explained(row, _facts(row, facts.gate, awaits=awaits))
@@ -78,6 +90,7 @@ def _facts(row: Row, gate: Gate, **more: Any) -> Facts:
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
         due_at=row.get("due_at"),
+        outlived=bool(row.get("outlived")),
         gate=gate,
         **{"late": row.get("late", ()), **more},
     )
@@ -90,9 +103,12 @@ async def _late(conn: Conn, row: Row) -> list[Late]:
     return await deadlines.breaches_of_run(conn, row["job_id"], row["fire_at"])
 
 
-async def _gate(conn: Conn, row: Row) -> Gate:
+async def _gate(conn: Conn, row: Row, now: datetime) -> Gate:
     """The gate of the run's job; a limit that lets nothing through is closed."""
     closed = frozenset(code for name, code in _LIMITS.items() if row[name] is not None and row[name] <= 0)
+    empty = await _empty(conn, row, now)
+    if empty:
+        closed |= {Code.RATE_KEY}
     holders = await _holders(conn, row, None) if Code.CONCURRENCY in closed else ()
     key = row["concurrency_key"] if Code.CONCURRENCY_KEY in closed else None
     return Gate(
@@ -106,9 +122,22 @@ async def _gate(conn: Conn, row: Row) -> Gate:
         most_of_key=row["max_concurrency_per_key"],
         key_holders=() if key is None else await _holders(conn, row, key),
         token_at=row["rate_at"],
+        empty=empty,
         breaker_until=row["breaker_at"],
         probe=None if row["probe_run"] is None else spell(Prefix.RUN, row["probe_run"]),
         first=None if row["is_open"] else row["reason"],
+    )
+
+
+async def _empty(conn: Conn, row: Row, now: datetime) -> tuple[EmptyBucket, ...]:
+    """The named rate limits that have no token for the run, or for which it is parked."""
+    if row["rate_limit_keys"] is None:
+        return ()
+    found = await rates.standing(conn, row["id"], row["own_lane"], row["rate_limit_keys"], now)
+    return tuple(
+        EmptyBucket(bucket.name or "", bucket.key, level.token_at if level.tokens <= 0 else level.wake_at)
+        for bucket, level in found.items()
+        if level.tokens <= 0 or bucket.name == row["waits_for"]
     )
 
 

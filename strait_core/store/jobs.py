@@ -17,7 +17,7 @@ from strait_core import breaker
 from strait_core.job import JobSpec, VersionPolicy
 from strait_core.limits import FIELDS as LIMIT_FIELDS
 from strait_core.limits import is_limited
-from strait_core.store import limits
+from strait_core.store import limits, rates
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -100,6 +100,7 @@ def _stored(spec: JobSpec) -> dict[str, Any]:
         "breaker": breaker.of_job(spec),
         "definition": msgspec.json.encode(spec).decode(),
         **{name: getattr(spec, name) for name in LIMIT_FIELDS},
+        "rate_limit_keys": rates.stored(spec.rate_limit_keys),
     }
 
 
@@ -156,8 +157,11 @@ async def update_job(
     async with conn.transaction():
         if values["first_limit"]:
             await limits.close_ranks(conn)
-        if spec.max_concurrency_per_key != job.spec.max_concurrency_per_key:
+        named = spec.rate_limit_keys != job.spec.rate_limit_keys
+        if named or spec.max_concurrency_per_key != job.spec.max_concurrency_per_key:
             await limits.unpark_job(conn, job.id)
+        if named:
+            await rates.refit(conn, job.id, spec.rate_limit_keys)
         return await _one(conn, "update_job", values)
 
 

@@ -12,8 +12,11 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from strait_core.limits import fitting
+from strait_core.limits import held_back
+from strait_core.ratekeys import Bucket
+from strait_core.store import rates
 from strait_core.store.pool import Conn, query
+from strait_core.store.rates import Entry, Ledger
 from strait_core.store.sql import load
 
 _SQL = load("limits")
@@ -33,14 +36,39 @@ class Freed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The lanes whose jobs a claim holds; of those in `keyed` it may take what is `admitted`: (lane, ready_seq)."""
+    """The lanes whose jobs a claim holds; of those in `keyed` it may take what is `admitted`: (lane, ready_seq).
+
+    `ledger` is there when any of the jobs has named rate limits: `rates.settle` them for what was claimed.
+    """
 
     lanes: list[int]
     keyed: list[int]
     admitted: list[tuple[int, int]]
+    ledger: Ledger | None = None
 
 
-async def hold_lanes(conn: Conn, lanes: Sequence[int], slots: int) -> Held:
+class _Met(NamedTuple):
+    """An entry at the head of its lane; `room` is what its concurrency key may have, None = it has no cap.
+
+    `late`: its time to live is over, so the claim will pass it over.
+    """
+
+    lane: int
+    ready_seq: int
+    run_id: UUID
+    key: str | None
+    room: int | None
+    priority: int
+    at: str
+    late: bool
+
+    @property
+    def entry(self) -> Entry:
+        """The same for the named limits."""
+        return Entry(self.lane, self.run_id, (self.priority, self.ready_seq))
+
+
+async def hold_lanes(conn: Conn, lanes: Sequence[int], slots: int, now: datetime) -> Held:
     """Hold those of these lanes' jobs that have limits, until the caller's transaction ends.
 
     Left out are jobs that somebody else holds, and those whose live attempts have not all been counted yet. Runs that
@@ -48,33 +76,58 @@ async def hold_lanes(conn: Conn, lanes: Sequence[int], slots: int) -> Held:
     """
     cursor = await conn.cursor(binary=True).execute(query(_SQL["hold_lanes"]), {"lanes": list(lanes)})
     rows = await cursor.fetchall()
-    unsettled = [lane for lane, settled, _ in rows if not settled]
-    held = [lane for lane, settled, _ in rows if settled]
+    unsettled = [lane for lane, settled, *_ in rows if not settled]
+    held = [lane for lane, settled, *_ in rows if settled]
     if unsettled:
         await conn.execute(query(_SQL["give_slots"]), {"lanes": unsettled})
         cursor = await conn.execute(query(_SQL["settle_lanes"]), {"lanes": unsettled})
         held += [row[0] for row in await cursor.fetchall()]
-    keyed = [lane for lane, _, capped in rows if capped and lane in held]
-    return Held(held, keyed, await _admit(conn, keyed, slots) if keyed else [])
+    keyed = [lane for lane, _, capped, named in rows if lane in held and (capped or named is not None)]
+    if not keyed:
+        return Held(held, [], [])
+    named = {lane: rates.limits_in(text) for lane, *_, text in rows if lane in held and text is not None}
+    ledger = Ledger(named) if named else None
+    return Held(held, keyed, await _admit(conn, keyed, slots, ledger, now), ledger)
 
 
-async def _admit(conn: Conn, lanes: Sequence[int], slots: int) -> list[tuple[int, int]]:
+async def _admit(
+    conn: Conn, lanes: Sequence[int], slots: int, ledger: Ledger | None, now: datetime
+) -> list[tuple[int, int]]:
     """The entries at the head of these lanes whose keys have room; those whose have none are parked."""
-    look = min(max(2 * slots, LEAST_LOOK), MOST_LOOK)
+    most = min(max(2 * slots, LEAST_LOOK), MOST_LOOK)
     admitted: list[tuple[int, int]] = []
     for _ in range(MOST_LOOKS):
         cursor = conn.cursor(binary=True)
-        await cursor.execute(query(_SQL["survey"]), {"lanes": list(lanes), "look": look})
-        rows = await cursor.fetchall()
-        fits = fitting((None if key is None else f"{lane} {key}", room) for lane, _, _, key, room in rows)
-        admitted = [(row[0], row[1]) for row, fit in zip(rows, fits, strict=True) if fit]
-        full = [row for row, fit in zip(rows, fits, strict=True) if not fit]
+        await cursor.execute(query(_SQL["survey"]), {"lanes": list(lanes), "look": most, "now": now})
+        met = [_Met(*row) for row in await cursor.fetchall()]
+        seen = met if ledger is None else met[: await rates.look(conn, ledger, [one.entry for one in met], now)]
+        held = held_back([_wants(one, ledger) for one in seen])
+        admitted = [(one.lane, one.ready_seq) for one, without in zip(seen, held, strict=True) if not without]
+        full = [(one, without) for one, without in zip(seen, held, strict=True) if without]
         if full:
-            places = {"lanes": [row[0] for row in full], "places": [row[1] for row in full]}
-            await conn.execute(query(_SQL["park"]), places)
-        if not full or len(admitted) >= slots or len(rows) < look:
+            await _park(conn, full, ledger)
+        if not full or len(seen) < len(met) or len(admitted) >= slots or len(met) < most:
             break
     return admitted
+
+
+def _wants(met: _Met, ledger: Ledger | None) -> list[tuple[Bucket, int]]:
+    """What a run takes of: its concurrency key, and the buckets of its named limits."""
+    if met.late:
+        return []
+    wants = [] if met.key is None or met.room is None else [(Bucket(met.lane, None, met.key), met.room)]
+    return wants if ledger is None else wants + ledger.wants(met.entry)
+
+
+async def _park(conn: Conn, full: Sequence[tuple[_Met, Sequence[Bucket]]], ledger: Ledger | None) -> None:
+    """Out of the ready order, each for one of the keys that hold it back: a slot, or else the token that comes last."""
+    waits = [(met, buckets[0] if ledger is None else ledger.latest(buckets)) for met, buckets in full]
+    places = {
+        "at": [met.at for met, _ in waits],
+        "rates": [bucket.name for _, bucket in waits],
+        "keys": [bucket.key for _, bucket in waits],
+    }
+    await conn.execute(query(_SQL["park"]), places)
 
 
 async def close_ranks(conn: Conn) -> None:

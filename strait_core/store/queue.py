@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from strait_core.retry import MAX_PRIORITY
 from strait_core.run import Status
-from strait_core.store import limits
+from strait_core.store import limits, rates
 from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, query, swift_transaction
 from strait_core.store.sql import load
@@ -140,6 +140,8 @@ class Claimed(NamedTuple):
     lane: int
     error_fingerprint: int | None = None
     error_streak: int | None = None
+    # The breaker that let it through; None when its job's lets everything through.
+    breaker: UUID | None = None
 
 
 _CLAIMED: Final = len(Claimed._fields)
@@ -149,13 +151,17 @@ _CLAIMED: Final = len(Claimed._fields)
 class Claim:
     """What one claim took, how many entries it met and sent to their own lanes, and whether those lanes hold any.
 
-    `skipped`: some of the lanes it was to read were in the hands of other claims.
+    `taken` counts the entries it took out of the ready order: a run whose time to live is over leaves it unclaimed.
+    `skipped`: some of the lanes it was to read were in the hands of other claims. `returns_at`: when the first of the
+    runs returns that it has parked for named rate limits; None = it has parked none.
     """
 
     runs: list[Claimed]
     moved: int
     gated: bool
+    taken: int = 0
     skipped: bool = False
+    returns_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,15 +259,16 @@ async def claim(
     cursor = conn.cursor(binary=True)
     await cursor.execute(query(_SQL["claim"]), values)
     rows = await cursor.fetchall()
-    # Before a run's columns stand the claim's own two.
-    moved, gated = rows[0][:2]
-    return Claim([Claimed(*row[2 : 2 + _CLAIMED]) for row in rows if row[2] is not None], moved, gated or moved > 0)
+    # Before a run's columns stand the claim's own three; the breaker is a gated lane's.
+    moved, gated, taken = rows[0][:3]
+    claimed = [Claimed(*row[3 : 2 + _CLAIMED]) for row in rows if row[3] is not None]
+    return Claim(claimed, moved, gated or moved > 0, taken)
 
 
 async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int]) -> Claim:
     """A claim that reads lanes besides lane 0. It holds their jobs first: what it counts then, it counts alone."""
     async with swift_transaction(conn):
-        held = await limits.hold_lanes(conn, lanes, values["slots"])
+        held = await limits.hold_lanes(conn, lanes, values["slots"], values["now"])
         holding = {
             "lanes": list(lanes),
             "held": held.lanes,
@@ -272,10 +279,12 @@ async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int])
         cursor = conn.cursor(binary=True)
         await cursor.execute(query(_SQL["claim_lanes"]), {**values, **holding})
         rows = await cursor.fetchall()
-    moved, gated, skipped = rows[0][:3]
-    return Claim(
-        [Claimed(*row[3 : 3 + _CLAIMED]) for row in rows if row[3] is not None], moved, gated or moved > 0, skipped
-    )
+        claimed = [Claimed(*row[4 : 4 + _CLAIMED]) for row in rows if row[4] is not None]
+        returns_at = None
+        if held.ledger is not None:
+            returns_at = await rates.settle(conn, held.ledger, [run.id for run in claimed], values["now"])
+    moved, gated, taken, skipped = rows[0][:4]
+    return Claim(claimed, moved, gated or moved > 0, taken, skipped, returns_at)
 
 
 async def open_lanes(conn: Conn, now: datetime) -> list[int]:

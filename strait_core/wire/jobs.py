@@ -9,6 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from strait_core.calendar import CalendarMode, Roll
 from strait_core.job import Completion, VersionPolicy
+from strait_core.ratekeys import RateKey
 from strait_core.retry import RetryStrategy
 from strait_core.rule import DstGap, DstOverlap
 from strait_core.schedule import MisfirePolicy, OverlapPolicy
@@ -42,6 +43,7 @@ class JobPatch(Request):
     max_concurrency_per_key: int | UnsetType | None = UNSET
     rate_limit_max: int | UnsetType | None = UNSET
     rate_limit_window_secs: int | UnsetType | None = UNSET
+    rate_limit_keys: list[RateKey] | UnsetType | None = UNSET
     run_ttl_secs: int | UnsetType | None = UNSET
     default_run_metadata: dict[str, str] | UnsetType | None = UNSET
     version_policy: VersionPolicy | UnsetType | None = UNSET
@@ -128,6 +130,7 @@ class Job(Struct, kw_only=True):
     max_concurrency_per_key: int | None
     rate_limit_max: int | None
     rate_limit_window_secs: int | None
+    rate_limit_keys: list[RateKey]
     run_ttl_secs: int | None
     default_run_metadata: dict[str, str]
     version: int

@@ -16,6 +16,7 @@ from strait_core.job import (
     MAX_TAGS,
     MAX_URL,
 )
+from strait_core.ratekeys import MAX_KEYS, MAX_RATE, MAX_TEMPLATE, MAX_WINDOW_SECS
 from strait_core.signing import MAX_RAW, MIN_RAW
 from strait_core.trigger import MAX_BULK_ITEMS
 
@@ -37,6 +38,7 @@ _DEFINITION: Final[Mapping[str, Mapping[str, Any]]] = {
     "headers": {"maxProperties": MAX_HEADERS},
     "default_run_metadata": {"maxProperties": MAX_METADATA},
     "retry_delays_secs": {"maxItems": MAX_RETRY_DELAYS, "items": {"type": "integer", "minimum": 1, "maximum": 3_600}},
+    "rate_limit_keys": {"maxItems": MAX_KEYS},
     "non_retryable_statuses": {"items": {"type": "integer", "minimum": 300, "maximum": 599}},
 }
 _KEY: Final = {"minLength": 1, "maxLength": MAX_KEY}
@@ -53,6 +55,12 @@ _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "JobCreate": _DEFINITION,
     "JobPatch": _DEFINITION,
     "JobClone": {"name": _NAME, "slug": _SLUG},
+    "RateKey": {
+        "name": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        "key": {"minLength": 1, "maxLength": MAX_TEMPLATE},
+        "max": {"minimum": 1, "maximum": MAX_RATE},
+        "window_secs": {"minimum": 1, "maximum": MAX_WINDOW_SECS},
+    },
     "Pause": {"reason": {"maxLength": 1_000}},
     "TriggerRequest": {**_TRIGGER, "debounce_key": _KEY, "batch_key": _KEY},
     "BulkItem": {**_TRIGGER, "idempotency_key": _KEY},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -46,6 +46,8 @@ class Claimer:
         self._doubtful = False
         # Whether the last claim met entries of gated jobs in lane 0: there may be more.
         self._met_gated = False
+        # Once runs are parked that return by themselves.
+        self.on_parked: Callable[[], None] = lambda: None
         # The short checkpoints of the runs that were claimed last and had attempts before.
         self.checkpoints: dict[UUID, str] = {}
 
@@ -105,11 +107,13 @@ class Claimer:
         if claim.skipped or len({run.lane for run in claim.runs} - {0}) < len(lanes):
             # Who held them may have room for less than they give; and what has closed may open again by itself.
             self._lanes.nudge()
+        if claim.returns_at is not None:
+            self.on_parked()
         return claim
 
     def again(self, claim: Claim, most: int) -> bool:
         """Whether another claim right after this one may find more."""
-        return claim.moved > 0 or len(claim.runs) == most or self._lanes.best(1) != [] or self._lanes.look_due()
+        return claim.moved > 0 or claim.taken == most or self._lanes.best(1) != [] or self._lanes.look_due()
 
     async def _find(self, conn: Conn) -> Sequence[int]:
         look = await queue.look_at_lanes(conn, self._clock.now())

@@ -82,6 +82,10 @@ class Run:
         if to not in {Status.DEQUEUED, Status.EXECUTING}:
             self.lease = self.worker = None
 
+    def late(self, now: datetime) -> bool:
+        """Whether its time to live is over: it does not start any more."""
+        return self.expires is not None and self.expires <= now
+
     def held_by(self, held: Claimed, status: Status) -> bool:
         """The fence: status, attempt and lease are as the holder believes."""
         return (self.status, self.attempt, self.lease) == (status, held.attempt, held.lease)
@@ -163,6 +167,13 @@ class Reference:
             job = self.jobs[run.job]
             run.version = job.version if job.latest else run.version
 
+    def passed_over(self, ready: Sequence[UUID], now: datetime) -> int:
+        """Runs whose time to live is over lose their place to the claim that meets them; how many did."""
+        lost = [run for run in self.runs.values() if run.place is not None and run.late(now) and run.id not in ready]
+        for run in lost:
+            run.place = None
+        return len(lost)
+
     def promote(self, limit: int, now: datetime) -> set[UUID]:
         """Put what is due into the ready order, the earliest first."""
         due = sorted((run.due, run.id) for run in self.runs.values() if run.due is not None and run.due <= now)
@@ -229,7 +240,7 @@ class Reference:
 
     def expire(self, limit: int, now: datetime) -> set[UUID]:
         """End those whose time to live is over before they started."""
-        late = sorted((run.expires, run.id) for run in self.runs.values() if run.expires and run.expires <= now)
+        late = sorted((run.expires, run.id) for run in self.runs.values() if run.expires and run.late(now))
         waiting = [run_id for _, run_id in late if self.runs[run_id].status in {Status.DELAYED, Status.QUEUED}]
         return self._end(waiting[:limit], Event.EXPIRE, {Status.DELAYED, Status.QUEUED})
 

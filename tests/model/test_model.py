@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -89,12 +89,16 @@ class Dice:
 dice = st.binary(min_size=24, max_size=24).map(Dice)
 
 
-def check_claim(model: Reference, claim: Claim, slots: int) -> None:
-    """The best that may be claimed, in order; entries on their way to their own lane may be passed over."""
+def check_claim(model: Reference, claim: Claim, slots: int, now: datetime) -> None:
+    """The best that may be claimed, in order, without those whose time to live is over; entries on their way to their
+    own lane may be passed over.
+    """
     best = [run.id for run in model.claimable()]
+    late = {run_id for run_id in best if model.runs[run_id].late(now)}
     taken = [run.id for run in claim.runs]
     if not claim.moved:
-        assert taken == best[:slots]
+        assert taken == [run_id for run_id in best[:slots] if run_id not in late]
+    assert late.isdisjoint(taken)
     assert len(taken) <= slots
     assert taken == [run_id for run_id in best if run_id in set(taken)]
     for one in claim.runs:
@@ -199,8 +203,11 @@ class Life(RuleBasedStateMachine):
         if worker not in self.model.heard or worker in self.model.silent(self.world.scene.now):
             self.take(self.acts.beat(worker))
         claim = self.world.do(self.world.claim(self.world.conn(), worker, slots))
-        check_claim(self.model, claim, slots)
+        now = self.world.scene.now
+        check_claim(self.model, claim, slots, now)
         self.model.leased(claim.runs, worker)
+        _, ready = self.world.do(self.world.seen())
+        assert self.model.passed_over(ready, now) == claim.taken - len(claim.runs)
         self.claims += claim.runs
         self.agree(f"claim: {'some' if claim.runs else 'none'}{', moved' if claim.moved else ''}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strait_core.job import VersionPolicy
-from strait_core.run import Status
-from strait_core.store import jobs, queue
+from strait_core.reasons import Code
+from strait_core.run import Event, Status
+from strait_core.store import explain, jobs, queue, runs
 from strait_core.store.jobs import StoredJob
 from tests.store.scene import NO_MARKS, SPEC, Scene, ids_of
 
@@ -292,3 +294,29 @@ async def test_a_run_accepted_while_its_job_was_being_deleted_still_runs(scene: 
     (claimed,) = await scene.claim()
     (live,) = await scene.start(claimed)
     assert await scene.finish(live)
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_concurrency": 9}, {"max_concurrency_per_key": 1}])
+async def test_a_run_whose_time_to_live_is_over_does_not_start(scene: Scene, limits: dict[str, Any]):
+    """The claim that meets it passes it over and says so, so that who stands behind it is claimed; the reaper ends it."""
+    job = await scene.job(**limits)
+    late = await scene.add(job, 3, ttl_secs=10, concurrency_key="k")
+    (fresh,) = await scene.add(job, concurrency_key="k")
+    scene.later(seconds=10)
+    lanes = await queue.open_lanes(scene.conn, scene.now)
+    claim = await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)
+    assert ids_of(claim.runs) == [fresh]
+    assert claim.taken == 4
+    assert await scene.broken() == []
+    found = await explain.explain(scene.conn, late[0], scene.now, alive_since=scene.now)
+    assert found is not None
+    assert [reason.code for reason in found.reasons] == [Code.EXPIRED]
+    expired = await runs.expired_ids(scene.conn, 10, scene.now)
+    assert sorted(expired) == sorted(late)
+    async with scene.conn.transaction():
+        ended = await runs.end_active(
+            scene.conn, expired, event=Event.EXPIRE, to=Status.EXPIRED, allowed=(Status.QUEUED,), now=scene.now
+        )
+    assert len(ended) == 3
+    assert await scene.broken() == []
+    assert await scene.rows("SELECT run_id FROM strait.parked") == []

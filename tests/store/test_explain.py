@@ -10,8 +10,9 @@ from uuid import UUID
 
 import pytest
 
+from strait_core.ratekeys import RateKey
 from strait_core.run import Status
-from strait_core.store import explain, jobs, limits, workers
+from strait_core.store import explain, jobs, limits, rates, workers
 from strait_core.store.jobs import StoredJob
 from strait_core.store.limits import Freed
 from strait_core.store.workers import WorkerRow
@@ -97,6 +98,22 @@ async def refilled(scene: Scene, _: StoredJob) -> None:
     await scene.rows("DELETE FROM strait.lane_rates")
 
 
+async def used_up(scene: Scene, job: StoredJob) -> None:
+    """The tokens for the run's key have been taken."""
+    await scene.rows(
+        "INSERT INTO strait.rate_buckets (lane, name, key, zero_at, idle_at)"
+        " SELECT own_lane, 'tenant', 'k', %s, %s FROM strait.jobs WHERE id = %s"
+        " ON CONFLICT (lane, name, key) DO UPDATE SET zero_at = excluded.zero_at",
+        scene.now, scene.now + 9 * HOUR, job.id,
+    )  # fmt: skip
+
+
+async def topped_up(scene: Scene, _: StoredJob) -> None:
+    """There are tokens again, and who waits for them returns to its place."""
+    await scene.rows("UPDATE strait.rate_buckets SET zero_at = %s, wake_at = %s", scene.now - 9 * HOUR, scene.now)
+    await rates.refill(scene.conn, scene.now)
+
+
 # What closes a gate, and what opens it again; in the order in which reasons are told.
 GATES: dict[str, tuple[Deed, Deed]] = {
     "disabled": (lambda s, j: enabled(s, j, enabled=False), lambda s, j: enabled(s, j, enabled=True)),
@@ -106,6 +123,7 @@ GATES: dict[str, tuple[Deed, Deed]] = {
     ),
     "window": (lambda s, j: windowed(s, j, HOUR), lambda s, j: windowed(s, j, -HOUR)),
     "rate": (spent, refilled),
+    "rate_key": (used_up, topped_up),
     "concurrency": (full, lambda s, _: s.rows("DELETE FROM strait.runs WHERE id = %s", HOLDER)),
     "concurrency_key": (key_full, key_freed),
     "breaker": (broken, lambda s, _: s.rows("DELETE FROM strait.breakers")),
@@ -118,6 +136,8 @@ def limits_for(closed: Sequence[str]) -> dict[str, Any]:
     """What the job must limit so that these gates can be closed; the key's holder takes a slot of the job too."""
     found: dict[str, Any] = {"max_concurrency": 1 + ("concurrency_key" in closed)} if "concurrency" in closed else {}
     found |= {"rate_limit_max": 1, "rate_limit_window_secs": 3_600} if "rate" in closed else {}
+    if "rate_key" in closed:
+        found |= {"rate_limit_keys": (RateKey("tenant", "{{run.concurrency_key}}", 1, 4 * 3_600),)}
     return found | ({"max_concurrency_per_key": 1} if "concurrency_key" in closed else {})
 
 

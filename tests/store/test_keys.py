@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from strait_core.limits import fitting
+from strait_core.limits import held_back
+from strait_core.ratekeys import Bucket
 from strait_core.run import Status
 from strait_core.store import limits, queue, stats
 from strait_core.store.queue import Claimed
@@ -30,9 +31,10 @@ async def started(scene: Scene) -> list[Claimed]:
 
 
 def test_what_fits_is_counted_key_by_key():
-    """Each takes up room for those after it; what has no key fits always."""
-    entries = [("a", 1), (None, None), ("a", 1), ("b", 0), ("c", 2), ("c", 2), ("c", 2)]
-    assert fitting(entries) == [True, True, False, False, True, True, False]
+    """Each takes up room for those after it; what has no key fits always; who does not fit takes nothing."""
+    a, b, c = (Bucket(1, None, key) for key in "abc")
+    entries = [[(a, 1)], [], [(a, 1)], [(b, 0)], [(c, 2), (b, 0)], [(c, 2)], [(c, 2)], [(c, 2)], [(a, 1), (b, 0)]]
+    assert held_back(entries) == [[], [], [a], [b], [b], [], [], [c], [a, b]]
 
 
 async def test_a_run_whose_key_is_full_blocks_nobody(scene: Scene):

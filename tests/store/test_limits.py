@@ -109,7 +109,7 @@ async def test_a_claim_passes_by_a_job_that_another_claim_holds(scene: Scene):
     lanes = await queue.open_lanes(scene.conn, scene.now)
     first = await scene.other()
     async with first.transaction():
-        assert (await limits.hold_lanes(first, lanes[:1], 10)).lanes == lanes[:1]
+        assert (await limits.hold_lanes(first, lanes[:1], 10, scene.now)).lanes == lanes[:1]
         claim = await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)
         assert (ids_of(claim.runs), claim.skipped) == ([theirs], True)
     claim = await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)

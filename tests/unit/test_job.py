@@ -49,6 +49,7 @@ def test_the_defaults_are_those_of_the_product():
         "max_concurrency_per_key": None,
         "rate_limit_max": None,
         "rate_limit_window_secs": None,
+        "rate_limit_keys": (),
         "run_ttl_secs": None,
         "default_run_metadata": {},
         "version_policy": VersionPolicy.PIN,

@@ -8,10 +8,10 @@ SELECT r.id, r.project_id, r.status, r.attempt, r.max_attempts, r.priority, r.re
     -- How many more attempts the run's key may have, as the claim counts them.
     CASE WHEN r.concurrency_key IS NOT NULL THEN j.max_concurrency_per_key - (SELECT count(*) FROM strait.runs s
         WHERE s.slot_lane = l.own_lane AND s.concurrency_key = r.concurrency_key)::integer END AS key_room,
-    b.probe_run, g.is_open, g.reason
+    b.probe_run, g.is_open, g.reason, j.rate_limit_keys::text, p.rate AS waits_for, r.expires_at <= %(now)s AS outlived
 FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id JOIN strait.job_limits(%(now)s) l ON l.job_id = r.job_id
 JOIN strait.job_gates(%(now)s) g ON g.job_id = r.job_id LEFT JOIN strait.due d ON d.run_id = r.id
-LEFT JOIN strait.breakers b ON b.key = l.breaker AND b.state = 'probing'
+LEFT JOIN strait.breakers b ON b.key = l.breaker AND b.state = 'probing' LEFT JOIN strait.parked p ON p.run_id = r.id
 WHERE r.id = %(id)s
 
 -- name: holders

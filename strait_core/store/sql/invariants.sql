@@ -19,12 +19,14 @@ SELECT r.id AS subject FROM strait.runs r
 WHERE NOT EXISTS (SELECT FROM strait.job_versions v WHERE v.job_id = r.job_id AND v.version = r.job_version)
 
 -- name: queued_run_misplaced
--- A queued run stands in the ready order, is due later, or is parked on its key: exactly one of the three, and once.
+-- A queued run stands in the ready order, is due later, or is parked on a key: exactly one of the three, and once. One
+-- whose time to live is over may have left the order: a claim has met it, and the reaper is about to end it.
 SELECT r.id AS subject FROM strait.runs r
 LEFT JOIN (SELECT run_id, count(*) AS n FROM strait.ready GROUP BY run_id) e ON e.run_id = r.id
 LEFT JOIN strait.due d ON d.run_id = r.id LEFT JOIN strait.parked p ON p.run_id = r.id
 WHERE r.status = 'queued'
-    AND coalesce(e.n, 0) + (d.run_id IS NOT NULL)::integer + (p.run_id IS NOT NULL)::integer <> 1
+    AND coalesce(e.n, 0) + (d.run_id IS NOT NULL)::integer + (p.run_id IS NOT NULL)::integer
+        NOT IN (1, CASE WHEN r.expires_at <= %(now)s THEN 0 ELSE 1 END)
 
 -- name: delayed_run_without_due_time
 SELECT r.id AS subject FROM strait.runs r
@@ -99,16 +101,28 @@ SELECT r.id AS subject FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
 WHERE r.slot_lane IS NOT NULL AND (r.slot_lane <> j.own_lane OR r.status NOT IN ('dequeued', 'executing'))
 
 -- name: parked_run_wrong
--- A parked run is queued, with the key it is parked on, and the key is full or somebody is on his way to it.
+-- A parked run is queued, at the place that it knows; with the key it is parked on, and the key is full or somebody is
+-- on his way to it.
 SELECT p.run_id AS subject FROM strait.parked p LEFT JOIN strait.runs r ON r.id = p.run_id
 LEFT JOIN strait.jobs j ON j.id = p.job_id
-WHERE r.status IS DISTINCT FROM 'queued' OR r.concurrency_key IS DISTINCT FROM p.key OR r.priority <> p.priority
+WHERE r.status IS DISTINCT FROM 'queued' OR r.priority <> p.priority
     OR r.ready_seq IS DISTINCT FROM p.ready_seq OR r.ready_at IS DISTINCT FROM p.ready_at OR p.lane <> j.own_lane
-    OR j.max_concurrency_per_key IS NULL
-    OR j.max_concurrency_per_key > (
-        SELECT count(*) FROM strait.runs s WHERE s.slot_lane = p.lane AND s.concurrency_key = p.key) + (
-        SELECT count(*) FROM strait.ready e JOIN strait.runs q ON q.id = e.run_id
-        WHERE e.lane = p.lane AND q.concurrency_key = p.key)
+    OR p.rate IS NULL AND (r.concurrency_key IS DISTINCT FROM p.key OR j.max_concurrency_per_key IS NULL
+        OR j.max_concurrency_per_key > (
+            SELECT count(*) FROM strait.runs s WHERE s.slot_lane = p.lane AND s.concurrency_key = p.key) + (
+            SELECT count(*) FROM strait.ready e JOIN strait.runs q ON q.id = e.run_id
+            WHERE e.lane = p.lane AND q.concurrency_key = p.key))
+
+-- name: parked_for_ever
+-- Somebody looks after every run that is parked for a token, and the job has such a limit.
+SELECT p.run_id AS subject FROM strait.parked p LEFT JOIN strait.jobs j ON j.id = p.job_id
+WHERE p.rate IS NOT NULL AND (NOT coalesce(j.rate_limit_keys @> jsonb_build_array(jsonb_build_object('name', p.rate)), false)
+    OR NOT EXISTS (SELECT FROM strait.rate_buckets b
+        WHERE b.lane = p.lane AND b.name = p.rate AND b.key = p.key AND b.wake_at IS NOT NULL))
+
+-- name: bucket_overdrawn
+-- No bucket of a named limit has given more than it had: it was empty in the past.
+SELECT format('%%s of lane %%s', name, lane) AS subject FROM strait.rate_buckets WHERE zero_at > %(ahead)s
 
 -- name: cap_exceeded
 -- Whenever an attempt was claimed, the live ones of its job were no more than the highest cap in force just then.

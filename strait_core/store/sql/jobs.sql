@@ -3,12 +3,12 @@
 -- name: insert_job
 WITH stored AS (
     INSERT INTO strait.jobs (id, project_id, slug, lane, own_lane, enabled, paused, latest, tags, version, version_id,
-        definition, max_concurrency, max_concurrency_per_key, rate_limit_max, rate_limit_window_secs, created_at, updated_at,
-        breaker) OVERRIDING SYSTEM VALUE
+        definition, max_concurrency, max_concurrency_per_key, rate_limit_max, rate_limit_window_secs, rate_limit_keys,
+        created_at, updated_at, breaker) OVERRIDING SYSTEM VALUE
     SELECT %(id)s, %(project_id)s, %(slug)s, CASE WHEN %(gated)s THEN own.lane ELSE 0 END, own.lane, %(enabled)s, false,
         %(latest)s, %(tags)s, 1, %(version_id)s, %(definition)s, %(max_concurrency)s,
-        %(max_concurrency_per_key)s, %(rate_limit_max)s, %(rate_limit_window_secs)s, %(now)s, %(now)s,
-        %(breaker)s
+        %(max_concurrency_per_key)s, %(rate_limit_max)s, %(rate_limit_window_secs)s, %(rate_limit_keys)s,
+        %(now)s, %(now)s, %(breaker)s
     FROM (SELECT nextval(pg_get_serial_sequence('strait.jobs', 'own_lane')) AS lane) own
     ON CONFLICT (slug, project_id) WHERE deleted_at IS NULL DO NOTHING
     RETURNING *
@@ -36,7 +36,7 @@ WITH stored AS (
         version = %(version)s, version_id = %(version_id)s, definition = %(definition)s, updated_at = %(now)s,
         breaker = %(breaker)s, max_concurrency = %(max_concurrency)s,
         max_concurrency_per_key = %(max_concurrency_per_key)s, rate_limit_max = %(rate_limit_max)s,
-        rate_limit_window_secs = %(rate_limit_window_secs)s,
+        rate_limit_window_secs = %(rate_limit_window_secs)s, rate_limit_keys = %(rate_limit_keys)s,
         unsettled_at = CASE WHEN %(first_limit)s THEN %(now)s ELSE unsettled_at END,
         -- A job that loses its last gate goes back to lane 0; entries that wait in its lane are served there still.
         lane = CASE WHEN %(gated)s THEN own_lane

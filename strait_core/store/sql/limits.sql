@@ -3,34 +3,38 @@
 -- name: hold_lanes
 -- Takes the jobs with limits among these lanes for one claim. It waits for nobody: whom another claim holds, that claim
 -- serves.
-SELECT own_lane, unsettled_at IS NULL, max_concurrency_per_key IS NOT NULL FROM strait.jobs
+SELECT own_lane, unsettled_at IS NULL, max_concurrency_per_key IS NOT NULL, rate_limit_keys::text FROM strait.jobs
 WHERE own_lane = ANY(%(lanes)b::bigint[]) AND is_limited
 ORDER BY own_lane FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: survey
--- The next entries of lanes whose jobs cap their keys, and how many more attempts each one's key may have; null: it has
--- no key.
-SELECT e.lane, e.ready_seq, e.run_id, e.key, CASE WHEN e.key IS NOT NULL THEN j.max_concurrency_per_key
-    - (SELECT count(*) FROM strait.runs s WHERE s.slot_lane = e.lane AND s.concurrency_key = e.key)::integer END
+-- The next entries of lanes whose jobs limit their keys, and how many more attempts each one's concurrency key may have;
+-- null: it has none, or there is no such cap. One that is `late` will not be claimed, so it takes up nothing.
+SELECT e.lane, e.ready_seq, e.run_id, e.key, CASE WHEN e.key IS NOT NULL AND j.max_concurrency_per_key IS NOT NULL THEN
+    j.max_concurrency_per_key - (SELECT count(*) FROM strait.runs s
+        WHERE s.slot_lane = e.lane AND s.concurrency_key = e.key)::integer END, e.priority, e.at::text,
+    coalesce(e.expires_at <= %(now)s, false)
 FROM strait.jobs j CROSS JOIN LATERAL (
-    SELECT h.*, (SELECT r.concurrency_key FROM strait.runs r WHERE r.id = h.run_id) AS key FROM (
-        SELECT r.lane, r.priority, r.ready_seq, r.run_id FROM strait.ready r WHERE r.lane = j.own_lane
+    SELECT h.*, x.key, x.expires_at FROM (
+        SELECT r.ctid AS at, r.lane, r.priority, r.ready_seq, r.run_id FROM strait.ready r WHERE r.lane = j.own_lane
         ORDER BY r.priority DESC, r.ready_seq LIMIT %(look)s FOR UPDATE SKIP LOCKED
-    ) h
+    ) h LEFT JOIN LATERAL (
+        SELECT r.concurrency_key AS key, r.expires_at FROM strait.runs r WHERE r.id = h.run_id LIMIT 1) x ON true
 ) e
 WHERE j.own_lane = ANY(%(lanes)b::bigint[])
 ORDER BY e.priority DESC, e.ready_seq
 
 -- name: park
--- Takes entries out of the ready order, whose key is full; the caller holds their jobs.
+-- Takes entries, which the caller has locked, out of the ready order: each waits for its key, of a named limit (`rates`)
+-- or for a slot. The caller holds their jobs.
 WITH gone AS (
-    DELETE FROM strait.ready r USING unnest(%(lanes)b::bigint[], %(places)b::bigint[]) AS p(lane, ready_seq)
-    WHERE r.lane = ANY(%(lanes)b::bigint[]) AND r.lane = p.lane AND r.ready_seq = p.ready_seq
-    RETURNING r.run_id, r.lane, r.job_id, r.priority, r.ready_seq, r.ready_at
+    DELETE FROM strait.ready r
+    USING unnest(%(at)s::text[]::tid[], %(rates)b::text[], %(keys)b::text[]) AS p(at, rate, key)
+    WHERE r.ctid = ANY(%(at)s::text[]::tid[]) AND r.ctid = p.at
+    RETURNING r.run_id, r.lane, r.job_id, p.key, r.priority, r.ready_seq, r.ready_at, p.rate
 )
-INSERT INTO strait.parked (run_id, lane, job_id, key, priority, ready_seq, ready_at)
-SELECT g.run_id, g.lane, g.job_id, r.concurrency_key, g.priority, g.ready_seq, g.ready_at
-FROM gone g JOIN strait.runs r ON r.id = g.run_id WHERE r.id = ANY(ARRAY(SELECT run_id FROM gone))
+INSERT INTO strait.parked (run_id, lane, job_id, key, priority, ready_seq, ready_at, rate)
+SELECT run_id, lane, job_id, key, priority, ready_seq, ready_at, rate FROM gone
 
 -- name: await_lanes
 -- Takes the jobs among these lanes whose keys are capped: a claim that is just parking runs of theirs is over then.
@@ -48,7 +52,7 @@ WITH freed AS (
     SELECT lane, key, count(*) AS n FROM unnest(%(lanes)b::bigint[], %(keys)b::text[]) AS f(lane, key) GROUP BY 1, 2
 ), picked AS MATERIALIZED (
     SELECT p.run_id FROM freed f CROSS JOIN LATERAL (
-        SELECT q.run_id FROM strait.parked q WHERE q.lane = f.lane AND q.key = f.key
+        SELECT q.run_id FROM strait.parked q WHERE q.lane = f.lane AND q.key = f.key AND q.rate IS NULL
         ORDER BY q.priority DESC, q.ready_seq LIMIT f.n FOR UPDATE SKIP LOCKED) p
 ), gone AS (
     DELETE FROM strait.parked q USING picked p
@@ -69,10 +73,10 @@ SELECT lane, priority, ready_seq, run_id, job_id, ready_at FROM gone
 -- Keys for which runs are parked though fewer attempts are live than may be, and nobody is on his way to them: what a
 -- run that left the queue has left behind. Hops from key to key.
 WITH RECURSIVE hop AS (
-    (SELECT p.lane, p.key FROM strait.parked p ORDER BY p.lane, p.key LIMIT 1)
+    (SELECT p.lane, p.key FROM strait.parked p WHERE p.rate IS NULL ORDER BY p.lane, p.key LIMIT 1)
     UNION ALL
     SELECT n.lane, n.key FROM hop h CROSS JOIN LATERAL (
-        SELECT p.lane, p.key FROM strait.parked p WHERE (p.lane, p.key) > (h.lane, h.key)
+        SELECT p.lane, p.key FROM strait.parked p WHERE (p.lane, p.key) > (h.lane, h.key) AND p.rate IS NULL
         ORDER BY p.lane, p.key LIMIT 1) n
 )
 SELECT h.lane, h.key FROM hop h JOIN strait.jobs j ON j.own_lane = h.lane

@@ -55,7 +55,8 @@ SELECT CASE WHEN count(*) < (SELECT count(*) FROM items) THEN coalesce(array_agg
 -- name: claim
 -- Walks lane 0 by priority and age from the low-water marks, takes at most `slots` entries, and sends entries of jobs
 -- that have a lane of their own there. The first row always comes; its run columns are null when nothing was claimed.
--- `moved` counts what went to other lanes, `gated` tells whether any of those held entries before.
+-- `moved` counts what went to other lanes, `gated` tells whether any of those held entries before. A run whose time to live
+-- is over is not claimed; `taken` counts its entry, which is gone: the reaper ends it.
 WITH picked AS MATERIALIZED (
     SELECT e.* FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
     CROSS JOIN LATERAL (
@@ -80,6 +81,7 @@ WITH picked AS MATERIALIZED (
         job_version = CASE WHEN t.latest THEN t.version ELSE u.job_version END
     FROM taken t
     WHERE u.id = ANY(ARRAY(SELECT run_id FROM taken)) AND u.id = t.run_id AND u.status = 'queued'
+        AND (u.expires_at IS NULL OR u.expires_at > %(now)s)
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload, t.ready_seq,
@@ -91,7 +93,8 @@ WITH picked AS MATERIALIZED (
     HAVING count(*) > 0
 )
 SELECT m.*, c.* FROM (
-    SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated FROM moved
+    SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
+        (SELECT count(*) FROM taken) AS taken FROM moved
 ) m LEFT JOIN claimed c ON true
 ORDER BY c.priority DESC, c.ready_seq
 
@@ -175,6 +178,7 @@ WITH gates AS MATERIALIZED (
         job_version = CASE WHEN t.latest THEN t.version ELSE u.job_version END
     FROM taken t
     WHERE u.id = ANY(ARRAY(SELECT run_id FROM taken)) AND u.id = t.run_id AND u.status = 'queued'
+        AND (u.expires_at IS NULL OR u.expires_at > %(now)s)
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload,
@@ -203,7 +207,7 @@ WITH gates AS MATERIALIZED (
 )
 SELECT m.*, c.* FROM (
     SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
-        EXISTS (SELECT FROM gates WHERE NOT ours) AS skipped FROM moved
+        (SELECT count(*) FROM taken) AS taken, EXISTS (SELECT FROM gates WHERE NOT ours) AS skipped FROM moved
 ) m LEFT JOIN claimed c ON true
 ORDER BY c.priority DESC, c.ready_seq
 

@@ -71,10 +71,10 @@ WHERE g.job_id = ANY(ARRAY(SELECT job_id FROM strait.stats_jobs WHERE queued > 0
     AND (%(project)s::text IS NULL OR g.project_id = %(project)s)
 GROUP BY g.reason
 UNION ALL
-SELECT 'key', count(*) FROM strait.parked p JOIN strait.job_gates(%(now)s) g ON g.job_id = p.job_id
+SELECT CASE WHEN p.rate IS NULL THEN 'key' ELSE 'rate_key' END, count(*) FROM strait.parked p JOIN strait.job_gates(%(now)s) g ON g.job_id = p.job_id
 WHERE g.job_id = ANY(ARRAY(SELECT DISTINCT job_id FROM strait.parked)) AND g.is_open
     AND (%(project)s::text IS NULL OR g.project_id = %(project)s)
-HAVING count(*) > 0
+GROUP BY 1
 
 -- name: oldest_ready
 -- The longest-waiting entry: the head of each priority of each lane that holds any.
