@@ -7,7 +7,7 @@ cooldown it lets a single run through (probing); a success lets more and more of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -56,6 +56,15 @@ class Breaker:
     def quiet(self) -> bool:
         """Whether a success would change nothing."""
         return self.failures == 0 and self.state in {BreakerState.CLOSED, BreakerState.RECOVERING}
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How a breaker stands that does not let a run through just now."""
+
+    state: BreakerState
+    step: int = 0
+    open_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +169,20 @@ def _stepped(breaker: Breaker, now: datetime) -> Breaker:
     if step < RECOVERY_STEPS:
         return replace(breaker, step=step, allowance=FIRST_ALLOWANCE << step, looked_at=now)
     return Breaker(breaker.key, failures=breaker.failures, changed_at=breaker.changed_at, looked_at=now)
+
+
+def wait_of(stand: Stand, now: datetime, cooldown: timedelta, uniform: Callable[[float, float], float]) -> datetime:
+    """When to ask again for a run that the claims do not hold: spread out, so that such runs do not come together.
+
+    While the endpoint recovers they ask within that time; while its probe is under way, after about a cooldown.
+    """
+    recovery = STEP * RECOVERY_STEPS
+    match stand.state:
+        case BreakerState.OPEN:
+            return max(stand.open_until or now, now) + min(cooldown, recovery) * uniform(0, 1)
+        case BreakerState.PROBING:
+            return now + cooldown * uniform(0.5, 1)
+        case BreakerState.RECOVERING | BreakerState.CLOSED:
+            return now + STEP + (recovery - STEP * (stand.step + 1)) * uniform(0, 1)
+        case _:
+            assert_never(stand.state)

@@ -188,8 +188,8 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     guard = Guard(settings.allow_private_endpoints)
     vault = Vault(settings.sealing_keys)
     logbook = Logbook(Line(url, pooled=pooled), clock, announcer.moved)
-    ender = Ender(pool, Catalog(AGENT, guard, vault), writer, clock, metrics)
     calling = _calling(settings, pool, clock, metrics, bus, guard, vault)
+    ender = Ender(pool, Catalog(AGENT, guard, vault), writer, clock, metrics, calling[1].heard)
     storing = (announcer, intake, writer, starter)
     parts = Parts(settings, pool, clock, bus, *storing, metrics, guard, vault, logbook, ender, *calling)
     announcer.on_due(partial(parts.wake_service, "stager"))
@@ -260,11 +260,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
     parts.bus.on_freed(worker.freed)
     parts.bus.on_wake(worker.wake)
     parts.bus.on_taken(worker.taken)
-    watch = _service(parts, "breakers", parts.breakers.tick, BREAKER_SECS)
-    parts.breakers.on_news(watch.wake)
-    parts.bus.on_breakers(watch.wake)
     parts.services += [
-        watch,
         _service(parts, "heartbeat", worker.beat, settings.heartbeat_interval),
         _service(parts, "heart-watch", worker.watch_heart, min(1.0, settings.heartbeat_interval)),
     ]
@@ -273,7 +269,11 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
 def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     settings = parts.settings
 
-    parts.services.append(_service(parts, "clock", parts.reread_clock, clocks.REREAD_SECS))
+    # The API ends attempts too, when their endpoints say so.
+    watch = _service(parts, "breakers", parts.breakers.tick, BREAKER_SECS)
+    parts.breakers.on_news(watch.wake)
+    parts.bus.on_breakers(watch.wake)
+    parts.services += [_service(parts, "clock", parts.reread_clock, clocks.REREAD_SECS), watch]
     if settings.mode is Mode.API:
         return
     stager = Stager(parts.pool, parts.clock, parts.bus.wake, parts.bus.runs_changed)

@@ -12,7 +12,7 @@ import msgspec
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from strait_core.breaker import NEVER, Breaker, BreakerState, Verdict, judged, ticked
+from strait_core.breaker import NEVER, Breaker, BreakerState, Stand, Verdict, judged, ticked
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -68,6 +68,14 @@ async def _save(conn: Conn, before: Iterable[Breaker], after: Iterable[Breaker])
     if any(breaker.state is BreakerState.OPEN for breaker in changed):
         await leave_lane_0(conn)
     return bool(changed)
+
+
+async def let_through(conn: Conn, key: UUID, run_id: UUID, lease: int) -> Stand | None:
+    """Let one run through that no claim has counted: None = it may start, else how the breaker stands that holds it."""
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(query(_SQL["let_through"]), {"key": key, "run": run_id, "lease": lease})
+    row = await cursor.fetchone()
+    return None if row is None or row[0] else Stand(BreakerState(row[1]), row[2], row[3])
 
 
 async def leave_lane_0(conn: Conn) -> None:

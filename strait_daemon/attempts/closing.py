@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from strait_core import poison
+from strait_core.breaker import Verdict
 from strait_core.completion import has_consequences
 from strait_core.retry import RetryStrategy, boosted, retry_delay
 from strait_core.run import TRANSITIONS, Event, OutcomeKind, Status, decide
@@ -56,6 +57,18 @@ def close(
         hook=None if spec.webhook_url is None else new_hook(now),
         follow=has_consequences(spec, status),
     )
+
+
+def verdict_of(attempt: Attempt, ending: Ending, *, silent: bool = False) -> Verdict | None:
+    """What the ending of an attempt says of its endpoint; None = nothing, or nobody asks.
+
+    `silent`: the endpoint has accepted and then stopped to speak, which counts against it as a timeout does.
+    """
+    key, well = attempt.target.breaker, False if silent else outcome.speaks_well(ending)
+    if key is None or well is None:
+        return None
+    threshold = attempt.target.spec.breaker_threshold
+    return Verdict(key, well, attempt.claimed_at, attempt.run.lease, threshold)
 
 
 def _decided(attempt: Attempt, ending: Ending, streak: int) -> tuple[Event, Ending]:

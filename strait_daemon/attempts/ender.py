@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeAlias
 
+from strait_core.breaker import Verdict
 from strait_core.store import callbacks
 from strait_core.store.callbacks import Live
 from strait_core.store.pool import Conn, Pool
 from strait_core.store.queue import Finish, Retry
 from strait_daemon.attempts.attempt import Attempt
 from strait_daemon.attempts.catalog import Catalog, Target
-from strait_daemon.attempts.closing import close
+from strait_daemon.attempts.closing import close, verdict_of
 from strait_daemon.attempts.outcome import Ending
 from strait_daemon.clock import Clock
 from strait_daemon.telemetry import Metrics
@@ -23,7 +25,16 @@ Closing: TypeAlias = Finish | Retry
 class Ender:
     """Decides by the same rules as a worker, and writes through the same fenced writer: one of the two wins."""
 
-    def __init__(self, pool: Pool, catalog: Catalog, writer: TransitionWriter, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        catalog: Catalog,
+        writer: TransitionWriter,
+        clock: Clock,
+        metrics: Metrics,
+        heard: Callable[[Verdict], None],
+    ) -> None:
+        self._heard = heard
         self._pool = pool
         self._catalog = catalog
         self._writer = writer
@@ -36,8 +47,11 @@ class Ender:
         await self._catalog.learn(conn, {version})
         return self._catalog.get(*version)
 
-    async def end(self, live: Live, target: Target, ending: Ending) -> Closing | None:
-        """End the attempt like that; the move that did it, None when somebody else was quicker."""
+    async def end(self, live: Live, target: Target, ending: Ending, *, silent: bool = False) -> Closing | None:
+        """End the attempt like that; the move that did it, None when somebody else was quicker.
+
+        `silent`: the endpoint has stopped to speak.
+        """
         attempt = Attempt(live.run, target, live.claimed_at)
         attempt.fallback = live.fallback
         now = self._clock.now()
@@ -47,6 +61,9 @@ class Ender:
         held = await self._writer.write(move)
         if held:
             self._metrics.attempts.ended(event, took.total_seconds())
+            verdict = verdict_of(attempt, ending, silent=silent)
+            if verdict is not None:
+                self._heard(verdict)
         if live.accepted:
             async with self._pool.connection() as conn:
                 await callbacks.forget(conn, live.run.id, live.run.lease)

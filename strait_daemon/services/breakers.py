@@ -13,6 +13,7 @@ tells: an endpoint that is well costs one dictionary. The look may be old, and t
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,9 +21,10 @@ from uuid import UUID
 
 import structlog
 
-from strait_core.breaker import Breaker, BreakerState, Verdict
+from strait_core.breaker import Breaker, BreakerState, Stand, Verdict, wait_of
 from strait_core.store import breakers
 from strait_core.store.pool import Pool
+from strait_core.store.queue import Claimed
 from strait_daemon.clock import Clock
 
 INTERVAL_SECS: Final = 1.0
@@ -30,6 +32,7 @@ INTERVAL_SECS: Final = 1.0
 LINGER_SECS: Final = 0.01
 # Verdicts that wait for a database that is away; the oldest say the least.
 MOST_WAITING: Final = 10_000
+_ASK_SECS: Final = 5.0
 _FORGET_EVERY: Final = timedelta(hours=1)
 # Longer than any attempt can take.
 _FORGET_AFTER: Final = timedelta(days=2)
@@ -65,14 +68,35 @@ class Breakers:
         self._waiting.append(verdict)
         self._wake()
 
-    def held_until(self, key: UUID | None) -> datetime | None:
-        """Until when nothing may start at an endpoint; None when something may, as far as this process knows."""
-        if not self._known or key is None:
+    def accepted(self, verdict: Verdict) -> None:
+        """An endpoint has accepted, and will end the attempt itself: enough for a probe, but nothing to be counted.
+
+        Else every acceptance would undo the callbacks that never came.
+        """
+        known = self._known.get(verdict.key)
+        if known is not None and known.state in {BreakerState.OPEN, BreakerState.PROBING}:
+            self.heard(verdict)
+
+    async def held_until(self, key: UUID | None, run: Claimed) -> datetime | None:
+        """Until when an attempt is to leave its endpoint alone; None when it may start.
+
+        Of runs that the claim has let through there is nothing to count. Others (of an older version that calls another
+        endpoint, or claimed before anything was known) take their share here, so that they do not start together.
+        """
+        known = self._known.get(key) if self._known and key is not None else None
+        if known is None or key is None or known.state is BreakerState.CLOSED:
             return None
-        known = self._known.get(key)
-        if known is None or known.state is not BreakerState.OPEN or _is_over(known, self._clock.now()):
-            return None
-        return known.open_until
+        now = self._clock.now()
+        stand: Stand | None = Stand(known.state, known.step, known.open_until)
+        if known.state is not BreakerState.OPEN or _is_over(known, now):
+            if run.breaker == key:
+                return None
+            try:
+                async with asyncio.timeout(_ASK_SECS), self._pool.connection() as conn:
+                    stand = await breakers.let_through(conn, key, run.id, run.lease)
+            except Exception as error:  # noqa: BLE001 - whoever cannot ask does not start
+                log.warning("breaker_not_asked", error=f"{type(error).__name__}: {error}")
+        return None if stand is None else wait_of(stand, now, self._cooldown, random.uniform)
 
     @property
     def calm(self) -> bool:

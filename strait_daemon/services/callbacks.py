@@ -82,7 +82,9 @@ class Callbacks:
     async def _end(self, live: Live) -> bool:
         async with self._pool.connection() as conn:
             target = await self._ender.target(conn, live)
-        return target is not None and await self._ender.end(live, target, _ending(live)) is not None
+        if target is None:
+            return False
+        return await self._ender.end(live, target, _ending(live), silent=live.over == "heartbeat") is not None
 
 
 def _ending(live: Live) -> Ending:

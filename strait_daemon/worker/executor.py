@@ -14,7 +14,6 @@ import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
-from strait_core.breaker import Verdict
 from strait_core.job import Completion
 from strait_core.run import OutcomeKind
 from strait_core.signing import signed_headers
@@ -22,7 +21,7 @@ from strait_core.store.history import SHORT
 from strait_core.store.queue import Accept, Retry
 from strait_daemon.attempts import outcome
 from strait_daemon.attempts.attempt import Attempt, Stop
-from strait_daemon.attempts.closing import close
+from strait_daemon.attempts.closing import close, verdict_of
 from strait_daemon.attempts.outcome import Ending
 from strait_daemon.clock import Clock
 from strait_daemon.egress.client import Answer, EgressError, Timing
@@ -66,7 +65,8 @@ class Executor:
         Nothing an endpoint can do raises here. `attempt.end` stops it early.
         """
         timing = Timing(monotonic())
-        attempt.held_until = self.breakers.held_until(attempt.target.breaker)
+        if not self.breakers.calm:
+            attempt.held_until = await self.breakers.held_until(attempt.target.breaker, attempt.run)
         if attempt.held_until is not None:
             attempt.end(Stop.RELEASED)
         ending = await self.call(attempt, timing)
@@ -78,10 +78,13 @@ class Executor:
         return self._closed(attempt, ending, timing)
 
     def _tell_breaker(self, attempt: Attempt, ending: Ending) -> None:
-        key, ok = attempt.target.breaker, outcome.speaks_well(ending)
-        if key is not None and ok is not None:
-            threshold = attempt.target.spec.breaker_threshold
-            self.breakers.heard(Verdict(key, ok, attempt.claimed_at, attempt.run.lease, threshold))
+        verdict = verdict_of(attempt, ending)
+        if verdict is None:
+            return
+        if ending.outcome.kind is OutcomeKind.SUCCESS and attempt.target.spec.completion is Completion.CALLBACK:
+            self.breakers.accepted(verdict)
+        else:
+            self.breakers.heard(verdict)
 
     def failed(self, attempt: Attempt, error: Exception) -> Move:
         """The move for an attempt whose ending could not be found or written: our own fault."""

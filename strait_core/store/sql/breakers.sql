@@ -32,6 +32,15 @@ FROM jsonb_to_recordset(%(batch)b::jsonb) AS c(key uuid, state text, failures in
     open_until timestamptz, allowance integer, step smallint, looked_at timestamptz, probe_lease bigint)
 WHERE b.key = c.key
 
+-- name: let_through
+-- Lets one run through that no claim has counted, if the breaker lets any: whether it does, and how it stands.
+WITH passed AS (
+    UPDATE strait.breakers SET allowance = allowance - 1, probe_run = %(run)s, probe_lease = %(lease)s
+    WHERE key = %(key)s AND allowance > 0 RETURNING key
+)
+SELECT b.allowance IS NULL OR EXISTS (SELECT FROM passed), b.state, b.step, b.open_until
+FROM strait.breakers b WHERE b.key = %(key)s
+
 -- name: leave_lane_0
 -- Jobs of breakers that hold runs take their own lanes, as a paused job does: their runs are out of the way of others.
 UPDATE strait.jobs j SET lane = j.own_lane FROM strait.breakers b
