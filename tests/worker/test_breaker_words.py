@@ -82,11 +82,10 @@ async def test_an_acceptance_ends_a_probe(rig: Rig) -> None:
     sick = Sick()
     async with scripted(sick) as endpoint:
         job = await opened(rig, endpoint, completion=Completion.CALLBACK, timeout_secs=60)
-        await rig.add(job, 3)
+        runs = await rig.add(job, 3)
         sick.well = True
         await until(rig, job, "recovering", "closed")
-        await eventually(lambda: len(endpoint.visits) >= 5 + 3)
-        for run_id in [row["run_id"] for row in await rig.rows("SELECT run_id FROM strait.callbacks")]:
+        for run_id in runs:
             await ended(rig, run_id, Ending(Outcome(OutcomeKind.SUCCESS), result="1"))
         await rig.wait_all()
 
@@ -96,7 +95,8 @@ async def test_runs_of_an_old_version_return_to_their_endpoint_slowly(rig: Rig) 
     sick = Sick()
     async with scripted(sick) as endpoint:
         job = await opened(rig, endpoint)
-        held = await rig.add(job, 60)
+        # A connection may break for its own reasons on a busy machine: that is no part of this.
+        held = await rig.add(job, 60, max_attempts=3)
         async with rig.conn.transaction():
             locked = await jobs.lock_job(rig.conn, job.id)
             assert locked is not None
@@ -106,7 +106,7 @@ async def test_runs_of_an_old_version_return_to_their_endpoint_slowly(rig: Rig) 
         rig.parts.bus.wake()
         sick.well = True
         await rig.wait_all(60)
-        assert len(endpoint.visits) == 5 + 60
+        assert {(await rig.run(run_id))["status"] for run_id in held} == {Status.COMPLETED}
         began = (await until(rig, job, "recovering", "closed"))["changed_at"]
         rows = await rig.rows("SELECT started_at, number FROM strait.attempts WHERE http_status = 200")
         after = sorted((row["started_at"] - began).total_seconds() for row in rows)
@@ -114,4 +114,3 @@ async def test_runs_of_an_old_version_return_to_their_endpoint_slowly(rig: Rig) 
         assert sum(0 <= at < 0.9 for at in after) <= FIRST_ALLOWANCE
         assert sum(0 <= at < 1.9 for at in after) <= 3 * FIRST_ALLOWANCE
         assert max(row["number"] for row in rows) < 12
-        assert {(await rig.run(run_id))["status"] for run_id in held} == {Status.COMPLETED}
