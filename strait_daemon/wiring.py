@@ -269,11 +269,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
 def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     settings = parts.settings
 
-    # The API ends attempts too, when their endpoints say so.
-    watch = _service(parts, "breakers", parts.breakers.tick, BREAKER_SECS)
-    parts.breakers.on_news(watch.wake)
-    parts.bus.on_breakers(watch.wake)
-    parts.services += [_service(parts, "clock", parts.reread_clock, clocks.REREAD_SECS), watch]
+    parts.services += [_service(parts, "clock", parts.reread_clock, clocks.REREAD_SECS), _breaker_watch(parts)]
     if settings.mode is Mode.API:
         return
     stager = Stager(parts.pool, parts.clock, parts.bus.wake, parts.bus.runs_changed)
@@ -307,6 +303,14 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
         _service(parts, "waker", Waker(parts.pool, parts.clock, parts.bus).tick, WAKER_SECS),
     ]
+
+
+def _breaker_watch(parts: Parts) -> Service:
+    """In every mode: the API ends attempts too, when their endpoints say so."""
+    watch = _service(parts, "breakers", parts.breakers.tick, BREAKER_SECS)
+    parts.breakers.on_news(watch.wake)
+    parts.bus.on_breakers(watch.wake)
+    return watch
 
 
 def _ticker(parts: Parts) -> Ticker:
