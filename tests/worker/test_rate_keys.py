@@ -7,6 +7,8 @@ import json
 from collections import defaultdict
 from datetime import datetime
 
+import pytest
+
 from strait_core.ratekeys import RateKey
 from strait_core.store import explain
 from tests.support.figures import Figures
@@ -37,6 +39,7 @@ async def claims(rig: Rig) -> dict[str, list[datetime]]:
     return found
 
 
+@pytest.mark.soak
 async def test_daemons_share_the_tokens_and_wake_for_each(migrated: str, figures: Figures):
     """Three tenants, several daemons: between any two claims of a tenant lie no more than its bucket holds and gains."""
     async with scripted(well) as endpoint, several(migrated, DAEMONS) as rigs:
