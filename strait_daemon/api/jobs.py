@@ -26,6 +26,7 @@ from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.onward import check_targets
 from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.api.workflow_refs import refuse_users
 from strait_daemon.services.ticks import Done
 
 REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
@@ -197,6 +198,8 @@ async def patch_job(api: Api, call: Call) -> Reply:
         enabled = job.enabled if body.enabled is UNSET else body.enabled
         if spec == job.spec and enabled == job.enabled:
             return _answer(job)
+        if spec.slug != job.spec.slug:
+            await refuse_users(conn, "job", job.id, job.spec.slug, by_slug=True)
         try:
             changed = await jobs.update_job(conn, job, spec, deps.new_id(), deps.clock.now(), enabled=enabled)
         except Taken:
@@ -211,6 +214,7 @@ async def patch_job(api: Api, call: Call) -> Reply:
 async def delete_job(api: Api, call: Call) -> Reply:
     """DELETE /v1/jobs/{job}."""
     async with _changing(api, call) as (conn, job):
+        await refuse_users(conn, "job", job.id, job.spec.slug)
         if not await jobs.delete_job(conn, job.id, api.deps.clock.now()):
             raise ConflictError(
                 f"job {job.spec.slug!r} has runs that are not over",

@@ -34,12 +34,17 @@ _TAGS: Final = {
     "runs": "Executions of jobs.",
     "budgets": "What projects may spend in a day.",
     "sdk": "What the endpoint of a run may say and ask while its attempt goes on; by the run token.",
+    "workflows": "Steps that depend on one another: jobs, approvals, events, sleeps, workflows inside.",
     "schedules": "When jobs run by themselves, and what every tick came to.",
     "ops": "How the server itself is.",
 }
 _PATH_PARAMETERS: Final = {
     "job": "The job: its id or its slug.",
     "run": "The run's id.",
+    "workflow": "The workflow: its id or its slug.",
+    "version": "The version's number.",
+    "a": "The number of the version before.",
+    "b": "The number of the version after.",
     "schedule": "The schedule: its id, or the id or the slug of its job.",
     "calendar": "The calendar: its id or its slug.",
     "worker": "The worker's id.",
@@ -177,7 +182,7 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if any(param.name == "project_id" for param in operation.query):
         yield _header("X-Project-Id", "The project; the parameter `project_id` says the same.")
     if operation.if_match:
-        yield _header("If-Match", "Do it only while the job's ETag is this one.")
+        yield _header("If-Match", "Do it only while the object's ETag is this one.")
     if operation.once:
         yield _header("Idempotency-Key", _ABOUT_KEY)
     if operation.media == "text/event-stream":
@@ -199,6 +204,8 @@ def _responses(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
     if operation.returns is not None:
         schema = refs[repr(operation.returns)] if _is_structured(operation.returns) else {"type": "string"}
         answer["content"] = {operation.media: {"schema": schema}}
+    if operation.text:
+        answer["content"]["text/plain"] = {"schema": {"type": "string"}}
     responses = {str(operation.status): answer}
     for status, kind in sorted(_errors(operation).items()):
         responses[str(status)] = _problem(kind, status)

@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -22,6 +23,9 @@ MOST_WITH_BODIES: Final = 20
 MOST_PARAMETERS: Final = 100
 
 MOST_NUMBER: Final = 2**31 - 1
+# Columns of a drawing.
+NARROWEST: Final = 40
+WIDEST: Final = 1_000
 
 Item = TypeVar("Item")
 
@@ -105,6 +109,12 @@ def _text(text: str) -> str:
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MOST_NUMBER):
         raise _WrongError(f"must be from 0 to {MOST_NUMBER}")
+    return int(text)
+
+
+def _width(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and NARROWEST <= int(text) <= WIDEST):
+        raise _WrongError(f"must be from {NARROWEST} to {WIDEST}")
     return int(text)
 
 
@@ -219,6 +229,23 @@ def text_param(name: str, about: str) -> Param:
 def number_param(name: str, about: str) -> Param:
     """A whole number from 0 on."""
     return Param(name, _number, about, {"type": "integer", "minimum": 0, "maximum": MOST_NUMBER})
+
+
+def choice_param(name: str, choices: type[StrEnum], about: str) -> Param:
+    """One of a few words."""
+
+    def read(text: str) -> StrEnum:
+        try:
+            return choices(text)
+        except ValueError:
+            raise _WrongError(f"must be one of {', '.join(choices)}") from None
+
+    return Param(name, read, about, {"type": "string", "enum": list(choices)})
+
+
+def width_param(name: str, about: str) -> Param:
+    """A number of columns."""
+    return Param(name, _width, about, {"type": "integer", "minimum": NARROWEST, "maximum": WIDEST})
 
 
 def flag_param(name: str, about: str) -> Param:

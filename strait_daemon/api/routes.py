@@ -34,6 +34,7 @@ from strait_daemon.api import (
     stream,
     trigger,
     webhooks,
+    workflow_routes,
 )
 from strait_daemon.api.body import BULK_BYTES, TRIGGER_BYTES, Body, Nothing
 from strait_daemon.api.operation import Operation
@@ -333,6 +334,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *logs.ROUTES,
         *budgets.ROUTES,
         *JOBS,
+        *workflow_routes.ROUTES,
         *health.ROUTES,
         *events.ROUTES,
         *fleet.ROUTES,

@@ -19,6 +19,7 @@ from strait_core.job import (
 from strait_core.ratekeys import MAX_KEYS, MAX_RATE, MAX_TEMPLATE, MAX_WINDOW_SECS
 from strait_core.signing import MAX_RAW, MIN_RAW
 from strait_core.trigger import MAX_BULK_ITEMS
+from strait_core.workflow import definition as workflow
 
 _SLUG: Final = {"minLength": 1, "maxLength": LENGTHS["slug"], "pattern": "^[a-z0-9][a-z0-9_-]*$"}
 _NAME: Final = {"minLength": 1, "maxLength": LENGTHS["name"]}
@@ -51,6 +52,17 @@ _TRIGGER: Final[Mapping[str, Mapping[str, Any]]] = {
     "metadata": _DEFINITION["default_run_metadata"],
     "concurrency_key": {"minLength": 1, "maxLength": MAX_CONCURRENCY_KEY},
 }
+_WORKFLOW: Final[Mapping[str, Mapping[str, Any]]] = {
+    **{name: {"minimum": bounds.low, "maximum": bounds.high} for name, bounds in workflow.BOUNDS.items()},
+    **{name: _DEFINITION[name] for name in ("name", "slug", "description", "project_id", "tags")},
+    "steps": {"minItems": 1, "maxItems": workflow.MAX_STEPS},
+}
+_STEP: Final[Mapping[str, Mapping[str, Any]]] = {
+    **{name: {"minimum": bounds.low, "maximum": bounds.high} for name, bounds in workflow.STEP_BOUNDS.items()},
+    "step_ref": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    "depends_on": {"maxItems": workflow.MAX_STEPS - 1, "uniqueItems": True},
+    "approvers": {"maxItems": workflow.MAX_APPROVERS, "uniqueItems": True},
+}
 _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "JobCreate": _DEFINITION,
     "JobPatch": _DEFINITION,
@@ -61,12 +73,21 @@ _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "max": {"minimum": 1, "maximum": MAX_RATE},
         "window_secs": {"minimum": 1, "maximum": MAX_WINDOW_SECS},
     },
+    "WorkflowCreate": _WORKFLOW,
+    "WorkflowPatch": _WORKFLOW,
+    "WorkflowDryRun": {"steps": _WORKFLOW["steps"]},
+    "WorkflowClone": {"name": _NAME, "slug": _SLUG},
+    "WorkflowStepBody": _STEP,
     "Pause": {"reason": {"maxLength": 1_000}},
     "TriggerRequest": {**_TRIGGER, "debounce_key": _KEY, "batch_key": _KEY},
     "BulkItem": {**_TRIGGER, "idempotency_key": _KEY},
     "BulkTriggerRequest": {"items": {"minItems": 1, "maxItems": MAX_BULK_ITEMS}},
 }
-_REQUIRED: Final = {"JobCreate": ["name", "slug", "endpoint_url"]}
+_REQUIRED: Final = {
+    "JobCreate": ["name", "slug", "endpoint_url"],
+    "WorkflowCreate": ["name", "slug", "steps"],
+    "WorkflowStepBody": ["step_ref"],
+}
 
 
 def refine(components: dict[str, dict[str, Any]]) -> None:

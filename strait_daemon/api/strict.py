@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from itertools import islice
 from json import JSONDecoder
-from typing import Any, Final, Generic, NoReturn, TypeVar, get_args, get_origin
+from typing import Any, Final, Generic, NoReturn, TypeVar, get_args
 
 import msgspec
 from msgspec import Raw, Struct
@@ -320,8 +320,9 @@ def _pointer(where: str) -> str:
 
 def _choices(shape: Any) -> dict[str, str]:
     """The fields of a request, and of its items, that take one of a few words."""
-    if get_origin(shape) is list:
-        return _choices(get_args(shape)[0])
+    if get_args(shape):
+        # A list, or one of several types.
+        return {name: words for inner in get_args(shape) for name, words in _choices(inner).items()}
     if not (isinstance(shape, type) and issubclass(shape, Struct)):
         return {}
     found: dict[str, str] = {}

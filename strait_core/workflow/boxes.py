@@ -1,0 +1,184 @@
+"""A workflow's graph as boxes and lines, for terminals: what depends on something stands below it.
+
+Heavy boxes are the longest chain. Dependencies that follow from others are not drawn; where lines cross without
+meeting, the one from left to right has a gap. What does not fit is listed instead.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Final
+
+from strait_core.workflow.definition import StepSpec, StepType
+from strait_core.workflow.graph import Graph, graph_of
+from strait_core.workflow.layout import Item, rows_of
+from strait_core.workflow.plan import critical_path
+
+WIDTH: Final = 120
+# More steps are listed: nobody follows their lines.
+MOST_STEPS: Final = 150
+_LONGEST: Final = 32
+_UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
+_LINES: Final = " │││─┘┐┤─└┌├─┴┬┼"
+_LIGHT: Final = "┌─┐│└┘┬"
+_HEAVY: Final = "┏━┓┃┗┛┯"
+
+
+def boxes(steps: Sequence[StepSpec], width: int = WIDTH) -> str:
+    """The drawing of the steps of a valid definition, within so many columns."""
+    graph = graph_of(steps)
+    parents = graph.needed_parents()
+    critical = set(critical_path(graph))
+    labels = [_label(step) for step in steps]
+    rows = rows_of(graph.levels, parents, labels, width) if len(steps) <= MOST_STEPS else None
+    if rows is None:
+        return _listed(graph, width)
+    canvas = _Canvas()
+    for number, row in enumerate(rows):
+        if number:
+            canvas.channel(rows[number - 1], row)
+        canvas.band(row, critical)
+    notes = []
+    if len(steps) > 1 and len(critical) < len(steps):
+        notes.append("heavy: the longest chain")
+    hidden = sum(map(len, graph.parents)) - sum(map(len, parents))
+    if hidden:
+        notes.append(f"not drawn, as they follow from others: {hidden} of the dependencies")
+    return "\n".join([*canvas.lines(), *([""] if notes else []), *notes]) + "\n"
+
+
+def _label(step: StepSpec) -> str:
+    ref = step.step_ref if len(step.step_ref) <= _LONGEST else f"{step.step_ref[: _LONGEST - 1]}…"
+    return ref if step.step_type is StepType.JOB else f"{ref} · {step.step_type.replace('_', ' ')}"
+
+
+def _listed(graph: Graph, width: int) -> str:
+    lines = []
+    for number, level in enumerate(graph.levels):
+        lines.append(f"level {number + 1}")
+        for step in level:
+            after = ", ".join(graph.refs[parent] for parent in graph.parents[step])
+            text = f"{graph.refs[step]} ← {after}" if after else graph.refs[step]
+            lines += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    return "\n".join(lines) + "\n"
+
+
+class _Canvas:
+    """Characters by row and column, filled from the top."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[int, int], str] = {}
+        self._height = 0
+        # Where the lines from above enter the items of the next band.
+        self._entries: dict[int, int] = {}
+
+    def lines(self) -> list[str]:
+        """What was drawn."""
+        rows: list[dict[int, str]] = [{} for _ in range(self._height)]
+        for (y, x), char in self._cells.items():
+            rows[y][x] = char
+        return ["".join(row.get(x, " ") for x in range(max(row, default=-1) + 1)).rstrip() for row in rows]
+
+    def _text(self, y: int, x: int, text: str) -> None:
+        for at, char in enumerate(text):
+            self._cells[y, x + at] = char
+
+    def band(self, row: Sequence[Item], critical: set[int]) -> None:
+        """One row of boxes, and the lines that pass it."""
+        top = self._height
+        for item in row:
+            if item.label is None:
+                self._pass(item, top)
+                continue
+            left_top, flat, right_top, side, left_end, right_end, out = _HEAVY if item.source in critical else _LIGHT
+            inner = flat * (item.width - 2)
+            self._text(top, item.x, left_top + inner + right_top)
+            self._text(top + 1, item.x, f"{side} {item.label} {side}")
+            self._text(top + 2, item.x, left_end + inner + right_end)
+            if item.down:
+                self._text(top + 2, item.center, out)
+        self._height += 3
+
+    def _pass(self, item: Item, top: int) -> None:
+        enters, leaves = self._entries.get(id(item), item.center), item.center
+        self._text(top, enters, "│")
+        self._text(top + 2, leaves, "│")
+        if enters == leaves:
+            self._text(top + 1, enters, "│")
+        else:
+            low, high = sorted((enters, leaves))
+            ends = "└┐" if enters < leaves else "┌┘"
+            self._text(top + 1, low, ends[0] + "─" * (high - low - 1) + ends[1])
+
+    def channel(self, upper: Sequence[Item], lower: Sequence[Item]) -> None:
+        """The lines between two rows: one horizontal each for the items above whose lines turn."""
+        entries = _entries(upper, lower)
+        self._entries = entries
+        nets = [(item.center, [entries[id(one)] for one in item.down]) for item in upper if item.down]
+        tracks, count = _tracks(nets)
+        top, end = self._height, self._height + max(count, 1)
+        vertical: dict[tuple[int, int], int] = {}
+        flat: dict[tuple[int, int], int] = {}
+        meets: set[tuple[int, int]] = set()
+        for (leaves, enters), track in zip(nets, tracks, strict=True):
+            y = top + track
+            _draw(vertical, leaves, top - 1, y)
+            for x in enters:
+                _draw(vertical, x, y, end)
+            low, high = min(leaves, *enters), max(leaves, *enters)
+            for x in range(low, high + 1) if low < high else ():
+                flat[y, x] = (_LEFT if x > low else 0) | (_RIGHT if x < high else 0)
+            meets |= {(y, x) for x in (leaves, *enters)}
+        for cell, bits in vertical.items():
+            if top <= cell[0] < end:
+                across = flat.pop(cell, 0)
+                self._cells[cell] = _LINES[bits | across if cell in meets else bits]
+        for cell, bits in flat.items():
+            self._cells[cell] = _LINES[bits]
+        for item in lower:
+            if item.up:
+                self._cells[end, entries[id(item)]] = "│" if item.label is None else "▼"
+        self._height = end + 1
+
+
+def _draw(vertical: dict[tuple[int, int], int], x: int, y: int, end: int) -> None:
+    """A vertical line from the middle of one row to the middle of another."""
+    if y < end:
+        vertical[y, x] = vertical.get((y, x), 0) | _DOWN
+        vertical[end, x] = vertical.get((end, x), 0) | _UP
+    for between in range(y + 1, end):
+        vertical[between, x] = vertical.get((between, x), 0) | _UP | _DOWN
+
+
+def _entries(upper: Sequence[Item], lower: Sequence[Item]) -> dict[int, int]:
+    """The column in which each item is entered: its middle, unless a line that leads elsewhere comes down there."""
+    leaving = {item.center: item for item in upper if item.down}
+    entries: dict[int, int] = {}
+    for item in lower:
+        border = 0 if item.label is None else 1
+        inside = range(item.x + border, item.x + item.width - border)
+        columns = sorted(inside, key=lambda x, middle=item.center: (abs(x - middle), x))  # type: ignore[misc]
+        entries[id(item)] = next((x for x in columns if _is_free(x, item, leaving.get(x))), item.center)
+    return entries
+
+
+def _is_free(x: int, item: Item, above: Item | None) -> bool:
+    """Whether lines into an item that meet in column `x` say nothing that is not so."""
+    if above is None:
+        return True
+    return x == item.center and above in item.up and (len(item.up) == 1 or len(above.down) == 1)
+
+
+def _tracks(nets: Sequence[tuple[int, list[int]]]) -> tuple[list[int], int]:
+    """The horizontal line of each net, 0 at the top; lines that share columns have different ones."""
+    tracks = [0] * len(nets)
+    ends: list[int] = []
+    spans = sorted((min(leaves, *enters), max(leaves, *enters), at) for at, (leaves, enters) in enumerate(nets))
+    for low, high, at in spans:
+        if low == high:
+            continue
+        track = next((number for number, end in enumerate(ends) if end < low), len(ends))
+        ends[track : track + 1] = [high]
+        tracks[at] = track
+    return tracks, len(ends)

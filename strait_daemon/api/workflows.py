@@ -1,0 +1,253 @@
+"""Workflows: create, read, change, pause, clone, delete."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from msgspec import UNSET, Raw
+
+from strait_core import ids, wire
+from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
+from strait_core.job import check_slug
+from strait_core.store import workflows
+from strait_core.store.faults import Taken
+from strait_core.store.idempotency import Scope
+from strait_core.store.pool import Conn
+from strait_core.store.workflows import StoredWorkflow, WorkflowFilter
+from strait_core.wire.workflows import WorkflowClone, WorkflowCreate, WorkflowPatch, WorkflowStepBody
+from strait_core.workflow.definition import StepSpec, WorkflowSpec, evolve, settled, step_of
+from strait_core.workflow.validate import faults_of
+from strait_daemon.api import query, workflow_shape
+from strait_daemon.api.context import Api
+from strait_daemon.api.idempotency import answered_once
+from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.api.workflow_refs import check_refs, refuse_users
+
+REQUIRED: Final = ("name", "slug", "steps", "project_id")
+# Stands in for a required field that is missing, so that the others can be judged.
+_FILLING: Final[Mapping[str, Any]] = {
+    "name": "x",
+    "slug": "x",
+    "steps": (StepSpec("x", job_id="x"),),
+    "project_id": "x",
+}
+MAX_REASON: Final = 1_000
+_NULL: Final = b"null"
+
+
+async def find_workflow(conn: Conn, ref: str, project: str | None) -> StoredWorkflow:
+    """The workflow of that id or slug; ConflictError lists the projects when several have the slug."""
+    workflow_id = ids.parse(ids.Prefix.WORKFLOW, ref)
+    if workflow_id is not None:
+        one = await workflows.workflow_by_id(conn, workflow_id)
+        found = [] if one is None or project not in {None, one.spec.project_id} else [one]
+    else:
+        found = [] if check_slug(ref) else await workflows.workflows_by_slug(conn, ref, project)
+    if not found:
+        where = f" in project {project!r}" if project else ""
+        hint = "see `strait workflows list`, or GET /v1/workflows"
+        raise NotFoundError(f"there is no workflow {ref[:128]!r}{where}", hint=hint)
+    if len(found) > 1:
+        raise ConflictError(
+            f"several projects have a workflow {ref!r}: {', '.join(one.spec.project_id for one in found)}",
+            hint="name the project (--project NAME; in the API ?project_id= or X-Project-Id), or use the workflow's id",
+        )
+    return found[0]
+
+
+async def create_workflow(api: Api, call: Call) -> Reply:
+    """POST /v1/workflows."""
+    body: WorkflowCreate = call.body
+    spec = _spec_of(_given(body), call.project)
+    enabled = body.enabled is UNSET or body.enabled
+    return await _store(api, call, Scope(spec.project_id, "createWorkflow"), spec, enabled=enabled)
+
+
+def _given(body: WorkflowPatch) -> dict[str, Any]:
+    """The fields of a definition that a body names."""
+    given = {
+        name: value
+        for name in body.__struct_fields__
+        if name != "enabled" and (value := getattr(body, name)) is not UNSET
+    }
+    if "steps" in given:
+        given["steps"] = steps_of(given["steps"])
+    return given
+
+
+def steps_of(bodies: Sequence[WorkflowStepBody]) -> tuple[StepSpec, ...]:
+    """The steps that a body names; a step without a name gets an empty one, which is a fault."""
+    return tuple(step_of({"step_ref": ""} | _step_given(body)) for body in bodies)
+
+
+def _step_given(body: WorkflowStepBody) -> dict[str, Any]:
+    given = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not UNSET}
+    payload = given.get("payload")
+    if isinstance(payload, Raw) and bytes(payload).strip() == _NULL:
+        del given["payload"]
+    return given
+
+
+def _spec_of(given: dict[str, Any], project: str | None) -> WorkflowSpec:
+    """The definition that the given fields make; ValidationError lists every missing and every wrong one."""
+    faults: list[Fault] = []
+    if project is not None and given.setdefault("project_id", project) != project:
+        faults.append(Fault("/project_id", "differs from the project that the query or the header names"))
+    missing = [name for name in REQUIRED if name not in given]
+    spec = WorkflowSpec(**{**_FILLING, **{name: settled(name, value) for name, value in given.items()}})
+    faults += [Fault(f"/{name}", "is required") for name in missing]
+    faults += [fault for fault in faults_of(spec) if fault.pointer.lstrip("/") not in missing]
+    if faults:
+        raise ValidationError(faults)
+    return spec
+
+
+async def _store(api: Api, call: Call, scope: Scope, spec: WorkflowSpec, *, enabled: bool) -> Reply:
+    deps = api.deps
+
+    async def work(conn: Conn) -> Reply:
+        refs = await check_refs(conn, spec)
+        made = await workflows.insert_workflow(
+            conn, deps.new_id(), deps.new_id(), spec, deps.clock.now(), enabled=enabled
+        )
+        if made is None:
+            raise _taken(spec)
+        await workflows.put_refs(conn, made.id, refs)
+        return answer(made, 201)
+
+    return await answered_once(api, call, scope, work)
+
+
+def _taken(spec: WorkflowSpec) -> ConflictError:
+    return ConflictError(
+        f"project {spec.project_id!r} has a workflow {spec.slug!r} already",
+        hint="choose another slug, or change that workflow",
+    )
+
+
+def answer(workflow: StoredWorkflow, status: int = 200) -> Reply:
+    """A workflow, whole, with its ETag."""
+    return reply(workflow_shape.workflow(workflow), status, ((b"etag", workflow_shape.etag(workflow)),))
+
+
+async def get_workflow(api: Api, call: Call) -> Reply:
+    """GET /v1/workflows/{workflow}."""
+    async with api.connection() as conn:
+        return answer(await find_workflow(conn, call.path["workflow"], call.project))
+
+
+async def list_workflows(api: Api, call: Call) -> Reply:
+    """GET /v1/workflows."""
+    asked = call.query
+    where = WorkflowFilter(
+        project_id=call.project,
+        tags=dict(asked["tag"]) if "tag" in asked else None,
+        enabled=asked.get("enabled"),
+        paused=asked.get("paused"),
+        slug=asked.get("slug"),
+        id_range=asked.get("id_prefix"),
+    )
+    limit = query.limit_of(asked)
+    async with api.connection() as conn:
+        found = await workflows.list_workflows(conn, where, limit=limit + 1, before=query.before_id(asked))
+    page, cursor = query.cut(found, limit, lambda one: query.id_cursor(one.id))
+    return reply(wire.Page(data=[workflow_shape.workflow(one, whole=False) for one in page], next_cursor=cursor))
+
+
+@asynccontextmanager
+async def _changing(api: Api, call: Call) -> AsyncIterator[tuple[Conn, StoredWorkflow]]:
+    """The workflow that the path names, held in a transaction, as it must be (`If-Match`) before it is changed."""
+    async with api.connection() as conn, conn.transaction():
+        found = await find_workflow(conn, call.path["workflow"], call.project)
+        held = await workflows.lock_workflow(conn, found.id)
+        if held is None:
+            raise _gone(call)
+        _check_match(call.headers.get(b"if-match"), held)
+        yield conn, held
+
+
+def _check_match(wanted: bytes | None, workflow: StoredWorkflow) -> None:
+    if wanted is None or wanted.strip() == b"*":
+        return
+    etag = workflow_shape.etag(workflow)
+    if etag not in {tag.strip() for tag in wanted.split(b",")}:
+        raise PreconditionError(
+            f"workflow {workflow.spec.slug!r} has changed since you looked: its ETag is {etag.decode()} now",
+            hint="read it again, and repeat the change on what it is now",
+        )
+
+
+def _gone(call: Call) -> NotFoundError:
+    return NotFoundError(f"workflow {call.path['workflow']!r} has just been deleted")
+
+
+async def patch_workflow(api: Api, call: Call) -> Reply:
+    """PATCH /v1/workflows/{workflow}."""
+    body: WorkflowPatch = call.body
+    deps = api.deps
+    given = _given(body)
+    async with _changing(api, call) as (conn, before):
+        spec = evolve(before.spec, given)
+        faults = faults_of(spec)
+        if faults:
+            raise ValidationError(faults)
+        enabled = before.enabled if body.enabled is UNSET else body.enabled
+        if spec == before.spec and enabled == before.enabled:
+            return answer(before)
+        if spec.slug != before.spec.slug:
+            await refuse_users(conn, "workflow", before.id, before.spec.slug, by_slug=True)
+        if spec.steps != before.spec.steps or spec.slug != before.spec.slug:
+            await workflows.put_refs(conn, before.id, await check_refs(conn, spec, before.id))
+        try:
+            changed = await workflows.update_workflow(
+                conn, before, spec, deps.new_id(), deps.clock.now(), enabled=enabled
+            )
+        except Taken:
+            raise _taken(spec) from None
+    if changed is None:
+        raise _gone(call)
+    return answer(changed)
+
+
+async def delete_workflow(api: Api, call: Call) -> Reply:
+    """DELETE /v1/workflows/{workflow}."""
+    async with _changing(api, call) as (conn, found):
+        await refuse_users(conn, "workflow", found.id, found.spec.slug)
+        await workflows.delete_workflow(conn, found.id, api.deps.clock.now())
+    return Reply(204)
+
+
+async def pause_workflow(api: Api, call: Call) -> Reply:
+    """POST /v1/workflows/{workflow}/pause."""
+    reason = call.body.reason or None
+    if reason is not None and len(reason) > MAX_REASON:
+        raise ValidationError([Fault("/reason", f"must be at most {MAX_REASON} characters")])
+    async with _changing(api, call) as (conn, found):
+        paused = await workflows.pause_workflow(conn, found.id, reason, api.deps.clock.now())
+    if paused is None:
+        raise _gone(call)
+    return answer(paused)
+
+
+async def resume_workflow(api: Api, call: Call) -> Reply:
+    """POST /v1/workflows/{workflow}/resume."""
+    async with _changing(api, call) as (conn, found):
+        resumed = await workflows.resume_workflow(conn, found.id, api.deps.clock.now())
+    if resumed is None:
+        raise _gone(call)
+    return answer(resumed)
+
+
+async def clone_workflow(api: Api, call: Call) -> Reply:
+    """POST /v1/workflows/{workflow}/clone."""
+    body: WorkflowClone = call.body
+    async with api.connection() as conn:
+        found = await find_workflow(conn, call.path["workflow"], call.project)
+    changes = {"slug": body.slug} if body.name is UNSET else {"slug": body.slug, "name": body.name}
+    spec = evolve(found.spec, changes)
+    faults = faults_of(spec)
+    if faults:
+        raise ValidationError(faults)
+    return await _store(api, call, Scope(spec.project_id, f"cloneWorkflow:{found.id}"), spec, enabled=found.enabled)
