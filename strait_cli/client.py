@@ -137,7 +137,7 @@ class Client:
         key: str | None = None,
         once: bool = False,
     ) -> Any:
-        """One API call with its retries (none with `once`); the decoded body, None when there is none."""
+        """One API call with its retries (none with `once`); the decoded body or its text, None when there is none."""
         content = json.dumps(body).encode() if isinstance(body, Mapping) else body
         headers = {"Content-Type": "application/json"} if content is not None else {}
         if key:
@@ -147,7 +147,7 @@ class Client:
         while True:
             outcome = self._once(request)
             if isinstance(outcome, httpx.Response):
-                return exact.loads(outcome.content) if outcome.content else None
+                return _body(outcome)
             # Jitter, so that many clients of a server that comes back do not arrive at once.
             pause = max(outcome.after or 0.0, delay * random.uniform(0.75, 1.25))  # noqa: S311 - not a secret
             if once or not outcome.again or time.monotonic() - began + pause > outcome.bound:
@@ -202,6 +202,14 @@ class Client:
     def _say(self, text: str) -> None:
         if self._trace:
             self._trace(text)
+
+
+def _body(response: httpx.Response) -> Any:
+    if not response.content:
+        return None
+    return (
+        response.text if response.headers.get("content-type", "").startswith("text/") else exact.loads(response.content)
+    )
 
 
 class Pages(Iterator[dict[str, Any]]):

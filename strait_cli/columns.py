@@ -19,6 +19,12 @@ def _took(item: dict[str, Any]) -> float | None:
     return (ended - began).total_seconds() if began and ended else None
 
 
+def _does(step: dict[str, Any]) -> str:
+    names = ("job_id", "sub_workflow", "event_key", "sleep_duration", "sleep_until", "approvers")
+    found = next((step[name] for name in names if step.get(name)), "")
+    return ", ".join(found) if isinstance(found, list) else str(found)
+
+
 JOB: Final = (
     Column("slug"),
     Column("name", shrinks=True),
@@ -54,6 +60,37 @@ RUN: Final = (
     Column("finished_at", "finished", "time", wide=True),
     Column("batch_id", "batch", wide=True),
     Column("tags", shrinks=True, wide=True),
+)
+WORKFLOW: Final = (
+    Column("slug"),
+    Column("name", shrinks=True),
+    Column("project_id", "project"),
+    Column("state", of=_state),
+    Column("step_count", "steps", "number"),
+    Column("version", "v", "number"),
+    Column("updated_at", "updated", "time"),
+    Column("id", wide=True),
+    Column("max_parallel_steps", "parallel", "number", wide=True),
+    Column("max_concurrent_runs", "runs", "number", wide=True),
+    Column("timeout_secs", "timeout", "number", wide=True),
+    Column("tags", shrinks=True, wide=True),
+    Column("created_at", "created", "time", wide=True),
+)
+STEP: Final = (
+    Column("step_ref", "step"),
+    Column("step_type", "type"),
+    Column("does", shrinks=True, of=_does),
+    Column("depends_on", "after", shrinks=True),
+    Column("on_failure", "on failure"),
+    Column("condition", shrinks=True, wide=True),
+    Column("payload", shrinks=True, wide=True),
+)
+WORKFLOW_VERSION: Final = (
+    Column("version", "v", "number"),
+    Column("version_id", "id"),
+    Column("created_at", "created", "time"),
+    Column("step_count", "steps", "number"),
+    Column("definition", shrinks=True),
 )
 HEALTH: Final = (
     Column("job_slug", "job"),

@@ -164,7 +164,7 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
 
     if name == "context" or (path[:1] == ("context",) and name == "name" and path[1:] != ("create",)):
         yield from ((one, fields.get("server", DEFAULT_SERVER)) for one, fields in configfile.contexts().items())
-    elif name == "db":
+    elif name in {"db", "file"}:
         yield FILES
     elif name == "timezone":
         from strait_core.wallclock import zone_names  # noqa: PLC0415 - reads the tz database's list
@@ -190,6 +190,7 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
             "setting": FIELDS,
             "shell": ("bash", "zsh", "fish"),
             "unset": body.JOB_FIELDS,
+            "drawn_as": ("ascii", "mermaid", "dot", "json"),
             "include": ("payload", "result", "payload,result"),
         }
         yield from ((str(value), "") for value in known.get(name, ()))
@@ -228,6 +229,12 @@ def _calendars(before: Sequence[str], current: str) -> Iterator[Candidate]:
         yield one["slug"], ""
 
 
+def _workflows(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    del current
+    for one in _fetch("/v1/workflows", {}, before):
+        yield one["slug"], one["name"]
+
+
 def _workers(before: Sequence[str], current: str) -> Iterator[Candidate]:
     del current
     for worker in _fetch("/v1/workers", {}, before):
@@ -248,6 +255,7 @@ _DYNAMIC: Final[Mapping[str, Callable[[Sequence[str], str], Iterator[Candidate]]
     "worker": _workers,
     "schedule": _schedules,
     "calendar": _calendars,
+    "workflow": _workflows,
     "project": _projects,
 }
 

@@ -172,6 +172,10 @@ class Printer:
         """Text as it is, for scripts and files that are not data objects."""
         sys.stdout.write(text)
 
+    def drawing(self, text: str) -> None:
+        """Lines that the server drew."""
+        sys.stdout.write(_neutral(text))
+
     def line(self, text: str) -> None:
         """One line of data."""
         sys.stdout.write(text + "\n")

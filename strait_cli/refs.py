@@ -64,6 +64,14 @@ def calendar_ref(client: Client, text: str) -> str:
     return _unique(client, "calendars", text)
 
 
+def workflow_ref(client: Client, text: str) -> str:
+    """A workflow's slug or id as the API takes it; a shortened id is completed."""
+    _check(text, "a workflow's slug or id")
+    if ids.parse(ids.Prefix.WORKFLOW, text) or ids.prefix_range(ids.Prefix.WORKFLOW, text) is None:
+        return text
+    return _unique(client, "workflows", text)
+
+
 def worker_id(client: Client, text: str) -> str:
     """A worker's id; a unique prefix will do."""
     _check(text, "a worker's id")

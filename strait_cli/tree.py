@@ -31,6 +31,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "version": Noun("version", "Show the versions of this command line and of the server", _START),
     "jobs": Noun("jobs", "Create, change, trigger and pause jobs", _WORK, ("job", "j")),
     "runs": Noun("runs", "List, watch, cancel and replay runs", _WORK, ("run", "r")),
+    "workflows": Noun("workflows", "Create, change, compare and draw workflows", _WORK, ("workflow", "wf")),
     "schedules": Noun("schedules", "See, pause and fire schedules; what their ticks came to", _WORK, ("schedule",)),
     "calendars": Noun("calendars", "Named sets of days for schedules to go by", _WORK, ("calendar",)),
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),

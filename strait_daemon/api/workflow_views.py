@@ -18,12 +18,13 @@ from strait_core.workflow.compare import compared
 from strait_core.workflow.definition import evolve
 from strait_core.workflow.drawing import GraphFormat, dot, mermaid
 from strait_core.workflow.plan import drawn, planned
+from strait_core.workflow.request import steps_of
 from strait_core.workflow.validate import faults_of
 from strait_daemon.api import query, workflow_shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.workflow_refs import check_refs
-from strait_daemon.api.workflows import find_workflow, steps_of
+from strait_daemon.api.workflows import find_workflow
 
 TEXT: Final = b"text/plain; charset=utf-8"
 

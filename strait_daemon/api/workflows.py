@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 
 from strait_core import ids, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
@@ -16,8 +16,9 @@ from strait_core.store.faults import Taken
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.store.workflows import StoredWorkflow, WorkflowFilter
-from strait_core.wire.workflows import WorkflowClone, WorkflowCreate, WorkflowPatch, WorkflowStepBody
-from strait_core.workflow.definition import StepSpec, WorkflowSpec, evolve, settled, step_of
+from strait_core.wire.workflows import WorkflowClone, WorkflowCreate, WorkflowPatch
+from strait_core.workflow.definition import WorkflowSpec, evolve
+from strait_core.workflow.request import given_of, spec_of
 from strait_core.workflow.validate import faults_of
 from strait_daemon.api import query, workflow_shape
 from strait_daemon.api.context import Api
@@ -25,16 +26,7 @@ from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.workflow_refs import check_refs, refuse_users
 
-REQUIRED: Final = ("name", "slug", "steps", "project_id")
-# Stands in for a required field that is missing, so that the others can be judged.
-_FILLING: Final[Mapping[str, Any]] = {
-    "name": "x",
-    "slug": "x",
-    "steps": (StepSpec("x", job_id="x"),),
-    "project_id": "x",
-}
 MAX_REASON: Final = 1_000
-_NULL: Final = b"null"
 
 
 async def find_workflow(conn: Conn, ref: str, project: str | None) -> StoredWorkflow:
@@ -60,48 +52,9 @@ async def find_workflow(conn: Conn, ref: str, project: str | None) -> StoredWork
 async def create_workflow(api: Api, call: Call) -> Reply:
     """POST /v1/workflows."""
     body: WorkflowCreate = call.body
-    spec = _spec_of(_given(body), call.project)
+    spec = spec_of(given_of(body), call.project)
     enabled = body.enabled is UNSET or body.enabled
     return await _store(api, call, Scope(spec.project_id, "createWorkflow"), spec, enabled=enabled)
-
-
-def _given(body: WorkflowPatch) -> dict[str, Any]:
-    """The fields of a definition that a body names."""
-    given = {
-        name: value
-        for name in body.__struct_fields__
-        if name != "enabled" and (value := getattr(body, name)) is not UNSET
-    }
-    if "steps" in given:
-        given["steps"] = steps_of(given["steps"])
-    return given
-
-
-def steps_of(bodies: Sequence[WorkflowStepBody]) -> tuple[StepSpec, ...]:
-    """The steps that a body names; a step without a name gets an empty one, which is a fault."""
-    return tuple(step_of({"step_ref": ""} | _step_given(body)) for body in bodies)
-
-
-def _step_given(body: WorkflowStepBody) -> dict[str, Any]:
-    given = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not UNSET}
-    payload = given.get("payload")
-    if isinstance(payload, Raw) and bytes(payload).strip() == _NULL:
-        del given["payload"]
-    return given
-
-
-def _spec_of(given: dict[str, Any], project: str | None) -> WorkflowSpec:
-    """The definition that the given fields make; ValidationError lists every missing and every wrong one."""
-    faults: list[Fault] = []
-    if project is not None and given.setdefault("project_id", project) != project:
-        faults.append(Fault("/project_id", "differs from the project that the query or the header names"))
-    missing = [name for name in REQUIRED if name not in given]
-    spec = WorkflowSpec(**{**_FILLING, **{name: settled(name, value) for name, value in given.items()}})
-    faults += [Fault(f"/{name}", "is required") for name in missing]
-    faults += [fault for fault in faults_of(spec) if fault.pointer.lstrip("/") not in missing]
-    if faults:
-        raise ValidationError(faults)
-    return spec
 
 
 async def _store(api: Api, call: Call, scope: Scope, spec: WorkflowSpec, *, enabled: bool) -> Reply:
@@ -187,7 +140,7 @@ async def patch_workflow(api: Api, call: Call) -> Reply:
     """PATCH /v1/workflows/{workflow}."""
     body: WorkflowPatch = call.body
     deps = api.deps
-    given = _given(body)
+    given = given_of(body)
     async with _changing(api, call) as (conn, before):
         spec = evolve(before.spec, given)
         faults = faults_of(spec)
