@@ -31,14 +31,22 @@ def retry_delay(
     *,
     custom_secs: Sequence[int] = (),
     retry_after: timedelta | None = None,
+    initial_secs: int | None = None,
+    most_secs: int | None = None,
     uniform: Callable[[float, float], float],
 ) -> timedelta:
     """The wait after the `failures`-th failed attempt (1 = the first) of the present allowance.
 
     ±20 % jitter from `uniform(low, high)`, then a floor of one second and a cap of one hour; `retry_after` (what the
-    endpoint asked for, capped alike) only ever raises it.
+    endpoint asked for, capped alike) only ever raises it. The steps of workflows have their own `initial_secs`, which
+    the strategy makes more of, and their own cap, `most_secs`; None = one second, and no cap below that hour.
     """
-    wanted = _base_secs(strategy, failures, custom_secs) * uniform(1 - JITTER, 1 + JITTER)
+    wanted = _base_secs(strategy, failures, custom_secs)
+    if initial_secs is not None and strategy is not RetryStrategy.CUSTOM:
+        wanted *= initial_secs
+    if most_secs is not None:
+        wanted = min(wanted, most_secs)
+    wanted *= uniform(1 - JITTER, 1 + JITTER)
     delay = min(max(timedelta(seconds=wanted), FLOOR), CAP)
     return delay if retry_after is None else max(delay, min(retry_after, CAP))
 

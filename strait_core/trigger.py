@@ -69,6 +69,12 @@ class NewRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
     lineage_depth: int | None = None
     fire_at: datetime | None = None
     warnings: Sequence[str] | None = None
+    # The step of a workflow run that it carries out, and that step's own waits between attempts.
+    workflow_run_id: UUID | None = None
+    step_ref: str | None = None
+    step_index: int | None = None
+    retry_initial_secs: int | None = None
+    retry_max_secs: int | None = None
 
 
 def faults_of(request: NewRunRequest, now: datetime) -> list[Fault]:

@@ -97,6 +97,7 @@ async def send(conn: Conn, project_id: str, key: str, payload: str, body_hash: s
         return Sent(held.id, is_new=False, is_same=held.body_hash == body_hash)
     values = {"id": held.id, "payload": payload, "body_hash": body_hash, "now": now, "until": now + KEPT}
     await _rows(conn, "receive", values)
+    await _rows(conn, "look_at_steps", {"id": held.id, "now": now})
     await count_delivered(conn, held.id, await waits.settle_event(conn, held.id, Outcome.RECEIVED, now))
     return Sent(held.id, is_new=True, is_same=True)
 
@@ -140,6 +141,7 @@ async def cancel(conn: Conn, event_id: UUID, now: datetime) -> bool:
     """Tell whoever waits that the event will not come, in the caller's transaction; False when it is not awaited."""
     if not await _rows(conn, "cancel_if_waiting", {"id": event_id, "until": now + KEPT}):
         return False
+    await _rows(conn, "look_at_steps", {"id": event_id, "now": now})
     await waits.settle_event(conn, event_id, Outcome.CANCELED, now)
     return True
 

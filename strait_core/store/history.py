@@ -14,7 +14,15 @@ from strait_core.store.sql import load
 
 SHORT: Final = "short"
 LONG: Final = "long"
-PARENTS: Final = ("run_history", "attempts", "run_events", "run_logs", "schedule_fires")
+PARENTS: Final = (
+    "run_history",
+    "attempts",
+    "run_events",
+    "run_logs",
+    "schedule_fires",
+    "workflow_run_history",
+    "workflow_step_history",
+)
 WEEKS_AHEAD: Final = 4
 _SQL = load("history")
 _WEEK: Final = timedelta(days=7)

@@ -13,10 +13,12 @@ from psycopg.rows import dict_row
 from strait_core import ids
 from strait_core.lineage import MAX_DEPTH
 from strait_core.run import CANCELABLE, Event, Status
-from strait_core.store import runs
+from strait_core.store import endings, runs
 from strait_core.store.pool import Conn, query
 from strait_core.store.runs import Ended, Row
 from strait_core.store.sql import load
+from strait_core.store.workflow_live import Brought
+from strait_core.store.workflow_tree import Tree
 
 _SQL = load("lineage")
 # Descendants that are told of.
@@ -73,13 +75,17 @@ async def _ancestors(conn: Conn, run: Row) -> list[Row]:
     return line
 
 
-async def cancel_family(conn: Conn, run_ids: Sequence[UUID], now: datetime, reason: str | None = None) -> list[Ended]:
+async def cancel_family(
+    conn: Conn, run_ids: Sequence[UUID], now: datetime, reason: str | None = None, brought: Brought | None = None
+) -> list[Ended]:
     """Cancel runs and whatever of their descendants is not over, in the caller's transaction; those that were ended.
 
     Generation by generation: who is taken makes no more children, so none is missed. A run that has ended before
-    passes the cancel on only when it descends from one that was canceled now.
+    passes the cancel on only when it descends from one that was canceled now. Steps of workflow runs are found among
+    the first generation only: what runs spawn belongs to no workflow.
     """
-    ended = await _cancel(conn, run_ids, now, reason)
+    tree = await endings.hold_trees(conn, run_ids, now, brought)
+    ended = await _cancel(conn, run_ids, now, reason, tree)
     generation = [run.id for run in ended]
     oldest = runs.made_at(min(generation, key=ids.time_of)) if generation else now
     for _ in range(_GENERATIONS):
@@ -87,17 +93,21 @@ async def cancel_family(conn: Conn, run_ids: Sequence[UUID], now: datetime, reas
             break
         family = {"ids": generation, "made_at": oldest}
         active = await _ids(conn, "active_children", family)
-        ended += await _cancel(conn, active, now, PARENT_CANCELED)
+        ended += await _cancel(conn, active, now, PARENT_CANCELED, tree)
         generation = [*active, *await _ids(conn, "ended_children", family)]
         generation = list(dict.fromkeys(generation))
     await runs.let_go(conn, ended, Status.CANCELED, now)
+    if tree is not None:
+        await tree.settle()
     return ended
 
 
-async def _cancel(conn: Conn, run_ids: Sequence[UUID], now: datetime, reason: str | None) -> list[Ended]:
+async def _cancel(
+    conn: Conn, run_ids: Sequence[UUID], now: datetime, reason: str | None, tree: Tree | None
+) -> list[Ended]:
     ended: list[Ended] = []
     for at in range(0, len(run_ids), _PAGE):
-        ended += await runs.end_active(
+        ended += await endings.end_active(
             conn,
             run_ids[at : at + _PAGE],
             event=Event.CANCEL,
@@ -106,5 +116,6 @@ async def _cancel(conn: Conn, run_ids: Sequence[UUID], now: datetime, reason: st
             now=now,
             reason=reason,
             ties=False,
+            tree=tree,
         )
     return ended

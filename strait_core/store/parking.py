@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.run import Event, Status
-from strait_core.store import limits, queue, runs, waits
+from strait_core.store import endings, limits, queue, waits
 from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, query
 from strait_core.store.queue import Finish, Retry
@@ -37,10 +37,11 @@ TIME_OUT_ROWS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Tied:
-    """Which attempts were held, and which runs go on because of what ended."""
+    """Which attempts were held, which runs go on because of what ended, and which wait now instead of ending."""
 
     held: set[UUID]
     resumed: list[UUID]
+    parked: frozenset[UUID] = frozenset()
 
 
 async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
@@ -73,7 +74,8 @@ async def end_tied(conn: Conn, ends: Sequence[End], now: datetime, freed: list[F
             await limits.free(conn, slots)
         else:
             freed += slots
-        return Tied(set(tied), [*going_on, *await waits.resume_ripe(conn, now)])
+        going_on = [*going_on, *await waits.resume_ripe(conn, now)]
+        return Tied(set(tied), going_on, frozenset(end.id for end in parked))
 
 
 def _went_well(end: End) -> bool:
@@ -138,7 +140,7 @@ async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> lis
         late = {row["run_id"]: row["key"] for row in await _rows(conn, "lock_overdue", {"ids": held, "now": now})}
         ended: list[Ended] = []
         for run_id, key in late.items():
-            ended += await runs.end_active(
+            ended += await endings.end_active(
                 conn,
                 [run_id],
                 event=Event.TIME_OUT,
@@ -173,7 +175,7 @@ async def end_waiting(
     In the caller's transaction.
     """
     event = Event.COMPLETE if status is Status.COMPLETED else Event.FAIL
-    ended = await runs.end_active(
+    ended = await endings.end_active(
         conn,
         [run_id],
         event=event,

@@ -63,6 +63,9 @@ class Finish(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     follow: bool = False
     # The lane whose slot the attempt holds; 0 = none.
     lane: int = 0
+    # The workflow run whose step the run carries out, and that step's place: see `workflow_tree`, by the writer.
+    workflow_run_id: UUID | None = None
+    step_index: int | None = None
 
 
 class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -140,6 +143,10 @@ class Claimed(NamedTuple):
     lane: int
     error_fingerprint: int | None = None
     error_streak: int | None = None
+    workflow_run_id: UUID | None = None
+    step_index: int | None = None
+    retry_initial_secs: int | None = None
+    retry_max_secs: int | None = None
     # The breaker that let it through; None when its job's lets everything through.
     breaker: UUID | None = None
 
@@ -177,14 +184,14 @@ def _batch(items: Sequence[Any]) -> Jsonb:
 
 
 async def _done(
-    conn: Conn, statement: str, items: Sequence[Any], now: datetime, freed: list[Freed] | None = None
+    conn: Conn, statement: str, items: Sequence[Any], now: datetime, freed: list[Freed] | None = None, **more: bool
 ) -> set[UUID]:
     """Run a batch; the ids of the items that were done. The statement answers null for all, or the array of those.
 
     Slots that it freed are noted at once, or put into `freed` for the caller, who then does it.
     """
     cursor = conn.cursor(binary=True)
-    await cursor.execute(query(_SQL[statement]), {"batch": _batch(items), "now": now})
+    await cursor.execute(query(_SQL[statement]), {"batch": _batch(items), "now": now, **more})
     row = await cursor.fetchone()
     done = row[0] if row else ()
     if row is not None and len(row) > 1 and row[1] is not None:
@@ -196,9 +203,12 @@ async def _done(
     return {item.id for item in items} if done is None else set(done)
 
 
-async def insert_runs(conn: Conn, runs: Sequence[NewRun], now: datetime) -> set[UUID]:
-    """Store new runs; the ids stored. A run is refused whose job is paused, disabled, deleted or of another version."""
-    return await _done(conn, "insert_runs", runs, now)
+async def insert_runs(conn: Conn, runs: Sequence[NewRun], now: datetime, *, held: bool = False) -> set[UUID]:
+    """Store new runs; the ids stored. A run is refused whose job is paused, disabled, deleted or of another version.
+
+    With `held` a paused job takes runs too, and keeps them waiting.
+    """
+    return await _done(conn, "insert_runs", runs, now, held=held)
 
 
 async def start_if_held(

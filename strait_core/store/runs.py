@@ -60,6 +60,8 @@ _LIGHT: Final = [
     "warnings",
     "progress",
     "beat_at",
+    "workflow_run_id",
+    "step_ref",
 ]
 
 # From so many runs on it matters how a statement finds them.
@@ -85,6 +87,9 @@ class Ended:
     waited: bool = False
     awaited: bool = False
     lane: int = 0
+    # The workflow run whose step it carried out, and that step's place.
+    workflow_run_id: UUID | None = None
+    step_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +297,8 @@ def _ended(row: Row) -> Ended:
         waited=bool(row["waits"]),
         awaited=bool(row["awaited"]),
         lane=row["slot_lane"] or 0,
+        workflow_run_id=row["workflow_run_id"],
+        step_index=row["step_index"],
     )
 
 

@@ -49,6 +49,8 @@ class Place:
     project_id: str
     deleted: bool
     enabled: bool
+    # Whether it carries out the step of a workflow run.
+    is_step: bool
 
 
 async def select_ids(conn: Conn, among: Among, where: RunFilter, *, limit: int, before: UUID | None) -> list[UUID]:
@@ -82,6 +84,6 @@ async def places(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, Place]:
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(query(_SQL["places"]), values)
         return {
-            row["id"]: Place(Status(row["status"]), row["project_id"], row["deleted"], row["enabled"])
+            row["id"]: Place(Status(row["status"]), row["project_id"], row["deleted"], row["enabled"], row["is_step"])
             for row in await cursor.fetchall()
         }

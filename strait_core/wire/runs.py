@@ -86,6 +86,8 @@ class Run(Struct, kw_only=True):
     parent_run_id: str | None
     continuation_of: str | None
     lineage_depth: int
+    workflow_run_id: str | None
+    step_ref: str | None
     fire_at: datetime | None
     timeout_secs: int
     warnings: list[str]

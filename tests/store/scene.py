@@ -32,7 +32,8 @@ WORKER: Final = UUID(int=1)
 SPEC: Final = JobSpec(project_id="p", slug="a", name="A", endpoint_url="http://example.com/")
 TABLES: Final = (
     "jobs", "runs", "ready", "due", "run_history", "attempts", "run_events", "stats_deltas", "idempotency_keys",
-    "trigger_windows", "events", "waits", "lane_state", "lane_rates", "rate_buckets", "parked", "workflow_refs",
+    "trigger_windows", "events", "waits", "lane_state", "lane_rates", "rate_buckets", "parked", "workflow_runs",
+    "workflow_steps", "workflow_run_history", "workflow_step_history", "approvals", "workflow_refs",
     "workflow_versions", "workflows",
 )  # fmt: skip
 

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from strait_core import ids
 from strait_core.ids import Prefix
 from strait_core.run import Status
-from strait_core.store import invariants, queue, schedules, workers
+from strait_core.store import invariants, queue, schedules, workers, workflow_runs
 from strait_core.store.invariants import PATH_BROKEN, STATEMENTS, Violation
 from strait_core.store.schedules import Fire
 from strait_core.store.workers import WorkerRow
+from tests.store.flow import Flow
 from tests.store.scene import Scene
 from tests.store.story import Story
 from tests.store.waiting import waiting
@@ -44,6 +45,16 @@ async def fired(scene: Scene) -> None:
     await schedules.note_fires(scene.conn, [fire], scene.now)
 
 
+async def flowing(scene: Scene) -> None:
+    """A workflow run that has ended, and one in which a job runs and a question is open."""
+    flow = Flow(scene)
+    await scene.job(slug="of-steps")
+    step = {"step_ref": "s", "job_id": "of-steps"}
+    run_id = await flow.trigger(await flow.workflow(step, slug="over"))
+    await flow.move(workflow_runs.cancel, run_id)
+    await flow.trigger(await flow.workflow(step, {"step_ref": "q", "step_type": "approval"}))
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_every_legal_history_keeps_them(scene: Scene, seed: int):
     """Some hundred random steps, looked at on the way and at the end."""
@@ -66,6 +77,20 @@ async def test_an_empty_database_keeps_them(scene: Scene):
 A_QUEUED_RUN = "(SELECT run_id FROM strait.ready LIMIT 1)"
 A_KEY = "INSERT INTO strait.idempotency_keys (project_id, route, key, body_hash, run_ids, look_at) SELECT 'p',"
 BREAKS: dict[str, list[str]] = {
+    "workflow_run_in_two_places": [
+        "UPDATE strait.workflow_run_history SET id = (SELECT id FROM strait.workflow_runs LIMIT 1)",
+    ],
+    "workflow_run_stalled": ["UPDATE strait.workflow_steps SET status = 'pending', due_at = NULL"],
+    "workflow_step_without_run": [
+        "UPDATE strait.workflow_steps SET job_run_id = NULL",
+        "UPDATE strait.runs SET step_index = 9 WHERE workflow_run_id IS NOT NULL",
+        "UPDATE strait.workflow_steps SET status = 'completed' WHERE status = 'running'",
+    ],
+    "workflow_step_alone": [
+        "UPDATE strait.workflow_steps SET workflow_run_id = gen_random_uuid() WHERE status = 'waiting'",
+        "UPDATE strait.workflow_runs SET root_id = gen_random_uuid(), parent_run_id = id, parent_step = 0",
+    ],
+    "approval_of_nobody": ["UPDATE strait.workflow_steps SET status = 'completed' WHERE status = 'waiting'"],
     "run_in_two_places": [
         "UPDATE strait.run_history SET id = (SELECT id FROM strait.runs LIMIT 1) WHERE status = 'completed'",
     ],
@@ -201,6 +226,8 @@ async def test_a_broken_one_is_reported(scene: Scene, name: str, statement: str)
     await told(scene)
     if name.startswith(("tick_", "schedule_")):
         await fired(scene)
+    if name.startswith(("workflow_", "approval_")):
+        await flowing(scene)
     assert await scene.broken() == []
     await scene.rows(statement)
     found = {violation.invariant: violation for violation in await scene.broken()}

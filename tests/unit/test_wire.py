@@ -108,7 +108,7 @@ def test_what_is_shown_can_be_read_back():
         b'"tags":{},"triggered_by":"manual","scheduled_at":null,"created_at":"2030-01-16T12:00:00Z","started_at":null,'
         b'"finished_at":null,"heartbeat_at":null,"next_retry_at":null,"expires_at":null,"priority":0,"job_version":1,'
         b'"batch_id":null,"idempotency_key":null,"concurrency_key":null,"parent_run_id":null,"continuation_of":null,'
-        b'"lineage_depth":0,"fire_at":null,"timeout_secs":300,"warnings":[],"progress":null,"cost_microusd":0}],"next_cursor":null}'
+        b'"lineage_depth":0,"workflow_run_id":null,"step_ref":null,"fire_at":null,"timeout_secs":300,"warnings":[],"progress":null,"cost_microusd":0}],"next_cursor":null}'
     )
     page = msgspec.json.decode(body, type=wire.Page[wire.Run])
     (run,) = page.data

@@ -4,7 +4,7 @@
 -- The attempt as a worker knows it (but for the payload), and what is known of its acceptance.
 SELECT r.id, r.job_id, r.project_id, r.lease, r.attempt, r.attempt_base, r.max_attempts, r.priority, r.timeout_secs,
     r.job_version, r.retry_strategy, r.error, r.error_fingerprint, r.error_streak, r.claimed_at, r.started_at,
-    coalesce(r.slot_lane, 0) AS lane,
+    coalesce(r.slot_lane, 0) AS lane, r.workflow_run_id, r.step_index, r.retry_initial_secs, r.retry_max_secs,
     c.run_id IS NOT NULL AS accepted, c.http_status, c.fallback, c.connect_ms, c.ttfb_ms, c.transfer_ms,
     coalesce(c.queue_wait_ms, greatest(extract(epoch FROM r.claimed_at - r.ready_at) * 1000, 0))::float8
         AS queue_wait_ms, NULL::text AS over
@@ -16,7 +16,7 @@ WHERE r.id = %(id)s AND r.status = 'executing' AND r.attempt = %(attempt)s
 -- Accepted attempts whose time is over, or whose heartbeats have stopped: only those since the start are the attempt's.
 SELECT r.id, r.job_id, r.project_id, r.lease, r.attempt, r.attempt_base, r.max_attempts, r.priority, r.timeout_secs,
     r.job_version, r.retry_strategy, r.error, r.error_fingerprint, r.error_streak, r.claimed_at, r.started_at,
-    coalesce(r.slot_lane, 0) AS lane,
+    coalesce(r.slot_lane, 0) AS lane, r.workflow_run_id, r.step_index, r.retry_initial_secs, r.retry_max_secs,
     true AS accepted, c.http_status, c.fallback, c.connect_ms, c.ttfb_ms, c.transfer_ms,
     coalesce(c.queue_wait_ms, 0)::float8 AS queue_wait_ms,
     CASE WHEN c.deadline_at <= %(now)s THEN 'time' ELSE 'heartbeat' END AS over
@@ -29,7 +29,7 @@ ORDER BY c.deadline_at LIMIT %(limit)s
 -- The same without a look at any heartbeat: what is over time alone, by the index.
 SELECT r.id, r.job_id, r.project_id, r.lease, r.attempt, r.attempt_base, r.max_attempts, r.priority, r.timeout_secs,
     r.job_version, r.retry_strategy, r.error, r.error_fingerprint, r.error_streak, r.claimed_at, r.started_at,
-    coalesce(r.slot_lane, 0) AS lane,
+    coalesce(r.slot_lane, 0) AS lane, r.workflow_run_id, r.step_index, r.retry_initial_secs, r.retry_max_secs,
     true AS accepted, c.http_status, c.fallback, c.connect_ms, c.ttfb_ms, c.transfer_ms,
     coalesce(c.queue_wait_ms, 0)::float8 AS queue_wait_ms, 'time' AS over
 FROM strait.callbacks c

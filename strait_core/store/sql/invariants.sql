@@ -323,3 +323,42 @@ WHERE run_id = ANY(%(ids)s) ORDER BY run_id, number
 -- name: path_moves
 SELECT run_id, seq, event, status, attempt, at, reason FROM strait.run_events
 WHERE run_id = ANY(%(ids)s) ORDER BY run_id, seq
+
+-- name: workflow_run_in_two_places
+SELECT r.id AS subject FROM strait.workflow_runs r
+WHERE EXISTS (SELECT FROM strait.workflow_run_history h WHERE h.id = r.id)
+UNION ALL
+SELECT h.id FROM strait.workflow_run_history h GROUP BY h.id HAVING count(*) > 1
+
+-- name: workflow_run_stalled
+-- While a run is under way, something in it is: a step that runs, or one that waits.
+SELECT r.id AS subject FROM strait.workflow_runs r
+WHERE r.status IN ('running', 'compensating') AND NOT EXISTS (
+    SELECT FROM strait.workflow_steps s WHERE s.workflow_run_id = r.id AND s.status IN ('running', 'waiting'))
+
+-- name: workflow_step_without_run
+-- A step that runs has its job run or its child under way, and what carries out a step is known by that step.
+SELECT s.workflow_run_id AS subject FROM strait.workflow_steps s
+LEFT JOIN strait.runs r ON r.id = s.job_run_id AND r.workflow_run_id = s.workflow_run_id AND r.step_index = s.step
+LEFT JOIN strait.workflow_runs c ON c.id = s.child_run_id AND c.parent_run_id = s.workflow_run_id AND c.parent_step = s.step
+WHERE s.status = 'running' AND r.id IS NULL AND c.id IS NULL
+UNION ALL
+SELECT r.id FROM strait.runs r WHERE r.workflow_run_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM strait.workflow_steps s WHERE s.job_run_id = r.id AND s.workflow_run_id = r.workflow_run_id
+        AND s.step = r.step_index AND s.status = 'running')
+UNION ALL
+SELECT c.id FROM strait.workflow_runs c WHERE c.parent_run_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM strait.workflow_steps s WHERE s.child_run_id = c.id AND s.status = 'running')
+
+-- name: workflow_step_alone
+-- Every step belongs to a run that is there, and every run to a tree whose outermost run is under way.
+SELECT s.workflow_run_id AS subject FROM strait.workflow_steps s
+WHERE NOT EXISTS (SELECT FROM strait.workflow_runs r WHERE r.id = s.workflow_run_id)
+UNION ALL
+SELECT r.id FROM strait.workflow_runs r WHERE NOT EXISTS (SELECT FROM strait.workflow_runs o WHERE o.id = r.root_id)
+
+-- name: approval_of_nobody
+-- A question is open while its step waits, and no longer.
+SELECT a.workflow_run_id AS subject FROM strait.approvals a WHERE a.status = 'pending' AND NOT EXISTS (
+    SELECT FROM strait.workflow_steps s WHERE s.workflow_run_id = a.workflow_run_id AND s.step = a.step
+        AND s.status = 'waiting')

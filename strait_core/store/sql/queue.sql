@@ -13,10 +13,12 @@ WITH items AS MATERIALIZED (
         timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
         scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
         metadata jsonb, payload text, idempotency_key text, body_hash text, concurrency_key text,
-        parent_run_id uuid, continuation_of uuid, lineage_depth integer, fire_at timestamptz, warnings jsonb)
+        parent_run_id uuid, continuation_of uuid, lineage_depth integer, fire_at timestamptz, warnings jsonb,
+        workflow_run_id uuid, step_ref text, step_index smallint, retry_initial_secs integer, retry_max_secs integer)
 ), takers AS MATERIALIZED (
     SELECT j.id, j.version, j.lane FROM strait.jobs j
-    WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM items)) AND j.enabled AND NOT j.paused AND j.deleted_at IS NULL
+    WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM items)) AND j.enabled AND (NOT j.paused OR %(held)s)
+        AND j.deleted_at IS NULL
 ), keyed AS (
     -- In the order of the keys, so that two batches with the same ones do not wait for each other.
     INSERT INTO strait.idempotency_keys (project_id, route, key, body_hash, run_ids, look_at)
@@ -32,11 +34,12 @@ WITH items AS MATERIALIZED (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
         timeout_secs, job_version, retry_strategy, ready_seq, ready_at, created_at, scheduled_at, expires_at, batch_id,
         triggered_by, tags, metadata, payload, idempotency_key, concurrency_key, parent_run_id, continuation_of,
-        lineage_depth, fire_at, warnings)
+        lineage_depth, fire_at, warnings, workflow_run_id, step_ref, step_index, retry_initial_secs, retry_max_secs)
     SELECT id, job_id, project_id, status, 1, 0, 0, max_attempts, priority, timeout_secs, job_version, retry_strategy,
         ready_seq, CASE WHEN status = 'queued' THEN %(now)s::timestamptz END, created_at, scheduled_at, expires_at,
         batch_id, triggered_by, tags, metadata, payload, idempotency_key, concurrency_key, parent_run_id,
-        continuation_of, lineage_depth, fire_at, warnings
+        continuation_of, lineage_depth, fire_at, warnings, workflow_run_id, step_ref, step_index, retry_initial_secs,
+        retry_max_secs
     FROM batch
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
@@ -85,7 +88,8 @@ WITH picked AS MATERIALIZED (
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload, t.ready_seq,
-        0::bigint AS lane, u.error_fingerprint, u.error_streak
+        0::bigint AS lane, u.error_fingerprint, u.error_streak, u.workflow_run_id, u.step_index, u.retry_initial_secs,
+        u.retry_max_secs
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
@@ -182,7 +186,8 @@ WITH gates AS MATERIALIZED (
     RETURNING u.id, u.job_id, u.project_id, u.lease, u.attempt, u.attempt_base, u.max_attempts, t.priority,
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload,
-        t.ready_seq, t.lane, u.error_fingerprint, u.error_streak, t.breaker
+        t.ready_seq, t.lane, u.error_fingerprint, u.error_streak, u.workflow_run_id, u.step_index,
+        u.retry_initial_secs, u.retry_max_secs, t.breaker
 ), let_through AS (
     UPDATE strait.breakers b SET allowance = b.allowance - c.n, probe_run = c.ids[1], probe_lease = c.leases[1]
     FROM (SELECT breaker, count(*)::integer AS n, array_agg(id) AS ids, array_agg(lease) AS leases FROM claimed
@@ -253,13 +258,16 @@ WITH batch AS (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
         id uuid, attempt integer, lease bigint, status text, keep text, finished_at timestamptz, result text,
         result_truncated boolean, error_class text, error text, http_status integer, fallback text,
-        queue_wait_ms real, connect_ms real, ttfb_ms real, transfer_ms real, total_ms real, hook uuid)
+        queue_wait_ms real, connect_ms real, ttfb_ms real, transfer_ms real, total_ms real, hook uuid,
+        workflow_run_id uuid)
 ), ended AS (
     DELETE FROM strait.runs r USING batch b
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
         AND r.status = 'executing' AND r.attempt = b.attempt AND r.lease = b.lease
         -- A run that waits or is awaited ends by the longer way (parking.sql).
         AND r.waits IS NULL AND r.awaited IS NULL
+        -- The step of a workflow run ends only where that is known: in a transaction that holds the workflow run.
+        AND r.workflow_run_id IS NOT DISTINCT FROM b.workflow_run_id
     RETURNING r.*, b.status AS to_status, b.keep, greatest(b.finished_at, r.started_at) AS finished_at, b.result,
         coalesce(b.result_truncated, false) AS result_truncated,
         b.error_class AS to_error_class, b.error AS to_error, b.http_status, b.fallback, b.queue_wait_ms,
@@ -269,12 +277,12 @@ WITH batch AS (
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
         expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep,
         idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
-        progress, outputs, state, usage, checkpoint, note_seq)
+        progress, outputs, state, usage, checkpoint, note_seq, workflow_run_id, step_ref)
     SELECT id, job_id, project_id, to_status, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
         job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at, expires_at, batch_id,
         triggered_by, to_error_class, to_error, tags, metadata, payload, result, result_truncated, keep,
         idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
-        progress, outputs, state, usage, checkpoint, note_seq
+        progress, outputs, state, usage, checkpoint, note_seq, workflow_run_id, step_ref
     FROM ended
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,

@@ -16,14 +16,14 @@ SELECT r.*, j.slug AS job_slug, w.heartbeat_at FROM (
         NULL::timestamptz AS finished_at, next_retry_at, created_at, scheduled_at, expires_at, batch_id, triggered_by,
         error_class, error, tags, metadata, false AS result_truncated, idempotency_key, worker_id AS held_by,
         concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress,
-        beat_at
+        beat_at, workflow_run_id, step_ref
     FROM strait.runs WHERE id = ANY(%(ids)s)
     UNION ALL
     SELECT id, job_id, project_id, status, seq, attempt, max_attempts, priority, timeout_secs, job_version, started_at,
         finished_at, NULL, created_at, scheduled_at, expires_at, batch_id, triggered_by, error_class, error, tags,
         metadata, result_truncated, idempotency_key, NULL,
         concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings, progress,
-        NULL::timestamptz
+        NULL::timestamptz, workflow_run_id, step_ref
     FROM strait.run_history WHERE id = ANY(%(ids)s) AND finished_at >= %(made_at)s
 ) r JOIN strait.jobs j ON j.id = r.job_id LEFT JOIN strait.workers w ON w.id = r.held_by
 
@@ -59,13 +59,13 @@ WITH ended AS (
         priority, timeout_secs, job_version, retry_strategy, started_at, finished_at, created_at, scheduled_at,
         expires_at, batch_id, triggered_by, error_class, error, tags, metadata, payload, result, result_truncated, keep,
         idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
-        progress, outputs, state, usage, checkpoint, note_seq)
+        progress, outputs, state, usage, checkpoint, note_seq, workflow_run_id, step_ref)
     SELECT id, job_id, project_id, %(to)s, seq + 1, attempt, attempt_base, max_attempts, priority, timeout_secs,
         job_version, retry_strategy, started_at, %(now)s, created_at, scheduled_at, expires_at, batch_id,
         triggered_by, coalesce(%(error_class)s::text, error_class), coalesce(%(error)s::text, error), tags, metadata,
         payload, %(result)s::text, false, %(keep)s,
         idempotency_key, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at, cost_microusd, warnings,
-        progress, outputs, state, usage, checkpoint, note_seq
+        progress, outputs, state, usage, checkpoint, note_seq, workflow_run_id, step_ref
     FROM ended
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
@@ -83,7 +83,8 @@ WITH ended AS (
         ELSE status END AS counted_as, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
-SELECT id, job_id, priority, ready_seq, status, worker_id, waits, awaited, slot_lane, concurrency_key FROM ended
+SELECT id, job_id, priority, ready_seq, status, worker_id, waits, awaited, slot_lane, concurrency_key,
+    workflow_run_id, step_index FROM ended
 
 -- name: drop_entries
 -- Clears the ready and due entries of runs that have just ended, whatever a concurrent transaction had added. It never
@@ -139,6 +140,8 @@ WITH last_replay AS (
     DELETE FROM strait.run_history h USING strait.jobs j
     WHERE h.id = ANY(%(ids)s) AND h.finished_at >= %(made_at)s AND h.status = ANY(%(from)s)
         AND j.id = h.job_id AND j.enabled AND j.deleted_at IS NULL
+        -- A step is retried by its workflow run.
+        AND h.workflow_run_id IS NULL
     RETURNING h.*, j.lane, j.latest, j.version, nextval('strait.ready_seqs') AS ready_seq
 ), stored AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
@@ -178,7 +181,7 @@ SET LOCAL enable_seqscan = off
 -- name: held_by_worker
 -- Runs whose live attempt belongs to this worker process; read only when the worker has died or asks what it still has.
 SELECT id, job_id, job_version, status, attempt, attempt_base, max_attempts, priority, retry_strategy, lease,
-    coalesce(slot_lane, 0) AS lane
+    coalesce(slot_lane, 0) AS lane, workflow_run_id, step_index, retry_initial_secs, retry_max_secs
 FROM strait.runs WHERE worker_id = %(worker)s AND status IN ('dequeued', 'executing') LIMIT %(limit)s
 
 -- name: still_held

@@ -1,0 +1,42 @@
+"""Rows of workflow runs and their steps, and the definitions that they keep to."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from strait_core.store import workflows
+from strait_core.store.pool import Conn, query
+from strait_core.store.sql import load
+from strait_core.workflow.snapshot import Snapshot, snapshot_of
+
+_SQL = load("workflow_runs")
+Row = dict[str, Any]
+# Definitions never change, so they are kept; a large one takes about a megabyte.
+_MOST_KEPT: Final = 256
+_kept: OrderedDict[tuple[UUID, int], Snapshot] = OrderedDict()
+
+
+async def rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
+    """The rows of one of the statements of workflow runs."""
+    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
+        await cursor.execute(query(_SQL[statement]), values)
+        return await cursor.fetchall() if cursor.description else []
+
+
+async def snapshot_for(conn: Conn, workflow_id: UUID, version: int) -> Snapshot:
+    """The definition that a run of that version keeps to."""
+    wanted = (workflow_id, version)
+    found = _kept.get(wanted)
+    if found is None:
+        found = snapshot_of((await workflows.specs(conn, {wanted}))[wanted])
+        _kept[wanted] = found
+        if len(_kept) > _MOST_KEPT:
+            _kept.popitem(last=False)
+    else:
+        _kept.move_to_end(wanted)
+    return found

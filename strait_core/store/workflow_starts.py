@@ -1,0 +1,307 @@
+"""How a step of each type starts, in the transaction that has found it ready.
+
+A step that cannot start fails, and one that has nothing to wait for is over at once; both are told to the tree, which
+goes on from there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, assert_never
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Raw
+from msgspec.structs import replace
+from psycopg.types.json import Jsonb
+
+from strait_core import ids
+from strait_core.duration import parse_duration
+from strait_core.idempotency import canonical
+from strait_core.schema import Judge
+from strait_core.store import completions, events, queue, waits, workflows
+from strait_core.store.events import EventStatus
+from strait_core.store.jobs import StoredJob
+from strait_core.store.workflow_live import Live, StepEnd, undoing_of
+from strait_core.store.workflow_rows import rows
+from strait_core.store.workflows import StoredWorkflow
+from strait_core.trigger import NewRun, new_run
+from strait_core.wire import NewRunRequest
+from strait_core.workflow.dag import Fault, Ready, Start, Wanted
+from strait_core.workflow.definition import MAX_NESTING, StepSpec, StepType
+from strait_core.workflow.facts import instant
+from strait_core.workflow.states import RunStatus, StepMove
+
+if TYPE_CHECKING:
+    from strait_core.store.workflow_tree import Tree
+
+# By whom the runs of steps are triggered.
+TRIGGERED_BY: Final = "workflow"
+COMPENSATION: Final = "compensation"
+# Runs that one statement stores.
+_PAGE: Final = 500
+# A job that is changed just now is looked at again.
+_TRIES: Final = 3
+_encode: Final = msgspec.json.Encoder().encode
+_judge: Final = lru_cache(256)(lambda schema: Judge(msgspec.json.decode(schema)))
+# Payloads that are not longer are judged on the event loop.
+
+
+async def start(tree: Tree, live: Live, starts: Sequence[Start]) -> None:
+    """Start these steps, which are pending."""
+    jobs: list[Start] = []
+    for one in starts:
+        step = live.snapshot.steps[one.step]
+        match step.step_type:
+            case StepType.JOB:
+                jobs.append(one)
+            case StepType.APPROVAL:
+                await _ask(tree, live, one.step, step)
+            case StepType.SLEEP:
+                await _sleep(tree, live, one, step)
+            case StepType.WAIT_FOR_EVENT:
+                await _await_event(tree, live, one, step)
+            case StepType.SUB_WORKFLOW:
+                await _begin_child(tree, live, one, step)
+            case _:
+                assert_never(step.step_type)
+    if jobs:
+        await _start_jobs(tree, live, jobs)
+
+
+# -- jobs ---------------------------------------------------------------------------------------------------------
+
+
+async def _start_jobs(tree: Tree, live: Live, starts: Sequence[Start]) -> None:
+    wanted = [(one.step, live.snapshot.steps[one.step].job_id or "", one.ready.text or "{}") for one in starts]
+    await _insert(tree, live, wanted, _policy, TRIGGERED_BY)
+
+
+async def undo(tree: Tree, live: Live, steps: Iterable[int]) -> None:
+    """Start the compensation jobs of these steps, each with what its step has put out."""
+    wanted = []
+    for at in steps:
+        step = live.snapshot.steps[at]
+        told = {"step_ref": step.step_ref, "workflow_run_id": live.facts.about["id"]}
+        told["output"] = Raw((live.facts.outputs.get(at) or "null").encode())
+        wanted.append((undoing_of(at), step.compensation_job or "", _encode(told).decode()))
+    await _insert(tree, live, wanted, lambda _: NewRunRequest(), COMPENSATION)
+
+
+async def _insert(
+    tree: Tree,
+    live: Live,
+    wanted: Sequence[tuple[int, str, str]],
+    policy: Callable[[StepSpec], NewRunRequest],
+    triggered_by: str,
+) -> None:
+    """Store the runs of these (place, job, payload); a place whose job takes none fails."""
+    left = list(wanted)
+    jobs: dict[str, StoredJob | None] = {}
+    for _ in range(_TRIES):
+        for ref in {ref for _, ref, _ in left}:
+            jobs[ref] = await completions.find(tree.conn, live.snapshot.spec.project_id, ref)
+        made: list[tuple[tuple[int, str, str], NewRun]] = []
+        for item in left:
+            at, ref, payload = item
+            job = jobs[ref]
+            fault = _refusal(ref, job, payload)
+            if job is None or fault is not None:
+                _fail(tree, live, at, fault or Fault("job", f"job: there is no job {ref!r}"))
+                continue
+            step = live.snapshot.steps[max(at, undoing_of(at))]
+            made.append((item, _new_run(tree, live, at, job, payload, policy(step), triggered_by)))
+        stored: set[UUID] = set()
+        for page in range(0, len(made), _PAGE):
+            batch = [run for _, run in made[page : page + _PAGE]]
+            stored |= await queue.insert_runs(tree.conn, batch, tree.now, held=True)
+        for (at, _, _), run in made:
+            if run.id in stored:
+                live.move(at, StepMove.RUN, tree.now, job_run_id=run.id)
+                live.held_by[at] = run.id
+                tree.brought.started.append(run)
+        left = [item for item, run in made if run.id not in stored]
+        if not left:
+            return
+    for at, ref, _ in left:
+        _fail(tree, live, at, Fault("job", f"job: {ref!r} keeps changing"))
+
+
+def _refusal(ref: str, job: StoredJob | None, payload: str) -> Fault | None:
+    """Why a job takes no run with that payload; a paused one takes it and keeps it waiting."""
+    if job is None:
+        return Fault("job", f"job: there is no job {ref!r}")
+    if not job.enabled:
+        return Fault("job", f"job: {job.spec.slug!r} is disabled")
+    if job.spec.payload_schema is None:
+        return None
+    faults = _judge(_encode(job.spec.payload_schema)).faults("payload", payload)
+    said = "; ".join(f"{fault.pointer} {fault.message}" for fault in faults[:3])
+    return Fault("payload_schema", f"payload_schema: {said}") if faults else None
+
+
+def _policy(step: StepSpec) -> NewRunRequest:
+    """What a step says of its run in place of the job."""
+    return NewRunRequest(
+        max_attempts=UNSET if step.retry_max_attempts is None else step.retry_max_attempts,
+        timeout_secs=UNSET if step.timeout_secs is None else step.timeout_secs,
+        retry_strategy=UNSET if step.retry_backoff is None else step.retry_backoff,
+    )
+
+
+def _new_run(
+    tree: Tree, live: Live, at: int, job: StoredJob, payload: str, request: NewRunRequest, triggered_by: str
+) -> NewRun:
+    step = live.snapshot.steps[max(at, undoing_of(at))]
+    request.payload = Raw(payload.encode())
+    run = new_run(
+        request,
+        job.spec,
+        run_id=ids.uuid7(tree.now, random.getrandbits),
+        job_id=job.id,
+        job_version=job.version,
+        now=tree.now,
+        triggered_by=triggered_by,
+    )
+    of_step = at >= 0
+    return replace(
+        run,
+        workflow_run_id=live.id,
+        step_ref=step.step_ref,
+        step_index=at,
+        retry_initial_secs=step.retry_initial_delay_secs if of_step else None,
+        retry_max_secs=step.retry_max_delay_secs if of_step else None,
+    )
+
+
+def _fail(tree: Tree, live: Live, at: int, fault: Fault) -> None:
+    live.move(at, StepMove.FAIL, tree.now, error_class=fault.error_class, error=fault.message)
+    tree.look(live, {at})
+
+
+# -- waits --------------------------------------------------------------------------------------------------------
+
+
+async def _ask(tree: Tree, live: Live, at: int, step: StepSpec) -> None:
+    due_at = _after(tree.now, step.approval_timeout_secs)
+    approval_id = ids.uuid7(tree.now, random.getrandbits)
+    values = {
+        "id": approval_id,
+        "workflow_run_id": live.id,
+        "step": at,
+        "step_ref": step.step_ref,
+        "workflow_id": live.row["workflow_id"],
+        "project_id": live.row["project_id"],
+        "approvers": Jsonb(list(step.approvers)),
+        "expires_at": due_at,
+        "now": tree.now,
+    }
+    await rows(tree.conn, "insert_approval", values)
+    live.move(at, StepMove.AWAIT, tree.now, due_at=due_at)
+    tree.brought.due(due_at)
+
+
+async def _sleep(tree: Tree, live: Live, one: Start, step: StepSpec) -> None:
+    length = parse_duration(step.sleep_duration) if step.sleep_duration is not None else None
+    until = instant(one.ready.text or "") if length is None else tree.now + length
+    live.move(one.step, StepMove.AWAIT, tree.now, due_at=until)
+    if until is None or until <= tree.now:
+        await tree.finish(live, StepEnd(one.step, None, StepMove.COMPLETE))
+    else:
+        tree.brought.due(until)
+
+
+async def _await_event(tree: Tree, live: Live, one: Start, step: StepSpec) -> None:
+    """Wait for an event; one that was sent within a day has come already."""
+    held = await events.hold(tree.conn, live.row["project_id"], one.ready.text or "", tree.now)
+    due_at = _after(tree.now, step.event_timeout_secs)
+    live.move(one.step, StepMove.AWAIT, tree.now, due_at=due_at, event_id=held.id)
+    live.held_by[one.step] = held.id
+    if held.status is EventStatus.RECEIVED:
+        await events.count_delivered(tree.conn, held.id, 1)
+        event = await events.event_by_id(tree.conn, held.id)
+        output = None if event is None else event.payload
+        await tree.finish(live, StepEnd(one.step, held.id, StepMove.COMPLETE, output=output))
+    else:
+        tree.brought.due(due_at)
+
+
+def _after(now: datetime, secs: int | None) -> datetime | None:
+    return None if secs is None else now + timedelta(seconds=secs)
+
+
+# -- sub-workflows ------------------------------------------------------------------------------------------------
+
+
+async def _begin_child(tree: Tree, live: Live, one: Start, step: StepSpec) -> None:
+    """A run of the sub-workflow, in this transaction; if the workflow is limited it waits for room like any other."""
+    ref, project = step.sub_workflow or "", live.row["project_id"]
+    workflow_id = ids.parse(ids.Prefix.WORKFLOW, ref)
+    if workflow_id is None:
+        found = next(iter(await workflows.workflows_by_slug(tree.conn, ref, project)), None)
+    else:
+        found = await workflows.workflow_by_id(tree.conn, workflow_id)
+    depth = live.row["depth"] + 1
+    if found is None or found.spec.project_id != project:
+        _fail(tree, live, one.step, Fault("sub_workflow", f"sub_workflow: there is no workflow {ref!r}"))
+    elif not found.enabled or found.paused:
+        how = "disabled" if not found.enabled else "paused"
+        _fail(tree, live, one.step, Fault("sub_workflow", f"sub_workflow: {found.spec.slug!r} is {how}"))
+    elif depth > MAX_NESTING:
+        said = f"sub_workflow: over {MAX_NESTING} workflows stand inside one another"
+        _fail(tree, live, one.step, Fault("sub_workflow", said))
+    else:
+        await _store_child(tree, live, one, found)
+
+
+async def _store_child(tree: Tree, live: Live, one: Start, workflow: StoredWorkflow) -> None:
+    limited = workflow.spec.max_concurrent_runs is not None
+    values: dict[str, Any] = {
+        "id": ids.uuid7(tree.now, random.getrandbits),
+        "root_id": live.row["root_id"],
+        "workflow_id": workflow.id,
+        "project_id": workflow.spec.project_id,
+        "version": workflow.version,
+        "status": (RunStatus.PENDING if limited else RunStatus.RUNNING).value,
+        "payload": one.ready.text or "{}",
+        "tags": Jsonb(dict(workflow.spec.tags)),
+        "labels": Jsonb({}),
+        "disabled": [],
+        "triggered_by": TRIGGERED_BY,
+        "parent_run_id": live.id,
+        "parent_step": one.step,
+        "depth": live.row["depth"] + 1,
+        "expires_at": _after(tree.now, workflow.spec.timeout_secs),
+        "now": tree.now,
+    }
+    (row,) = await rows(tree.conn, "insert_run", values)
+    live.move(one.step, StepMove.RUN, tree.now, child_run_id=row["id"])
+    live.held_by[one.step] = row["id"]
+    tree.brought.moved.add(row["id"])
+    tree.brought.due(row["expires_at"])
+    tree.brought.has_room = tree.brought.has_room or limited
+    tree.look(await tree.join(row), None)
+
+
+# -- events -------------------------------------------------------------------------------------------------------
+
+
+async def emit(tree: Tree, live: Live, at: int, output: str | None) -> None:
+    """Send the event that a completed step emits; a key that stands for another payload keeps it."""
+    key = live.snapshot.steps[at].event_emit_key or ""
+    while isinstance(made := live.facts.key_of(at, key, live.places), Wanted):
+        await tree.read(live, made.steps)
+    if not isinstance(made, Ready) or made.text is None:
+        return
+    payload = output or "null"
+    body_hash = sha256(canonical(payload.encode())).hexdigest()
+    # Whoever waits for it in this very transaction has to be found.
+    await tree.flush_all()
+    sent = await events.send(tree.conn, live.row["project_id"], made.text, payload, body_hash, tree.now)
+    if sent.is_new:
+        tree.brought.due(tree.now)
+        tree.brought.resumed += await waits.resume_ripe(tree.conn, tree.now)
