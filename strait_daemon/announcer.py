@@ -8,6 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from strait_core.run import Status
+from strait_core.store.runs import Ended
+from strait_core.store.workflow_live import Brought
 from strait_core.trigger import NewRun
 from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
@@ -25,10 +27,37 @@ class Announcer:
         self._clock = clock
         self._metrics = metrics
         self._due: Callable[[], None] = lambda: None
+        self._timer: Callable[[], None] = lambda: None
 
     def on_due(self, callback: Callable[[], None]) -> None:
         """Call back when a run comes due before anybody would look by himself."""
         self._due = callback
+
+    def on_timer(self, callback: Callable[[], None]) -> None:
+        """Call back when a step of a workflow run has to be looked at before anybody would look by himself."""
+        self._timer = callback
+
+    def brought(self, brought: Brought) -> None:
+        """Workflow runs have moved: what a transaction has brought about there."""
+        if brought.started:
+            self.made(brought.started)
+        if brought.ended:
+            self.taken(brought.ended)
+        if brought.moved:
+            self._bus.runs_changed(brought.moved)
+        if brought.resumed:
+            self.resumed(brought.resumed)
+        at = brought.due_at
+        if brought.has_room or (at is not None and at < self._clock.now() + timedelta(seconds=LONGEST_SECS)):
+            self._timer()
+
+    def taken(self, ended: Sequence[Ended]) -> None:
+        """These runs were ended from outside."""
+        self._bus.runs_changed([run.id for run in ended])
+        if taken := [run.id for run in ended if run.worker_id is not None]:
+            self._bus.runs_taken(taken)
+        if lanes := {run.lane for run in ended} - {0}:
+            self._bus.freed(lanes)
 
     def made(self, runs: Sequence[NewRun]) -> None:
         """These runs are new, or stand at another time."""

@@ -75,8 +75,30 @@ class Front:
 
 def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
     """The HTTP server for the mode: the whole API, or only health and metrics."""
+    deps = _deps(parts, closing)
     settings = parts.settings
-    deps = Deps(
+    app = make_ops_app(deps) if settings.mode is Mode.WORKER else make_app(deps)
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=STOP_SECS,
+        timeout_keep_alive=75,
+        backlog=BACKLOG,
+        ws="none",
+        proxy_headers=False,
+    )
+    return _Server(config)
+
+
+def _deps(parts: Parts, closing: asyncio.Event) -> Deps:
+    """What the API is given."""
+    settings = parts.settings
+    return Deps(
         pool=parts.pool,
         clock=parts.clock,
         intake=parts.intake,
@@ -95,25 +117,10 @@ def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
         metrics=parts.metrics.render,
         ready=parts.ready,
         stage=parts.announcer.due,
+        brought=parts.announcer.brought,
         log=log,
         closing=closing,
     )
-    app = make_ops_app(deps) if settings.mode is Mode.WORKER else make_app(deps)
-    config = uvicorn.Config(
-        app,
-        http=_Protocol,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=STOP_SECS,
-        timeout_keep_alive=75,
-        backlog=BACKLOG,
-        ws="none",
-        proxy_headers=False,
-    )
-    return _Server(config)
 
 
 class _Protocol(HttpToolsProtocol):

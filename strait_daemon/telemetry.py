@@ -139,6 +139,9 @@ class Metrics:
         self.in_flight = Gauge("strait_in_flight", "Attempts that this process is working on", registry=self.registry)
         self.slots = Gauge("strait_worker_slots", "Worker slots of this process", registry=self.registry)
         self.depth = Gauge("strait_runs", "Runs by state, over all processes", ["status"], registry=self.registry)
+        self.swept = Counter(
+            "strait_workflow_runs_swept", "Workflow runs that a sweep found stalled", registry=self.registry
+        )
         self.service_errors = Counter(
             "strait_service_errors", "Ticks of a background service that failed", ["service"], registry=self.registry
         )

@@ -53,6 +53,7 @@ from strait_daemon.services.stager import Stager
 from strait_daemon.services.ticker import Ticker
 from strait_daemon.services.timekeeper import INTERVAL_SECS as TIMEKEEPER_SECS
 from strait_daemon.services.timekeeper import Timekeeper
+from strait_daemon.services.timers import Timers
 from strait_daemon.services.unparker import INTERVAL_SECS as UNPARKER_SECS
 from strait_daemon.services.unparker import Unparker
 from strait_daemon.services.waker import INTERVAL_SECS as WAKER_SECS
@@ -193,6 +194,7 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
     storing = (announcer, intake, writer, starter)
     parts = Parts(settings, pool, clock, bus, *storing, metrics, guard, vault, logbook, ender, *calling)
     announcer.on_due(partial(parts.wake_service, "stager"))
+    announcer.on_timer(partial(parts.wake_service, "timers"))
     if settings.mode is not Mode.API:
         worker_id = (supervised and supervised.worker_id) or uuid4()
         _add_worker(parts, worker_id, Line(url, pooled=pooled), Line(url, pooled=pooled))
@@ -289,6 +291,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     accountant = Accountant(parts.pool, parts.clock, parts.metrics)
     parts.services += [
         _service(parts, "stager", stager.tick, LONGEST_SECS),
+        _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, LONGEST_SECS),
         _service(parts, "ticker", _ticker(parts).tick, LONGEST_SECS),
         _service(parts, "timekeeper", _timekeeper(parts).tick, TIMEKEEPER_SECS),
         _service(parts, "opener", Opener(parts.pool, parts.clock, parts.bus.wake).tick, LONGEST_SECS),

@@ -17,11 +17,13 @@ from uuid import UUID
 import structlog
 
 from strait_core.errors import StraitError
-from strait_core.store import completions, history, limits, parking, queue, runs
+from strait_core.store import completions, endings, history, limits, parking, queue, runs, workflow_runs
 from strait_core.store.faults import BadData, Clash, MissingPartition, Refused
 from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, swift_transaction
 from strait_core.store.queue import Accept, Finish, Release, Retry, Start
+from strait_core.store.workflow_live import Brought
+from strait_core.store.workflow_tree import Tree
 from strait_core.trigger import NewRun
 from strait_daemon.announcer import Announcer
 from strait_daemon.clock import Clock
@@ -51,6 +53,10 @@ class Verdict:
     resumed: list[UUID] = field(default_factory=list)
     # Slots that it has given up.
     freed: list[Freed] = field(default_factory=list)
+    # Runs that wait now instead of ending.
+    parked: set[UUID] = field(default_factory=set)
+    # What workflow runs have made of it.
+    brought: Brought | None = None
 
     def add(self, other: Verdict) -> Verdict:
         """This and what was said of another part of the batch."""
@@ -59,6 +65,8 @@ class Verdict:
         self.started += other.started
         self.resumed += other.resumed
         self.freed += other.freed
+        if self.brought is not None and other.brought is not None:
+            self.brought.add(other.brought)
         return self
 
 
@@ -93,7 +101,7 @@ class TransitionWriter:
 
     async def _flush(self, moves: list[Move]) -> list[bool | Exception]:
         answers: list[bool | Exception] = [False] * len(moves)
-        for part in _apart(moves):
+        for part in [group for turn in _apart(moves) for group in _by_workflow(moves, turn)]:
             for at, answer in zip(part, await self._answers([moves[at] for at in part]), strict=True):
                 answers[at] = answer
         return answers
@@ -116,6 +124,8 @@ class TransitionWriter:
             self._announcer.resumed(verdict.resumed)
         if verdict.freed:
             self._announcer.freed({slot.lane for slot in verdict.freed})
+        if verdict.brought is not None:
+            self._announcer.brought(verdict.brought)
 
     async def _until_answered(self, moves: Sequence[Move], tries: int = 0) -> Verdict:
         """Send a batch until the database has answered for each move.
@@ -151,6 +161,9 @@ class TransitionWriter:
     async def _split(self, moves: Sequence[Move], error: Exception, tries: int) -> Verdict:
         """A batch refused for its data is halved until the row is alone; only that row's waiter hears of it."""
         if len(moves) == 1:
+            move = moves[0]
+            if type(move) is Finish and move.workflow_run_id is not None:
+                return await self._end_flow(move, move.workflow_run_id, error)
             return Verdict(refused={moves[0].id: error})
         middle = len(moves) // 2
         first = await self._until_answered(moves[:middle], tries)
@@ -161,6 +174,9 @@ class TransitionWriter:
         conn = await self._line.conn()
         now = self._clock.now()
         verdict = Verdict()
+        if type(moves[0]) is Finish and moves[0].workflow_run_id is not None:
+            await self._send_steps(conn, moves[0].workflow_run_id, moves, now, verdict)
+            return verdict
         parts = [(kind, [m for m in moves if type(m) is kind]) for kind in _STATEMENTS]
         parts = [(kind, items) for kind, items in parts if items]
         if follows := [move.id for move in moves if type(move) is Finish and move.follow]:
@@ -184,6 +200,39 @@ class TransitionWriter:
         await limits.free(conn, verdict.freed[noted:])
         return verdict
 
+    async def _send_steps(
+        self, conn: Conn, workflow_run_id: UUID, moves: Sequence[Move], now: datetime, verdict: Verdict
+    ) -> None:
+        """Endings of the steps of one workflow run, and what follows in it, in one transaction."""
+        verdict.brought = Brought()
+        async with conn.transaction():
+            tree = await Tree.hold(conn, {workflow_run_id}, now, verdict.brought)
+            await self._end_tied(conn, await self._write(conn, [(Finish, moves)], now, verdict), now, verdict)
+            ended = [move for move in moves if isinstance(move, Finish) and move.id in verdict.held - verdict.parked]
+            if follows := [move.id for move in ended if move.follow]:
+                verdict.started += await completions.follow(conn, follows, now)
+            await endings.settle_finished(tree, ended)
+            await limits.free(conn, verdict.freed)
+
+    async def _end_flow(self, move: Finish, workflow_run_id: UUID, error: Exception) -> Verdict:
+        """The end of a step from which nothing can follow, by a fault of ours: its workflow run fails.
+
+        So neither of the two waits for ever. What is wrong with the move itself is said once more.
+        """
+        log.error("workflow_run_failed", workflow_run=str(workflow_run_id), error=f"{type(error).__name__}: {error}")
+        conn, now = await self._line.conn(), self._clock.now()
+        verdict = Verdict(brought=Brought())
+        try:
+            async with conn.transaction():
+                await self._end_tied(conn, await self._write(conn, [(Finish, [move])], now, verdict), now, verdict)
+                if move.id in verdict.held and verdict.brought is not None:
+                    said = f"system: {type(error).__name__}: {error}"
+                    await workflow_runs.give_up(conn, workflow_run_id, said, now, verdict.brought)
+                await limits.free(conn, verdict.freed)
+        except Exception as again:  # noqa: BLE001 - then its waiter hears of it
+            return Verdict(refused={move.id: again})
+        return verdict
+
     async def _write(self, conn: Conn, parts: _Parts, now: datetime, verdict: Verdict) -> list[Finish | Retry]:
         """Run the statement of each kind; the endings that it has passed over."""
         passed_over: list[Finish | Retry] = []
@@ -200,6 +249,7 @@ class TransitionWriter:
             tied = await parking.end_tied(conn, ends, now, verdict.freed)
             verdict.resumed += tied.resumed
             verdict.held |= tied.held
+            verdict.parked |= tied.parked
 
     async def _started_unheard(self, moves: Sequence[Move], held: set[UUID]) -> set[UUID]:
         """Starts that had committed before their answer was lost: the lease tells that they are ours."""
@@ -253,3 +303,18 @@ def _apart(moves: Sequence[Move]) -> list[Sequence[int]]:
             parts.append([])
         parts[turn].append(at)
     return list(parts)
+
+
+def _by_workflow(moves: Sequence[Move], part: Sequence[int]) -> list[Sequence[int]]:
+    """Places of a part: first those of no workflow run, then those that end steps, workflow run by workflow run.
+
+    So each workflow run has its transaction, and what goes wrong in one touches no other run.
+    """
+    groups: dict[UUID | None, list[int]] = {}
+    for at in part:
+        move = moves[at]
+        groups.setdefault(move.workflow_run_id if type(move) is Finish else None, []).append(at)
+    if len(groups) == 1:
+        return [part]
+    plain = groups.pop(None, None)
+    return [*([plain] if plain else []), *groups.values()]

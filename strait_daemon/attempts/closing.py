@@ -56,6 +56,8 @@ def close(
         result_truncated=ending.truncated,
         hook=None if spec.webhook_url is None else new_hook(now),
         follow=has_consequences(spec, status),
+        workflow_run_id=run.workflow_run_id,
+        step_index=run.step_index,
     )
 
 
@@ -92,6 +94,8 @@ def _retry(attempt: Attempt, ending: Ending, now: datetime, facts: dict[str, Any
         attempt.number - run.attempt_base,
         custom_secs=spec.retry_delays_secs,
         retry_after=ending.retry_after,
+        initial_secs=run.retry_initial_secs,
+        most_secs=run.retry_max_secs,
         uniform=random.uniform,
     )
     return Retry(

@@ -155,12 +155,16 @@ def _failure(error: Exception) -> Result:
             return Result(error=str(error)[:MAX_ERROR])
 
 
+_IDS: Final = frozenset({"id", "job_id", "batch_id", "parent_run_id", "continuation_of", "workflow_run_id"})
+
+
 def _row(text: str) -> dict[str, Any]:
     """A stored row as the database would give it."""
     row: dict[str, Any] = msgspec.json.decode(text)
     for name, value in row.items():
         if value is not None and name.endswith("_at"):
             row[name] = datetime.fromisoformat(value).astimezone(UTC)
-        elif value is not None and (name == "id" or name in {"job_id", "batch_id", "parent_run_id", "continuation_of"}):
+        elif value is not None and name in _IDS:
             row[name] = UUID(value)
-    return row
+    # A delivery may be older than the columns.
+    return {"workflow_run_id": None, "step_ref": None} | row

@@ -20,7 +20,7 @@ from strait_core.completion import has_consequences
 from strait_core.job import JobSpec
 from strait_core.retry import RetryStrategy, boosted, retry_delay
 from strait_core.run import TRANSITIONS, Event, Outcome, OutcomeKind, Status, decide
-from strait_core.store import jobs, runs, workers
+from strait_core.store import endings, jobs, runs, workers
 from strait_core.store.history import LONG
 from strait_core.store.pool import Pool
 from strait_core.store.queue import Finish, Release, Retry
@@ -126,7 +126,7 @@ class Reaper:
             if not expired:
                 return False
             async with conn.transaction():
-                ended = await runs.end_active(
+                ended = await endings.end_active(
                     conn,
                     expired,
                     event=Event.EXPIRE,
@@ -138,6 +138,8 @@ class Reaper:
         if ended:
             log.info("runs_expired", runs=len(ended))
             self._changed([run.id for run in ended])
+            # Workflow runs may have gone on.
+            self._wake()
         # Without any progress the rows are somebody else's for now.
         return len(expired) == BATCH and bool(ended)
 
@@ -200,18 +202,24 @@ def lost_move(row: dict[str, Any], spec: JobSpec | None, now: datetime) -> Move:
     if event is not Event.RETRY:
         hook = new_hook(now) if spec is not None and spec.webhook_url is not None else None
         follow = spec is not None and has_consequences(spec, TRANSITIONS[Status.EXECUTING, event])
-        return Finish(**held, **told, status=TRANSITIONS[Status.EXECUTING, event], hook=hook, follow=follow)
-    failures = row["attempt"] - row["attempt_base"]
+        step = {name: row[name] for name in ("workflow_run_id", "step_index")}
+        return Finish(**held, **told, **step, status=TRANSITIONS[Status.EXECUTING, event], hook=hook, follow=follow)
     return Retry(
         **held,
         **told,
         outcome=OutcomeKind.LOST.value,
-        due_at=now + _delay(row["retry_strategy"], spec, failures),
+        due_at=now + _delay(row, spec),
         priority=boosted(row["priority"], spec.retry_priority_boost if spec else 0),
     )
 
 
-def _delay(override: str | None, spec: JobSpec | None, failures: int) -> timedelta:
-    strategy = override or (spec.retry_strategy if spec else RetryStrategy.EXPONENTIAL)
-    custom = spec.retry_delays_secs if spec else ()
-    return retry_delay(RetryStrategy(strategy), failures, custom_secs=custom, uniform=random.uniform)
+def _delay(row: dict[str, Any], spec: JobSpec | None) -> timedelta:
+    strategy = row["retry_strategy"] or (spec.retry_strategy if spec else RetryStrategy.EXPONENTIAL)
+    return retry_delay(
+        RetryStrategy(strategy),
+        row["attempt"] - row["attempt_base"],
+        custom_secs=spec.retry_delays_secs if spec else (),
+        initial_secs=row["retry_initial_secs"],
+        most_secs=row["retry_max_secs"],
+        uniform=random.uniform,
+    )

@@ -7,9 +7,10 @@ from typing import Final
 
 import structlog
 
-from strait_core.store import history
+from strait_core.store import history, workflow_views
 from strait_core.store.history import LONG, PARENTS, SHORT
 from strait_core.store.pool import Pool
+from strait_core.store.workflow_views import FORGET_ROWS
 from strait_daemon.clock import Clock
 
 INTERVAL_SECS: Final = 3_600.0
@@ -36,5 +37,8 @@ class Retention:
                 for keep, days in self._days.items():
                     if days:
                         dropped += await history.drop_before(conn, parent, keep, now - timedelta(days=days))
+            if days := self._days[LONG]:
+                while await workflow_views.forget_approvals(conn, now - timedelta(days=days)) == FORGET_ROWS:
+                    pass
         if made or dropped:
             log.info("partitions_changed", made=made, dropped=dropped)

@@ -34,7 +34,7 @@ from strait_core.schedule import (
     next_fire,
     previous_fire,
 )
-from strait_core.store import budgets, calendars, deadlines, queue, runs, schedules
+from strait_core.store import budgets, calendars, deadlines, endings, queue, schedules
 from strait_core.store.calendars import StoredCalendar
 from strait_core.store.deadlines import Watch, watches_of
 from strait_core.store.jobs import StoredJob
@@ -221,7 +221,7 @@ async def _apply(conn: Conn, plans: Sequence[_Plan], now: datetime, done: Done) 
     """Cancel, store, record, move on. A plan of which a run is refused is dropped whole: its job has just changed."""
     for plan in plans:
         if plan.cancel:
-            done.ended += await runs.end_active(
+            done.ended += await endings.end_active(
                 conn,
                 plan.cancel,
                 event=Event.CANCEL,

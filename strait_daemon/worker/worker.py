@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from strait_core.run import Event, Status
-from strait_core.store import runs, workers
+from strait_core.store import endings, runs, workers
 from strait_core.store.faults import Clash
 from strait_core.store.pool import Pool
 from strait_core.store.queue import Accept, Claimed, Start
@@ -247,7 +247,7 @@ class Worker:
     async def _abort(self, run: Claimed) -> None:
         """A run that cannot even be dispatched: our own fault, said so at once."""
         async with self._pool.connection() as conn, conn.transaction():
-            await runs.end_active(
+            await endings.end_active(
                 conn,
                 [run.id],
                 event=Event.SYSTEM_FAIL,

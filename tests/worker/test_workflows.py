@@ -1,0 +1,153 @@
+"""Workflow runs through the real parts: writer, worker, timers, and what may happen to them on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import pytest_asyncio
+
+from strait_core.store import workflow_runs, workflows
+from strait_core.store.workflow_live import Brought
+from strait_core.store.workflow_runs import NewWorkflowRun
+from strait_core.store.workflows import StoredWorkflow
+from strait_core.workflow.definition import WorkflowSpec, step_of
+from strait_core.workflow.states import RUN_TERMINAL, RunStatus
+from tests.support.endpoint import Endpoint
+from tests.support.figures import Figures
+from tests.support.rig import Rig, eventually, proxied, running
+
+
+@pytest_asyncio.fixture
+async def rig(migrated: str) -> AsyncIterator[Rig]:
+    """A rig on the test's own database, in which no sweep has found anything to do."""
+    async with running(migrated) as made:
+        yield made
+        assert swept(made) == 0
+
+
+def swept(rig: Rig) -> float:
+    """How often a sweep had anything to do."""
+    value: float = rig.parts.metrics.swept._value.get()
+    return value
+
+
+async def workflow(rig: Rig, *steps: Mapping[str, Any], slug: str = "w", **settings: Any) -> StoredWorkflow:
+    """Store a workflow; a step without a type is one of the job `job`."""
+    made = [step_of({"job_id": "job", **step} if "step_type" not in step else step) for step in steps]
+    spec = WorkflowSpec("p", slug, slug, tuple(made), **settings)
+    now, new_id = rig.parts.clock.now(), rig.parts.new_id
+    stored = await workflows.insert_workflow(rig.conn, new_id(), new_id(), spec, now, enabled=True)
+    assert stored is not None
+    return stored
+
+
+async def trigger(rig: Rig, of: StoredWorkflow, payload: Any = None) -> UUID:
+    """Trigger a run as the API does."""
+    brought = Brought()
+    new = NewWorkflowRun(rig.parts.new_id(), json.dumps(payload or {}), {}, {}, (), "manual")
+    async with rig.parts.pool.connection() as conn, conn.transaction():
+        await workflow_runs.trigger(conn, of, new, rig.parts.clock.now(), brought)
+    rig.parts.announcer.brought(brought)
+    return new.id
+
+
+async def over(rig: Rig, run_id: UUID, seconds: float = 30) -> dict[str, Any]:
+    """Wait until the workflow run is over; its row."""
+
+    async def look() -> dict[str, Any] | None:
+        row = await workflow_runs.get_run(rig.conn, run_id)
+        assert row is not None
+        return row if RunStatus(row["status"]) in RUN_TERMINAL else None
+
+    row: dict[str, Any] = await eventually(look, seconds, f"workflow run {run_id} never ended")
+    return row
+
+
+async def test_a_chain_runs_to_its_end(rig: Rig, endpoint: Endpoint) -> None:
+    """Each hop through claim, endpoint and writer; outputs go from step to step."""
+    await rig.job(endpoint.url("/echo"))
+    steps = [{"step_ref": f"s{n}", "depends_on": [f"s{n - 1}"] if n else []} for n in range(10)]
+    run_id = await trigger(rig, await workflow(rig, *steps), {"n": 1})
+    assert (await over(rig, run_id))["status"] == "completed"
+    assert [json.loads(call.body)["n"] for call in endpoint.calls] == [1] * 10
+    await rig.check()
+
+
+async def test_a_sleep_is_accurate(rig: Rig, endpoint: Endpoint) -> None:
+    """The timer wakes for it: less than a second late, never early."""
+    await rig.job(endpoint.url("/ok"))
+    made = await workflow(
+        rig,
+        {"step_ref": "a", "step_type": "sleep", "sleep_duration": "1s500ms"},
+        {"step_ref": "b", "depends_on": ["a"]},
+    )
+    run_id = await trigger(rig, made)
+    row = await over(rig, run_id)
+    steps = await workflow_runs.steps_of(rig.conn, run_id)
+    took = steps[0]["finished_at"] - steps[0]["started_at"]
+    assert timedelta(seconds=1.5) <= took < timedelta(seconds=2.5)
+    assert row["status"] == "completed"
+
+
+async def test_a_crowded_workflow_goes_through_its_runs(rig: Rig, endpoint: Endpoint) -> None:
+    """max_concurrent_runs: each end makes room for the next run, without anybody looking on."""
+    await rig.job(endpoint.url("/ok"))
+    made = await workflow(rig, {"step_ref": "a"}, max_concurrent_runs=1)
+    runs = [await trigger(rig, made) for _ in range(5)]
+    rows = [await over(rig, run_id) for run_id in runs]
+    assert {row["status"] for row in rows} == {"completed"}
+    ends = [(row["started_at"], row["finished_at"]) for row in rows]
+    assert all(before[1] <= after[0] for before, after in pairwise(ends))
+
+
+async def test_many_workflows_at_once(rig: Rig, endpoint: Endpoint, figures: Figures) -> None:
+    """Diamonds side by side, and a line to the database that is cut now and then by nobody: all complete."""
+    await rig.job(endpoint.url("/ok"))
+    made = await workflow(
+        rig,
+        {"step_ref": "a"},
+        {"step_ref": "b", "depends_on": ["a"]},
+        {"step_ref": "c", "depends_on": ["a"]},
+        {"step_ref": "d", "depends_on": ["b", "c"]},
+    )
+    began = rig.parts.clock.now()
+    runs = await asyncio.gather(*(trigger(rig, made) for _ in range(50)))
+    assert {(await over(rig, run_id))["status"] for run_id in runs} == {"completed"}
+    took = (rig.parts.clock.now() - began).total_seconds()
+    figures.note("steps a second, 50 diamonds", f"{200 / took:.0f}")
+    await rig.check()
+
+
+async def test_a_line_that_is_cut_loses_no_step(migrated: str, endpoint: Endpoint) -> None:
+    """The connection dies in the middle of transactions, again and again; every workflow run completes all the same."""
+    async with proxied(migrated) as proxy, running(proxy.url, migrated) as rig:
+        await rig.job(endpoint.url("/ok"))
+        steps = [{"step_ref": f"s{n}", "depends_on": [f"s{n - 1}"] if n else []} for n in range(6)]
+        made = await workflow(rig, *steps)
+        runs = [await trigger(rig, made) for _ in range(10)]
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            proxy.cut()
+        assert {(await over(rig, run_id))["status"] for run_id in runs} == {"completed"}
+        assert swept(rig) == 0
+
+
+async def test_a_fault_of_ours_fails_the_workflow_run(rig: Rig, endpoint: Endpoint) -> None:
+    """When nothing can follow from the end of a step, its job run ends all the same, and the workflow run says why."""
+    await rig.job(endpoint.url("/ok"))
+    await rig.job(endpoint.url("/ok"), "broken")
+    made = await workflow(rig, {"step_ref": "a"}, {"step_ref": "b", "job_id": "broken", "depends_on": ["a"]})
+    beside = await workflow(rig, {"step_ref": "a"}, slug="beside")
+    await rig.rows("UPDATE strait.jobs SET definition = '[]' WHERE slug = 'broken'")
+    run_id, other = await trigger(rig, made), await trigger(rig, beside)
+    row = await over(rig, run_id)
+    assert (row["status"], row["error_class"]) == ("failed", "system")
+    assert (await over(rig, other))["status"] == "completed"
+    steps = await workflow_runs.steps_of(rig.conn, run_id)
+    assert (await rig.run(steps[0]["job_run_id"]))["status"] == "completed"
