@@ -199,6 +199,8 @@ def _why_not(deed: Deed, place: Place | None) -> str | None:
         return "there is no such run"
     if place.status not in deed.takes:
         return f"it is {place.status}"
+    if deed is REPLAY and place.is_step:
+        return "it carries out a step of a workflow run, which retries it"
     if deed is REPLAY and place.deleted:
         return "its job was deleted"
     if deed is REPLAY and not place.enabled:

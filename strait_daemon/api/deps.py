@@ -11,6 +11,7 @@ from uuid import UUID
 
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Pool
+from strait_core.store.workflow_live import Brought
 from strait_core.wire import ComponentHealth
 from strait_core.wire.health import JobTested
 from strait_daemon.attempts.ender import Ender
@@ -28,8 +29,9 @@ class Deps:
     """The parts the API calls.
 
     `metrics` gives the exposition and its content type; `ready` one answer per component; `stage` is told of a time at
-    which a run comes due; `rehearse` calls a job's endpoint with a payload, within so many seconds. Setting `closing`
-    ends the open streams politely: the server does so before it stops.
+    which a run comes due, `brought` of what has come of moves of workflow runs; `rehearse` calls a job's endpoint with
+    a payload, within so many seconds. Setting `closing` ends the open streams politely: the server does so before it
+    stops.
     """
 
     pool: Pool
@@ -50,5 +52,6 @@ class Deps:
     metrics: Callable[[], tuple[bytes, str]]
     ready: Callable[[], Awaitable[dict[str, ComponentHealth]]]
     stage: Callable[[datetime], None]
+    brought: Callable[[Brought], None]
     log: Any
     closing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -18,6 +18,7 @@ from strait_core.store.events import EventStatus, StoredEvent
 from strait_core.store.faults import Clash
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
+from strait_core.store.workflow_live import Brought
 from strait_core.wire import events as wire_events
 from strait_daemon.api import query
 from strait_daemon.api.body import KIB, Body, Nothing
@@ -48,7 +49,8 @@ def _shaped(event: StoredEvent, *, whole: bool = True) -> wire_events.Event:
 
 
 def go_on(api: Api, run_ids: list[UUID]) -> None:
-    """Tell of runs that wait no more, after the commit."""
+    """Tell of runs that wait no more, after the commit, and let the steps of workflow runs be looked at."""
+    api.deps.brought(Brought(due_at=api.deps.clock.now()))
     if run_ids:
         api.deps.bus.runs_changed(run_ids)
         api.deps.bus.wake()

@@ -52,6 +52,8 @@ _PATH_PARAMETERS: Final = {
     "event": "The event: its id, or its key.",
     "prefix": "How the keys of the events begin.",
     "project": "The project's id.",
+    "ref": "The ref of the step.",
+    "approval": "The approval's id.",
     "key": "1 to 256 characters of A-Z a-z 0-9 . _ : -",
 }
 _REQUEST_ID: Final = {

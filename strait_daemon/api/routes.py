@@ -35,6 +35,7 @@ from strait_daemon.api import (
     trigger,
     webhooks,
     workflow_routes,
+    workflow_run_routes,
 )
 from strait_daemon.api.body import BULK_BYTES, TRIGGER_BYTES, Body, Nothing
 from strait_daemon.api.operation import Operation
@@ -342,6 +343,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *schedules.ROUTES,
         *calendars.ROUTES,
         *simulation.ROUTES,
+        *workflow_run_routes.ROUTES,
         *ops.routes(metrics_public=metrics_public),
         *docs.ROUTES,
     )

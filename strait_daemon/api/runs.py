@@ -13,6 +13,7 @@ from strait_core.store import jobs, lineage, runs, waits, watch
 from strait_core.store.faults import Clash
 from strait_core.store.pool import Conn
 from strait_core.store.runs import Ended, Row, RunFilter
+from strait_core.store.workflow_live import Brought
 from strait_core.trigger import check_schedule
 from strait_daemon.api import query, shape
 from strait_daemon.api.context import Api
@@ -112,11 +113,13 @@ async def cancel_run(api: Api, call: Call) -> Reply:
     run_id = run_id_of(call.path["run"])
     async with api.connection() as conn:
         await _head(conn, call)
-        ended = await _cancel_family(conn, run_id, deps.clock.now())
+        brought = Brought()
+        ended = await _cancel_family(conn, run_id, deps.clock.now(), brought)
         row = await _row(conn, call, run_id)
         # Who waited for one of them goes on.
         resumed = await waits.resume_ripe(conn, deps.clock.now()) if any(run.awaited for run in ended) else []
     if ended:
+        deps.brought(brought)
         if lanes := {run.lane for run in ended} - {0}:
             deps.bus.freed(lanes)
         deps.bus.runs_changed([run.id for run in ended] + resumed)
@@ -130,12 +133,12 @@ async def cancel_run(api: Api, call: Call) -> Reply:
     return _answer(row)
 
 
-async def _cancel_family(conn: Conn, run_id: UUID, now: datetime) -> list[Ended]:
+async def _cancel_family(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> list[Ended]:
     """Cancel the run and its descendants; once more when a batch of the workers held the same in another order."""
     for _ in range(_TRIES):
         try:
             async with conn.transaction():
-                return await lineage.cancel_family(conn, [run_id], now)
+                return await lineage.cancel_family(conn, [run_id], now, brought=brought)
         except Clash:
             continue
     raise UnavailableError("the run's family is in many hands; nothing was canceled", hint="try again", retry_after=1)
@@ -183,6 +186,12 @@ async def _not_replayable(conn: Conn, row: Row) -> ConflictError:
         return ConflictError(
             f"the run is {row['status']}; only a run that is {', '.join(sorted(REPLAYABLE))} can be replayed",
             hint="trigger the job anew",
+        )
+    if row["workflow_run_id"] is not None:
+        flow = ids.spell(ids.Prefix.WORKFLOW_RUN, row["workflow_run_id"])
+        return ConflictError(
+            f"the run carries out step {row['step_ref']!r} of workflow run {flow}",
+            hint=f"retry the step: POST /v1/workflow-runs/{flow}/steps/{row['step_ref']}/retry",
         )
     job = await jobs.job_by_id(conn, row["job_id"])
     if job is None:

@@ -95,6 +95,8 @@ def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
         parent_run_id=_run_id(run.parent_run_id),
         continuation_of=_run_id(run.continuation_of),
         lineage_depth=run.lineage_depth or 0,
+        workflow_run_id=None,
+        step_ref=None,
         fire_at=run.fire_at,
         timeout_secs=run.timeout_secs,
         warnings=list(run.warnings or ()),
@@ -137,11 +139,21 @@ def run(row: Mapping[str, Any]) -> wire.Run:
         parent_run_id=_run_id(row["parent_run_id"]),
         continuation_of=_run_id(row["continuation_of"]),
         lineage_depth=row["lineage_depth"] or 0,
+        **_step_of(row),
         fire_at=row["fire_at"],
         timeout_secs=row["timeout_secs"],
         warnings=row["warnings"] or [],
         **notes.of_run(row),
     )
+
+
+def _step_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The step that a run carries out."""
+    flow = row["workflow_run_id"]
+    return {
+        "workflow_run_id": None if flow is None else spell(Prefix.WORKFLOW_RUN, flow),
+        "step_ref": row["step_ref"],
+    }
 
 
 def _own_beat(row: Mapping[str, Any]) -> datetime | None:

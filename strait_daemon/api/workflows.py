@@ -11,7 +11,7 @@ from msgspec import UNSET
 from strait_core import ids, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
 from strait_core.job import check_slug
-from strait_core.store import workflows
+from strait_core.store import workflow_runs, workflows
 from strait_core.store.faults import Taken
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
@@ -168,6 +168,11 @@ async def delete_workflow(api: Api, call: Call) -> Reply:
     """DELETE /v1/workflows/{workflow}."""
     async with _changing(api, call) as (conn, found):
         await refuse_users(conn, "workflow", found.id, found.spec.slug)
+        if await workflow_runs.has_active(conn, found.id):
+            raise ConflictError(
+                f"workflow {found.spec.slug!r} has runs that are not over",
+                hint=f"see them: strait workflow-runs list --workflow {found.spec.slug}",
+            )
         await workflows.delete_workflow(conn, found.id, api.deps.clock.now())
     return Reply(204)
 

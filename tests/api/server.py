@@ -116,6 +116,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         metrics=parts.metrics.render,
         ready=parts.ready,
         stage=parts.announcer.due,
+        brought=parts.announcer.brought,
         log=log,
     )
 
