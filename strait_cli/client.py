@@ -107,9 +107,16 @@ class Client:
         """The body of a GET."""
         return self.call("GET", path, query=query)
 
-    def post(self, path: str, body: bytes | Mapping[str, Any] | None = None, *, key: str | None = None) -> Any:
-        """The body of a POST's answer; `key` is the caller's own idempotency key."""
-        return self.call("POST", path, body=body, key=key or str(uuid.uuid4()))
+    def post(
+        self,
+        path: str,
+        body: bytes | Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        actor: str | None = None,
+    ) -> Any:
+        """The body of a POST's answer; `key` is the caller's own idempotency key, `actor` who asks for it."""
+        return self.call("POST", path, body=body, key=key or str(uuid.uuid4()), actor=actor)
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         """The body of a PUT's answer."""
@@ -136,12 +143,15 @@ class Client:
         body: bytes | Mapping[str, Any] | None = None,
         key: str | None = None,
         once: bool = False,
+        actor: str | None = None,
     ) -> Any:
         """One API call with its retries (none with `once`); the decoded body or its text, None when there is none."""
         content = json.dumps(body).encode() if isinstance(body, Mapping) else body
         headers = {"Content-Type": "application/json"} if content is not None else {}
         if key:
             headers["Idempotency-Key"] = header_text(key)
+        if actor:
+            headers["X-Actor"] = header_text(actor)
         request = self.http.build_request(method, path, params=_query(query), content=content, headers=headers)
         began, delay = time.monotonic(), _FIRST_DELAY
         while True:

@@ -173,6 +173,68 @@ BUDGET: Final = (
     Column("timezone", "zone"),
     Column("resets_at", "resets", "time"),
 )
+WORKFLOW_RUN: Final = (
+    Column("id"),
+    Column("workflow_slug", "workflow"),
+    Column("status", kind="status"),
+    Column("has_failures", "failures"),
+    Column("created_at", "created", "time"),
+    Column("took", "took", "seconds", of=_took),
+    Column("error", shrinks=True),
+    Column("project_id", "project", wide=True),
+    Column("version", "v", "number", wide=True),
+    Column("triggered_by", "by", wide=True),
+    Column("parent_run_id", "parent", wide=True),
+    Column("started_at", "started", "time", wide=True),
+    Column("finished_at", "finished", "time", wide=True),
+    Column("expires_at", "expires", "time", wide=True),
+    Column("tags", shrinks=True, wide=True),
+)
+STEP_RUN: Final = (
+    Column("step_ref", "step"),
+    Column("step_type", "type"),
+    Column("status", kind="status"),
+    Column("attempt", "try", "number"),
+    Column("depends_on", "after", shrinks=True),
+    Column("took", "took", "seconds", of=_took),
+    Column("job_run_id", "run"),
+    Column("error", shrinks=True),
+    Column("reason", shrinks=True, wide=True),
+    Column("workflow_run_id", "workflow run", wide=True),
+    Column("due_at", "until", "time", wide=True),
+    Column("compensated_by", "undone by", wide=True),
+    Column("started_at", "started", "time", wide=True),
+    Column("finished_at", "finished", "time", wide=True),
+)
+STEP_NODE: Final = (
+    Column("level", kind="number"),
+    Column("step_ref", "step"),
+    Column("step_type", "type"),
+    Column("status", kind="status"),
+    Column("on_critical_path", "critical"),
+)
+STEP_TIME: Final = (
+    Column("step_ref", "step"),
+    Column("status", kind="status"),
+    Column("ready_at", "ready", "time"),
+    Column("started_at", "started", "time"),
+    Column("finished_at", "finished", "time"),
+    Column("wait_ms", "wait ms", "number"),
+    Column("took_ms", "took ms", "number"),
+)
+APPROVAL: Final = (
+    Column("id"),
+    Column("step_ref", "step"),
+    Column("status"),
+    Column("workflow_run_id", "workflow run"),
+    Column("approvers", shrinks=True),
+    Column("created_at", "asked", "time"),
+    Column("expires_at", "until", "time"),
+    Column("decided_by", "by"),
+    Column("comment", shrinks=True),
+    Column("project_id", "project", wide=True),
+    Column("decided_at", "decided", "time", wide=True),
+)
 WEBHOOK: Final = (
     Column("id"),
     Column("type"),

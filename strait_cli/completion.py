@@ -235,6 +235,13 @@ def _workflows(before: Sequence[str], current: str) -> Iterator[Candidate]:
         yield one["slug"], one["name"]
 
 
+def _workflow_runs(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    yield "@last", "the newest workflow run"
+    if not current.startswith("@"):
+        for run in _fetch("/v1/workflow-runs", {}, before):
+            yield run["id"], f"{run['workflow_slug']} · {run['status']}"
+
+
 def _workers(before: Sequence[str], current: str) -> Iterator[Candidate]:
     del current
     for worker in _fetch("/v1/workers", {}, before):
@@ -256,6 +263,7 @@ _DYNAMIC: Final[Mapping[str, Callable[[Sequence[str], str], Iterator[Candidate]]
     "schedule": _schedules,
     "calendar": _calendars,
     "workflow": _workflows,
+    "workflow_run": _workflow_runs,
     "project": _projects,
 }
 

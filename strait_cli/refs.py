@@ -32,6 +32,22 @@ def run_id(client: Client, text: str) -> str:
     return _unique(client, "runs", prefix)
 
 
+def workflow_run_id(client: Client, text: str) -> str:
+    """The id of the workflow run that `text` names: an id, a unique prefix of one, or `@last`."""
+    if text == "@last":
+        found = client.get(path_of("workflow-runs"), {"limit": 1})["data"]
+        if not found:
+            raise NotFoundError("there are no workflow runs yet", hint="strait workflows trigger WORKFLOW")
+        return str(found[0]["id"])
+    _check(text, "a workflow run's id, a prefix of one, or @last")
+    if ids.parse(ids.Prefix.WORKFLOW_RUN, text):
+        return text
+    prefix = text if text.startswith("wfr_") else f"wfr_{text}"
+    if ids.prefix_range(ids.Prefix.WORKFLOW_RUN, prefix) is None:
+        raise NotFoundError(f'"{text}" is no workflow run\'s id', hint="strait workflow-runs list")
+    return _unique(client, "workflow-runs", prefix)
+
+
 def job_ref(client: Client, text: str) -> str:
     """A job's slug or id as the API takes it; a shortened id is completed."""
     _check(text, "a job's slug or id")

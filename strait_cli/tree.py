@@ -37,6 +37,8 @@ NOUNS: Final[dict[str, Noun]] = {
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
     "cron": Noun("cron", "Check, explain, list and simulate cron expressions; needs no server", _WORK),
     "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),
+    "workflow-runs": Noun("workflow_runs", "Watch, cancel and retry workflow runs", _WORK, ("workflow-run", "wfr")),
+    "approvals": Noun("approvals", "What workflows ask: list, approve, reject", _WORK, ("approval",)),
     "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
     "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),
     "events": Noun("events", "What runs wait for: list, send, cancel", _WORK, ("event",)),
@@ -87,7 +89,7 @@ def root_help() -> str:
     lines = ["Usage: strait [FLAGS] COMMAND [ARGS]...", "", "A durable job orchestrator on PostgreSQL alone.", ""]
     for section in dict.fromkeys(noun.section for noun in NOUNS.values()):
         lines.append(f"{section}:")
-        lines += [f"  {name:<12}{noun.summary}" for name, noun in NOUNS.items() if noun.section == section]
+        lines += [f"  {name:<15}{noun.summary}" for name, noun in NOUNS.items() if noun.section == section]
         lines.append("")
     lines.append("Flags, accepted anywhere after `strait`:")
     lines += _rows([*GLOBAL_FLAGS, ("--version", "show the version"), ("-h, --help", "show this help, or a command's")])

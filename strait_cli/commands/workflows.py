@@ -10,6 +10,7 @@ import typer
 from strait_cli import body, exact
 from strait_cli.ask import confirm
 from strait_cli.columns import STEP, WORKFLOW, WORKFLOW_VERSION
+from strait_cli.commands import workflow_runs
 from strait_cli.commands.jobs import DEFAULT_PROJECT, Key, Yes
 from strait_cli.paths import path_of
 from strait_cli.refs import workflow_ref
@@ -294,6 +295,16 @@ def validate(session: Session, file: File = None) -> None:
 
     spec = judged({"project_id": session.project or DEFAULT_PROJECT} | read_file(file), DEFAULT_PROJECT)
     session.out.item({"valid": True, "step_count": len(spec.steps)}, name="valid")
+
+
+verb(
+    app,
+    "trigger",
+    examples=(
+        "strait workflows trigger pipeline --set date=2030-01-31 --wait",
+        "strait workflows trigger pipeline --payload @in.json --without notify",
+    ),
+)(workflow_runs.trigger)
 
 
 def _path(session: Session, workflow: str) -> str:

@@ -1,0 +1,277 @@
+"""`strait workflow-runs`: single executions of workflows, and their steps."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Final
+
+import typer
+
+from strait_cli import body
+from strait_cli.ask import confirm
+from strait_cli.columns import STEP_NODE, STEP_RUN, STEP_TIME, WORKFLOW_RUN
+from strait_cli.commands.trigger import Key, request_of
+from strait_cli.paths import path_of
+from strait_cli.refs import workflow_ref, workflow_run_id
+from strait_cli.session import Session
+from strait_cli.verbs import noun, verb
+from strait_core.errors import DeadlineError, RunFailedError, UsageError
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, unique prefix of one, or @last.")]
+Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's ref.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", help="Give up after so many seconds (exit 124).", min=0, metavar="SECS"),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+_ALL: Final = 100_000
+# States in which a run stays.
+_OVER: Final = frozenset({"completed", "failed", "timed_out", "canceled", "compensated", "compensation_failed"})
+# How often a watched run is looked at.
+LOOK_SECS: Final = 0.25
+
+
+def _option(name: str, text: str, metavar: str = "TEXT") -> Any:
+    return typer.Option(name, help=text, metavar=metavar, show_default=False)
+
+
+app = noun("List, watch, pause, cancel and retry workflow runs, and decide their steps.")
+
+
+def trigger(
+    session: Session,
+    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Slug or id.")],
+    payload: Annotated[str | None, _option("--payload", "JSON, @file or -.", "JSON")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Set one value in the payload: a.b=1.", metavar="PATH=VALUE"),
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="Switch a step off in this run.", metavar="STEP")
+    ] = None,
+    idempotency_key: Key = None,
+    timeout: Timeout = None,
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch the run to its end.")] = False,
+) -> None:
+    """Start a run of a workflow.
+
+    With --wait it shows how the steps move, and ends like `strait workflow-runs watch`.
+    """
+    if timeout is not None and not wait:
+        raise UsageError("--timeout goes with --wait")
+    text = body.payload_text(payload, sets or (), edit=False)
+    fields = {"step_overrides": [{"step_ref": ref, "enabled": False} for ref in without]} if without else {}
+    run = session.api.post(
+        path_of("workflows", workflow_ref(session.api, workflow), "trigger"),
+        request_of(fields, text),
+        key=idempotency_key,
+    )
+    if wait:
+        session.out.note(f"triggered {run['id']}")
+        follow(session, run["id"], timeout)
+        return
+    session.out.item(run, WORKFLOW_RUN, row=True)
+    session.out.note(f"watch it: strait workflow-runs watch {run['id']}")
+
+
+@verb(
+    app,
+    "list",
+    examples=("strait workflow-runs list", "strait workflow-runs list --workflow data-pipeline --status failed"),
+)
+def list_runs(
+    session: Session,
+    workflow: Annotated[str | None, _option("--workflow", "Only this workflow's: id or slug.", "WORKFLOW")] = None,
+    status: Annotated[str | None, _option("--status", "One or more states: a,b.", "STATES")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.", metavar="N")] = 50,
+) -> None:
+    """List workflow runs, newest first."""
+    wanted = {"workflow_id": workflow, "status": status}
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    pages = session.api.pages("/v1/workflow-runs", filters, limit=limit)
+    session.out.items(pages, WORKFLOW_RUN)
+    session.more(pages)
+
+
+@verb(app, "get", examples=("strait workflow-runs get @last", "strait workflow-runs get wfr_01hzy --jq .payload"))
+def get(session: Session, workflow_run: Run) -> None:
+    """Show a workflow run with its payload."""
+    session.out.item(session.api.get(_path(session, workflow_run)), WORKFLOW_RUN)
+
+
+@verb(app, "steps", examples=("strait workflow-runs steps @last", "strait workflow-runs steps wfr_01hzy -o wide"))
+def steps(session: Session, workflow_run: Run) -> None:
+    """List the steps of a run: where each is, and what carries it out."""
+    session.out.items(session.api.pages(f"{_path(session, workflow_run)}/steps", limit=_ALL), STEP_RUN, name="step_ref")
+
+
+@verb(app, "step", examples=("strait workflow-runs step @last extract --jq .output",))
+def step(session: Session, workflow_run: Run, step: Step) -> None:
+    """Show one step with its output."""
+    session.out.item(session.api.get(f"{_path(session, workflow_run)}{_step(step)}"), STEP_RUN, name="step_ref")
+
+
+@verb(
+    app,
+    "watch",
+    examples=("strait workflow-runs watch @last", "strait workflow-runs watch wfr_01hzy --timeout 60 -o jsonl"),
+)
+def watch(session: Session, workflow_run: Run, timeout: Timeout = None) -> None:
+    """Follow a run to its end, step by step: exit 0 when it completed, 9 when it ended otherwise.
+
+    Ctrl-C leaves the run alone.
+    """
+    follow(session, workflow_run_id(session.api, workflow_run), timeout)
+
+
+def follow(session: Session, run_id: str, timeout: float | None) -> None:
+    """Show every change of a run and its steps until it is over."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    shown: dict[str, str] = {}
+    seq = -1
+    while True:
+        run = session.api.get(path_of("workflow-runs", run_id))
+        if run["seq"] != seq:
+            seq = run["seq"]
+            _show_changes(session, run, shown)
+        if run["status"] in _OVER:
+            break
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlineError(f"{run_id} had not ended after {timeout:g} s: it is {run['status']}")
+        time.sleep(LOOK_SECS)
+    session.out.item(run, WORKFLOW_RUN, row=True)
+    if run["status"] != "completed":
+        why = f": {run['error']}" if run["error"] else ""
+        raise RunFailedError(f"{run_id} ended as {run['status']}{why}")
+
+
+def _show_changes(session: Session, run: dict[str, Any], shown: dict[str, str]) -> None:
+    """A line for each step that is elsewhere than it was, and for the run."""
+    changed = []
+    for one in session.api.pages(path_of("workflow-runs", run["id"], "steps"), limit=_ALL):
+        if one["status"] != shown.get(one["step_ref"], "pending"):
+            shown[one["step_ref"]] = one["status"]
+            changed.append(one)
+    changed.sort(key=lambda one: one["finished_at"] or one["started_at"] or "")
+    for one in changed:
+        why = one["error"] or one["reason"]
+        text = f"  {one['step_ref']} {session.out.paint(one['status'])}{f' ({why})' if why else ''}"
+        session.out.change(one, text)
+    if run["status"] != shown.get("", ""):
+        shown[""] = run["status"]
+        session.out.change(run, f"{run['id']} {session.out.paint(run['status'])}")
+
+
+@verb(app, "explain", examples=("strait workflow-runs explain @last",))
+def explain(session: Session, workflow_run: Run) -> None:
+    """Say why each step that has not completed is where it is."""
+    told = session.api.get(f"{_path(session, workflow_run)}/explain")
+    if session.out.view.format in {"table", "wide"} and not session.out.is_raw and not session.out.view.fields:
+        session.out.line(f"{told['id']} is {told['text']}")
+        for one in told["steps"]:
+            session.out.line(f"  {one['step_ref']:<24} {session.out.paint(one['status'])}: {one['text']}")
+    else:
+        session.out.item(told, name="id")
+
+
+@verb(app, "timeline", examples=("strait workflow-runs timeline @last",))
+def timeline(session: Session, workflow_run: Run) -> None:
+    """Show when each step was ready, began and ended."""
+    session.out.items(session.api.get(f"{_path(session, workflow_run)}/timeline")["steps"], STEP_TIME, name="step_ref")
+
+
+@verb(app, "graph", examples=("strait workflow-runs graph @last -o json",))
+def graph(session: Session, workflow_run: Run) -> None:
+    """Show each step with its level, its state, and whether it is on the critical path."""
+    found = session.api.get(f"{_path(session, workflow_run)}/graph")
+    if session.out.is_json:
+        session.out.item(found, name="id")
+    else:
+        session.out.items(found["nodes"], STEP_NODE, name="step_ref")
+
+
+# ── moves ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _moved(session: Session, run: str, end: str, sent: dict[str, Any] | bytes | None = None) -> None:
+    session.out.item(session.api.post(f"{_path(session, run)}{end}", sent), WORKFLOW_RUN, row=True)
+
+
+@verb(app, "pause", examples=("strait workflow-runs pause @last",))
+def pause(session: Session, workflow_run: Run) -> None:
+    """Let no further step start; what runs goes on."""
+    _moved(session, workflow_run, "/pause")
+
+
+@verb(app, "resume", examples=("strait workflow-runs resume @last",))
+def resume(session: Session, workflow_run: Run) -> None:
+    """Let steps start again."""
+    _moved(session, workflow_run, "/resume")
+
+
+@verb(app, "cancel", examples=("strait workflow-runs cancel @last --yes",))
+def cancel(session: Session, workflow_run: Run, *, yes: Yes = False) -> None:
+    """End a run and whatever is under way below it."""
+    found = session.api.get(_path(session, workflow_run))
+    confirm(f"cancel {found['id']} ({found['workflow_slug']}, {found['status']})", yes=yes)
+    _moved(session, found["id"], "/cancel")
+
+
+@verb(app, "retry", examples=("strait workflow-runs retry @last",))
+def retry(session: Session, workflow_run: Run) -> None:
+    """Let a run that did not succeed go on: completed steps are kept, all others begin anew."""
+    _moved(session, workflow_run, "/retry")
+
+
+@verb(app, "compensate", examples=("strait workflow-runs compensate @last --yes",))
+def compensate(session: Session, workflow_run: Run, *, yes: Yes = False) -> None:
+    """Undo the completed steps of a failed run by their compensation jobs, the last first."""
+    found = session.api.get(_path(session, workflow_run))
+    confirm(f"undo the completed steps of {found['id']} ({found['workflow_slug']}, {found['status']})", yes=yes)
+    _moved(session, found["id"], "/compensate")
+
+
+@verb(app, "retry-step", examples=("strait workflow-runs retry-step @last load",))
+def retry_step(session: Session, workflow_run: Run, step: Step) -> None:
+    """Let a step that is over begin anew, and what hangs on it and has not completed."""
+    _moved(session, workflow_run, _step(step, "retry"))
+
+
+@verb(app, "replay-subtree", examples=("strait workflow-runs replay-subtree @last transform",))
+def replay_subtree(session: Session, workflow_run: Run, step: Step) -> None:
+    """Let a step that is over begin anew, and everything that depends on it."""
+    _moved(session, workflow_run, _step(step, "replay-subtree"))
+
+
+@verb(app, "skip-step", examples=('strait workflow-runs skip-step @last review --reason "on holiday"',))
+def skip_step(
+    session: Session, workflow_run: Run, step: Step, reason: Annotated[str | None, _option("--reason", "Why.")] = None
+) -> None:
+    """Skip a step that has not begun, or waits."""
+    _moved(session, workflow_run, _step(step, "skip"), {"reason": reason} if reason else {})
+
+
+@verb(app, "force-complete", examples=("strait workflow-runs force-complete @last extract --set-output '{\"n\": 1}'",))
+def force_complete(
+    session: Session,
+    workflow_run: Run,
+    step: Step,
+    output: Annotated[str | None, _option("--set-output", "What the step gives: JSON, @file or -.", "JSON")] = None,
+) -> None:
+    """Complete a step that has not begun, or waits, with an output of yours."""
+    text = body.payload_text(output, (), edit=False)
+    sent = b"{}" if text is None else f'{{"output": {text}}}'.encode()
+    _moved(session, workflow_run, _step(step, "force-complete"), sent)
+
+
+def _step(step: str, *more: str) -> str:
+    return path_of("steps", step, *more).removeprefix("/v1")
+
+
+def _path(session: Session, run: str) -> str:
+    return path_of("workflow-runs", workflow_run_id(session.api, run))
+
+
+APPS: Final = {"workflow-runs": app}
