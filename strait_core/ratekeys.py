@@ -33,13 +33,17 @@ RUN_FACTS: Final = ("concurrency_key", "metadata", "tags", "triggered_by")
 # No value is made that is longer: whoever sends more shares one bucket with all who do.
 _MOST: Final = 16 * 1024 * 1024
 _TOO_LONG: Final = "(too long)"
+_UNREADABLE: Final = "(unreadable)"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 
 
-class RateKey(Struct, frozen=True, forbid_unknown_fields=True):
-    """One named limit: of the runs whose `key` becomes the same value, `max` may start in `window_secs`."""
+class RateKey(Struct, frozen=True):
+    """One named limit: of the runs whose `key` becomes the same value, `max` may start in `window_secs`.
+
+    What is stored may say more one day: who does not know that reads the rest.
+    """
 
     name: str
     key: str
@@ -93,12 +97,15 @@ def _check_template(key: str, pointer: str) -> list[Fault]:
 def key_of(limit: RateKey, payload: str, run: Mapping[str, Any]) -> str | None:
     """The run's key for that limit, at most 256 characters; None = it has none.
 
-    A text stands for itself, so the number 1 and the text "1" are the same key; null is nothing.
+    A text stands for itself, so the number 1 and the text "1" are the same key; null is nothing. Never raises: no
+    payload may keep the others from being claimed.
     """
     try:
         filled = fill(limit.key, {"payload": payload, "run": _encode(run).decode()}, most=_MOST)
     except TooLongError:
         return _TOO_LONG
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return _UNREADABLE
     text = filled.text.strip()
     if filled.missing or text == "null":
         return None

@@ -16,6 +16,22 @@ from strait_core.schedule import MisfirePolicy, OverlapPolicy
 from strait_core.wire.bodies import Request
 
 
+class RateLimitKey(Request):
+    """A named rate limit of a job: of the runs whose `key` becomes the same value, `max` may start in `window_secs`.
+
+    The key is a template: `{{payload.tenant}}`, `{{run.tags.team}}`. A run for which it becomes nothing is not limited.
+    """
+
+    name: str
+    key: str
+    max: int
+    window_secs: int
+
+    def plain(self) -> RateKey:
+        """The same as a part of a definition."""
+        return RateKey(self.name, self.key, self.max, self.window_secs)
+
+
 class JobPatch(Request):
     """PATCH /v1/jobs/{job}: only what is named changes; null puts a field back to its default."""
 
@@ -43,7 +59,7 @@ class JobPatch(Request):
     max_concurrency_per_key: int | UnsetType | None = UNSET
     rate_limit_max: int | UnsetType | None = UNSET
     rate_limit_window_secs: int | UnsetType | None = UNSET
-    rate_limit_keys: list[RateKey] | UnsetType | None = UNSET
+    rate_limit_keys: list[RateLimitKey] | UnsetType | None = UNSET
     run_ttl_secs: int | UnsetType | None = UNSET
     default_run_metadata: dict[str, str] | UnsetType | None = UNSET
     version_policy: VersionPolicy | UnsetType | None = UNSET

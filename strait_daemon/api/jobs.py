@@ -83,11 +83,14 @@ def _spec_of(given: dict[str, Any], project: str | None, refused: Sequence[Fault
 
 def _given(body: wire.JobPatch) -> dict[str, Any]:
     """The fields of a definition that a body names."""
-    return {
+    given = {
         name: value
         for name in body.__struct_fields__
         if name != "enabled" and (value := getattr(body, name)) is not UNSET
     }
+    if given.get("rate_limit_keys"):
+        given["rate_limit_keys"] = [limit.plain() for limit in given["rate_limit_keys"]]
+    return given
 
 
 async def _store(api: Api, call: Call, scope: Scope, spec: JobSpec, *, enabled: bool) -> Reply:

@@ -63,16 +63,18 @@ _STEP: Final[Mapping[str, Mapping[str, Any]]] = {
     "depends_on": {"maxItems": workflow.MAX_STEPS - 1, "uniqueItems": True},
     "approvers": {"maxItems": workflow.MAX_APPROVERS, "uniqueItems": True},
 }
+_RATE_KEY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "name": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    "key": {"minLength": 1, "maxLength": MAX_TEMPLATE},
+    "max": {"minimum": 1, "maximum": MAX_RATE},
+    "window_secs": {"minimum": 1, "maximum": MAX_WINDOW_SECS},
+}
 _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "JobCreate": _DEFINITION,
     "JobPatch": _DEFINITION,
     "JobClone": {"name": _NAME, "slug": _SLUG},
-    "RateKey": {
-        "name": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
-        "key": {"minLength": 1, "maxLength": MAX_TEMPLATE},
-        "max": {"minimum": 1, "maximum": MAX_RATE},
-        "window_secs": {"minimum": 1, "maximum": MAX_WINDOW_SECS},
-    },
+    "RateLimitKey": _RATE_KEY,
+    "RateKey": _RATE_KEY,
     "WorkflowCreate": _WORKFLOW,
     "WorkflowPatch": _WORKFLOW,
     "WorkflowDryRun": {"steps": _WORKFLOW["steps"]},

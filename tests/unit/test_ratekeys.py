@@ -69,6 +69,27 @@ def test_half_a_character_and_values_without_end():
     assert key("{{payload.t}}" * 7, long) == "(too long)"
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        r'{"a": "x\ud800", "\udfff": 1}', '{"a": 1e400000}', '{"a": 1, "a": 2}', r'{"a": "\u0000"}', "[" * 128 + "]" * 128,
+        '{"a":' * 127 + "1" + "}" * 127, '{"a": ' + "9" * 10_000 + "}", '"a"', "null", "7", r'"\u0000\ud83d"',
+        "no JSON at all", "", '{"a": nope}', '{"a"',
+    ],
+)  # fmt: skip
+def test_no_payload_can_make_it_fail(payload: str):
+    """A claim that fails would fail again and again, and take nothing: whatever was stored has a key, or none."""
+    for template in (
+        "{{payload}}",
+        "{{payload.a}}",
+        "x{{payload.a}}{{payload}}",
+        "{{payload.a.a.a}}",
+        "{{payload[0]}}",
+    ):
+        made = key(template, payload)
+        assert made is None or (len(made) <= MAX_VALUE and "\0" not in made and made.encode())
+
+
 @given(
     payload=st.recursive(st.none() | st.text() | st.integers() | st.booleans(), lambda v: st.dictionaries(st.text(), v))
 )
