@@ -16,6 +16,7 @@ from strait_core.store.queue import Claimed, Finish
 from tests.api.caller import Caller
 from tests.api.contract import Contract
 from tests.api.endpoint_side import Speaker, speaking
+from tests.support.waiting import eventually
 
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 
@@ -162,3 +163,26 @@ def test_what_the_worker_hears_later_changes_nothing(
     assert api.server.do(work()) == set()
     now = api.run(run["id"])
     assert (now["status"], now["result"]) == ("completed", "first")
+
+
+def test_the_endpoints_word_reaches_its_breaker(api: Caller, run: dict[str, Any], endpoint: Speaker):
+    """A process that only serves the API tells it too: what it says undoes the failures before."""
+    parts = api.server.parts
+
+    def asked(statement: str) -> list[Any]:
+        async def work() -> list[Any]:
+            async with parts.pool.connection() as conn:
+                cursor = await conn.execute(statement.encode(), {"slug": run["job_slug"], "project": api.project})
+                return await cursor.fetchall() if cursor.description else []
+
+        return api.server.do(work())
+
+    of_job = "(SELECT breaker FROM strait.jobs WHERE slug = %(slug)s AND project_id = %(project)s)"
+    asked(
+        "INSERT INTO strait.breakers (key, state, failures, changed_at, step, looked_at)"
+        f" SELECT {of_job}, 'closed', 2, '2000-01-01', 0, '2000-01-01'"
+    )
+    eventually(lambda: not parts.breakers.calm, 20, lambda: "the API never looked at breakers")
+    endpoint.say("POST", "complete", content=b"{}")
+    counted = f"SELECT failures FROM strait.breakers WHERE key = {of_job}"
+    eventually(lambda: asked(counted) == [(0,)], 20, lambda: "the failures before are counted still")
