@@ -161,7 +161,7 @@ async def update_job(
         if named or spec.max_concurrency_per_key != job.spec.max_concurrency_per_key:
             await limits.unpark_job(conn, job.id)
         if named:
-            await rates.refit(conn, job.id, spec.rate_limit_keys)
+            await rates.refit(conn, job.id, spec.rate_limit_keys, now)
         return await _one(conn, "update_job", values)
 
 

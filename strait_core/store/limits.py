@@ -155,7 +155,10 @@ async def pass_on(conn: Conn, left: Sequence[tuple[UUID, str]]) -> None:
 
 
 async def unpark_job(conn: Conn, job_id: UUID) -> None:
-    """Let every parked run of a job return: what its keys may have has changed. The caller holds the job."""
+    """Let every parked run of a job return that nobody else holds: what its keys may have has changed.
+
+    The caller holds the job.
+    """
     await conn.execute(query(_SQL["unpark_job"]), {"job": job_id})
 
 
@@ -166,8 +169,8 @@ async def unpark_idle(conn: Conn, limit: int) -> int:
     """
     async with conn.transaction():
         rows = await (await conn.execute(query(_SQL["idle_keys"]), {"limit": limit})).fetchall()
-        capped = await _await_lanes(conn, sorted({row[0] for row in rows}))
-        await _unpark(conn, [(lane, key) for lane, key in rows if lane in capped])
+        await conn.execute(query(_SQL["await_jobs"]), {"lanes": sorted({row[0] for row in rows})})
+        await _unpark(conn, [(lane, key) for lane, key in rows])
     return len(rows)
 
 

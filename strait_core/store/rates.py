@@ -195,9 +195,10 @@ async def settle(conn: Conn, ledger: Ledger, claimed: Sequence[UUID], now: datet
     return row[0] if row and ledger.waiting else None
 
 
-async def refit(conn: Conn, job_id: UUID, limits: Sequence[RateKey]) -> None:
+async def refit(conn: Conn, job_id: UUID, limits: Sequence[RateKey], now: datetime) -> None:
     """The job's named limits are these now; the caller holds it, and has let its parked runs return."""
-    await conn.execute(query(_SQL["refit"]), {"job": job_id, "limits": Jsonb(list(limits), dumps=_encode)})
+    values = {"job": job_id, "limits": Jsonb(list(limits), dumps=_encode), "now": now}
+    await conn.execute(query(_SQL["refit"]), values)
 
 
 async def refill(conn: Conn, now: datetime, limit: int = REFILL_BUCKETS) -> tuple[int, dict[int, int]]:

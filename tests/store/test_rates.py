@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from strait_core.ratekeys import RateKey
 from strait_core.run import Status
-from strait_core.store import jobs, queue, rates, stats
+from strait_core.store import jobs, limits, queue, rates, stats
 from strait_core.store.jobs import StoredJob
 from tests.store.scene import NO_MARKS, Scene, ids_of
 from tests.store.test_limits import edit
@@ -340,3 +340,31 @@ async def test_runs_that_nobody_looks_after_are_reported(scene: Scene):
     await scene.rows("UPDATE strait.rate_buckets SET zero_at = %s", scene.now + timedelta(minutes=1))
     (violation,) = await scene.broken()
     assert (violation.invariant, violation.count) == ("bucket_overdrawn", 1)
+
+
+@pytest.mark.parametrize("kind", ["slot", "token"])
+async def test_an_edit_waits_for_nobody_who_ends_a_parked_run(scene: Scene, kind: str):
+    """Who ends one waits for the job in turn, so they would wait for each other; if it does not end, it returns."""
+    set_to: dict[str, Any] = {"rate_limit_keys": (replace(TENANT, max=1),)}
+    lifted: dict[str, Any] = {"rate_limit_keys": (), "rate_limit_max": 9, "rate_limit_window_secs": 9}
+    if kind == "slot":
+        set_to, lifted = {"max_concurrency_per_key": 1}, {"max_concurrency_per_key": None, "max_concurrency": 9}
+    job = await scene.job(**set_to)
+    payload = json.dumps({"tenant": "acme"})
+    first, second, third = await scene.add(job, 3, concurrency_key="k", payload=payload)
+    (claimed,) = await scene.claim()
+    assert claimed.id == first
+    assert await parked(scene) == [second, third]
+    canceler = await scene.other()
+    async with canceler.transaction():
+        await scene.rows("SELECT run_id FROM strait.parked WHERE run_id = %s FOR UPDATE", second, conn=canceler)
+        async with asyncio.timeout(20):
+            await edit(scene, job, **lifted)
+        assert await parked(scene) == [second]
+        assert ids_of(await scene.claim()) == [third]
+    if kind == "token":
+        assert await returned(scene) == 1
+    else:
+        assert await limits.unpark_idle(scene.conn, 10) == 1
+    assert ids_of(await scene.claim()) == [second]
+    assert await scene.broken() == []

@@ -41,6 +41,10 @@ SELECT run_id, lane, job_id, key, priority, ready_seq, ready_at, rate FROM gone
 SELECT own_lane FROM strait.jobs
 WHERE own_lane = ANY(%(lanes)b::bigint[]) AND max_concurrency_per_key IS NOT NULL ORDER BY own_lane FOR NO KEY UPDATE
 
+-- name: await_jobs
+-- Takes the jobs of these lanes, for what is to be let go of them.
+SELECT own_lane FROM strait.jobs WHERE own_lane = ANY(%(lanes)b::bigint[]) ORDER BY own_lane FOR NO KEY UPDATE
+
 -- name: capped_jobs
 -- The same for these jobs: the lane of each.
 SELECT id, own_lane FROM strait.jobs
@@ -62,16 +66,19 @@ INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
 SELECT lane, priority, ready_seq, run_id, job_id, ready_at FROM gone
 
 -- name: unpark_job
--- All of a job return: what it allows has changed.
-WITH gone AS (
-    DELETE FROM strait.parked WHERE job_id = %(job)s RETURNING *
+-- All of a job return: what it allows has changed. It waits for nobody: who ends a parked run waits for the job, which the
+-- caller holds. Should that run not end after all, the service that looks for idle keys lets it return.
+WITH picked AS MATERIALIZED (
+    SELECT run_id FROM strait.parked WHERE job_id = %(job)s FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM strait.parked WHERE run_id = ANY(ARRAY(SELECT run_id FROM picked)) RETURNING *
 )
 INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
 SELECT lane, priority, ready_seq, run_id, job_id, ready_at FROM gone
 
 -- name: idle_keys
 -- Keys for which runs are parked though fewer attempts are live than may be, and nobody is on his way to them: what a
--- run that left the queue has left behind. Hops from key to key.
+-- run that left the queue has left behind; also those of jobs without such a cap. Hops from key to key.
 WITH RECURSIVE hop AS (
     (SELECT p.lane, p.key FROM strait.parked p WHERE p.rate IS NULL ORDER BY p.lane, p.key LIMIT 1)
     UNION ALL
@@ -80,8 +87,8 @@ WITH RECURSIVE hop AS (
         ORDER BY p.lane, p.key LIMIT 1) n
 )
 SELECT h.lane, h.key FROM hop h JOIN strait.jobs j ON j.own_lane = h.lane
-WHERE j.max_concurrency_per_key > (
-    SELECT count(*) FROM strait.runs r WHERE r.slot_lane = h.lane AND r.concurrency_key = h.key)
+WHERE coalesce(j.max_concurrency_per_key > (
+    SELECT count(*) FROM strait.runs r WHERE r.slot_lane = h.lane AND r.concurrency_key = h.key), true)
 LIMIT %(limit)s
 
 -- name: give_slots

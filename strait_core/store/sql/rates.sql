@@ -96,17 +96,22 @@ SELECT min(wake_at) FROM strait.rate_buckets
 
 -- name: refit
 -- The job's limits have changed; the caller holds it and has let its parked runs return. Buckets of limits that are no
--- more are forgotten, the others are full when their new window says so.
+-- more are forgotten, the others are full when their new window says so. Where a run is still parked, because somebody
+-- else held it, the bucket is looked after at once.
 WITH limits AS MATERIALIZED (
     SELECT own_lane, e.name, e.window_secs FROM strait.jobs
     LEFT JOIN LATERAL jsonb_to_recordset(%(limits)b::jsonb) AS e(name text, window_secs integer) ON true WHERE id = %(job)s
+), known AS MATERIALIZED (
+    SELECT b.lane, b.name, b.key, l.window_secs, EXISTS (SELECT FROM strait.parked p
+        WHERE p.lane = b.lane AND p.rate = b.name AND p.key = b.key) AS awaited
+    FROM strait.rate_buckets b LEFT JOIN limits l ON l.name = b.name WHERE b.lane = (SELECT min(own_lane) FROM limits)
 ), gone AS (
-    DELETE FROM strait.rate_buckets WHERE lane = (SELECT min(own_lane) FROM limits)
-        AND name <> ALL(ARRAY(SELECT name FROM limits WHERE name IS NOT NULL))
+    DELETE FROM strait.rate_buckets b USING known k
+    WHERE k.window_secs IS NULL AND NOT k.awaited AND b.lane = k.lane AND b.name = k.name AND b.key = k.key
 )
-UPDATE strait.rate_buckets b SET wake_at = NULL,
-    idle_at = date_trunc('minute', b.zero_at + make_interval(secs => l.window_secs), 'UTC') + interval '1 minute'
-FROM limits l WHERE b.lane = l.own_lane AND b.name = l.name
+UPDATE strait.rate_buckets b SET wake_at = CASE WHEN k.awaited THEN %(now)s::timestamptz END,
+    idle_at = date_trunc('minute', b.zero_at + make_interval(secs => coalesce(k.window_secs, 0)), 'UTC') + interval '1 minute'
+FROM known k WHERE (k.window_secs IS NOT NULL OR k.awaited) AND b.lane = k.lane AND b.name = k.name AND b.key = k.key
 
 -- name: forget_idle
 -- Buckets that have long been full: a bucket without a row is full too.
