@@ -179,16 +179,16 @@ def _whole(text: str, flag: str) -> int:
         raise UsageError(f'{flag}: "{text}" is not a whole number') from None
 
 
-def payload_text(payload: str | None, sets: Sequence[str], *, edit: bool) -> str | None:
+def payload_text(payload: str | None, sets: Sequence[str], *, edit: bool, flag: str = "--payload") -> str | None:
     """The payload as JSON text, None when nothing speaks of one.
 
     As it was written, byte for byte, unless `--set` changes it: numbers and key order are the sender's.
     """
-    text = None if payload is None else read_text(payload, "--payload")
+    text = None if payload is None else read_text(payload, flag)
     if text is not None:
-        parse_json(text, "--payload")
+        parse_json(text, flag)
     if sets:
-        value = {} if text is None else parse_json(text, "--payload")
+        value = {} if text is None else parse_json(text, flag)
         for one in sets:
             assign(value, one)
         text = json.dumps(value, ensure_ascii=False)

@@ -45,6 +45,8 @@ RETRY_SECS: Final = 5.0
 _CONNECT_RETRY_SECS: Final = 2.0
 _FIRST_DELAY: Final = 0.1
 PAGE: Final = 200
+# So many pages are "all of it": a list that is longer is for `export`.
+MOST_PAGES: Final = 500
 
 E = TypeVar("E", bound=StraitError)
 Query = Mapping[str, str | int | list[str] | None]
@@ -146,6 +148,20 @@ class Client:
         actor: str | None = None,
     ) -> Any:
         """One API call with its retries (none with `once`); the decoded body or its text, None when there is none."""
+        return _body(self.send(method, path, query=query, body=body, key=key, once=once, actor=actor))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: bytes | Mapping[str, Any] | None = None,
+        key: str | None = None,
+        once: bool = False,
+        actor: str | None = None,
+    ) -> httpx.Response:
+        """The same, with the answer as it came; raises what a failure means."""
         content = json.dumps(body).encode() if isinstance(body, Mapping) else body
         headers = {"Content-Type": "application/json"} if content is not None else {}
         if key:
@@ -157,7 +173,7 @@ class Client:
         while True:
             outcome = self._once(request)
             if isinstance(outcome, httpx.Response):
-                return _body(outcome)
+                return outcome
             # Jitter, so that many clients of a server that comes back do not arrive at once.
             pause = max(outcome.after or 0.0, delay * random.uniform(0.75, 1.25))  # noqa: S311 - not a secret
             if once or not outcome.again or time.monotonic() - began + pause > outcome.bound:

@@ -304,6 +304,7 @@ CONTEXT: Final = (
     Column("format"),
     Column("key", shrinks=True),
 )
+ALIAS: Final = (Column("name"), Column("expansion", shrinks=True))
 SETTING: Final = (
     Column("setting"),
     Column("value", shrinks=True),

@@ -38,7 +38,8 @@ def candidates(words: Sequence[str]) -> Iterable[Candidate]:
     *before, current = words or [""]
     at = next((n for n, word in enumerate(before) if tree.canonical(word) in tree.NOUNS), None)
     if at is None and not _awaits_value(before):
-        return _matching(_first_words(current), current)
+        topics = ((topic, "") for topic in tree.TOPICS) if before[-1:] == ["help"] else ()
+        return _matching([*topics, *_first_words(current)], current)
     return _in_command(before, at, current)
 
 
@@ -58,16 +59,24 @@ def _rejoined(words: Sequence[str]) -> list[str]:
 def _first_words(current: str) -> Iterator[Candidate]:
     if not current.startswith("-"):
         yield from ((name, noun.summary) for name, noun in tree.NOUNS.items())
+        yield "help", "Explain a command or a topic"
+        yield from _aliases()
         return
     for names, text in (*tree.GLOBAL_FLAGS, ("--mode", "run the daemon"), ("--version", "show the version")):
         yield from ((part.split()[0], text) for part in names.split(", ") if part.startswith("--"))
     yield "--help", "show help"
 
 
+def _aliases() -> Iterator[Candidate]:
+    from strait_cli import configfile, files  # noqa: PLC0415 - as above
+
+    if "[aliases]" in (files.read_text(files.config_file()) or ""):
+        yield from ((name, text) for name, text in configfile.aliases().items() if " " not in name)
+
+
 def _awaits_value(before: Sequence[str]) -> bool:
     """Whether the word before is a global flag that wants a value."""
-    valued = {part.split()[0] for names, _ in tree.GLOBAL_FLAGS for part in names.split(", ") if " " in names}
-    return bool(before) and before[-1] in valued - {"-q", "--quiet", "-v", "--verbose", "--no-headers"}
+    return bool(before) and before[-1] in tree.VALUED
 
 
 def _wants_value(command: Any, before: Sequence[str]) -> bool:

@@ -95,3 +95,24 @@ def rename_context(old: str, new: str, reference: str | None, environ: Mapping[s
             document["current"] = new
 
     change(edit, environ)
+
+
+def aliases(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Every alias by name, with what it stands for."""
+    found: dict[str, str] = read_config(files.config_file(environ)).get("aliases", {})
+    return found
+
+
+def put_alias(name: str, expansion: str | None, environ: Mapping[str, str] = os.environ) -> None:
+    """Keep what an alias stands for; None forgets it."""
+    import tomlkit  # noqa: PLC0415 - only to write
+
+    def edit(document: Any) -> None:
+        if expansion is not None:
+            document.setdefault("aliases", tomlkit.table())[name] = expansion
+            return
+        del document["aliases"][name]
+        if not document["aliases"]:
+            del document["aliases"]
+
+    change(edit, environ)

@@ -153,12 +153,15 @@ def active_context(flags: Mapping[str, str], environ: Mapping[str, str], config:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The user's own config.toml, checked: `current` and `[contexts.NAME]` with the fields we know."""
+    """The user's own config.toml, checked: `current`, `[contexts.NAME]` with the fields we know, `[aliases]`."""
     text = files.read_text(path)
     if text is None:
         return {}
     config = parse_toml(text, path)
-    _refuse_unknown(config, ("current", "contexts"), str(path))
+    _refuse_unknown(config, ("current", "contexts", "aliases"), str(path))
+    aliases = config.setdefault("aliases", {})
+    if not isinstance(aliases, dict) or not all(isinstance(one, str) for one in aliases.values()):
+        raise ConfigError(f'{path}: [aliases] must be lines like bad = "runs list"', hint="fix it: strait config edit")
     contexts = config.setdefault("contexts", {})
     if not isinstance(contexts, dict) or not all(isinstance(one, dict) for one in contexts.values()):
         raise ConfigError(f"{path}: contexts must be tables like [contexts.prod]", hint="fix it: strait config edit")

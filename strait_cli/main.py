@@ -45,16 +45,29 @@ def _answer(words: list[str]) -> int:
         from strait_cli.completion import complete  # noqa: PLC0415 - only when a shell asks
 
         return complete(words, os.environ["_STRAIT_COMPLETE"])
+    page = _page(words)
+    if page is not None:
+        sys.stdout.write(page)
+        return 0
+    return run([*words[1:], "--help"] if words[0] == "help" else _with_serve(words))
+
+
+def _page(words: list[str]) -> str | None:
+    """What is printed without the parser; None for all else."""
     match words:
         case ["--version"]:
-            sys.stdout.write(f"strait {__version__}\n")
-            return 0
+            return f"strait {__version__}\n"
         case [] | ["--help"] | ["-h"] | ["help"]:
-            sys.stdout.write(tree.root_help())
-            return 0
-        case ["help", *rest]:
-            return run([*rest, "--help"])
-    return run(_with_serve(words))
+            return tree.root_help()
+        case ["--llms"]:
+            from strait_cli.reference import every_page  # noqa: PLC0415 - loads all commands
+
+            return every_page()
+        case ["help", topic] if topic in tree.TOPICS:
+            from strait_cli.topics import text_of  # noqa: PLC0415 - only when asked for
+
+            return text_of(topic)
+    return None
 
 
 def _with_serve(words: list[str]) -> list[str]:
@@ -72,12 +85,15 @@ def run(words: list[str]) -> int:
     import typer  # noqa: PLC0415 - see the module docstring
     from typer.exceptions import TyperException  # noqa: PLC0415
 
-    from strait_cli import errors  # noqa: PLC0415
+    from strait_cli import aliases, errors  # noqa: PLC0415
     from strait_cli.groups import root  # noqa: PLC0415
     from strait_core.errors import StraitError  # noqa: PLC0415
 
     try:
-        with root().make_context(tree.PROGRAM, list(words)) as context:
+        meant = aliases.expand(words) or words
+        if isinstance(meant, aliases.ShellLine):
+            raise typer.Exit(aliases.call(meant))
+        with root().make_context(tree.PROGRAM, list(meant)) as context:
             context.command.invoke(context)
     except typer.Exit as leave:
         return leave.exit_code

@@ -57,14 +57,19 @@ class Session:
     @cached_property
     def api(self) -> Client:
         """The HTTP client of the chosen server."""
+        from strait_cli.keys import find_key  # noqa: PLC0415 - only when something is asked for
+
+        return self.client_with(find_key(self.layers), self.layers.value("api_key").origin)
+
+    def client_with(self, key: str | None, origin: str) -> Client:
+        """A client of the chosen server that sends this key, which came from `origin`; the caller closes it."""
         from strait_cli.client import Client, Connection  # noqa: PLC0415 - httpx, only when something is asked for
-        from strait_cli.keys import find_key  # noqa: PLC0415
 
         return Client(
             Connection(
                 server=self.layers.value("server").text or "",
-                key=find_key(self.layers),
-                key_origin=self.layers.value("api_key").origin,
+                key=key,
+                key_origin=origin,
                 project=self.layers.value("project").text,
                 timeout=float(self.layers.value("request_timeout").text or 30),
             ),

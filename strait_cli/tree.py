@@ -6,6 +6,7 @@ here beyond the standard library's lightest parts: `strait --help` is this modul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 PROGRAM: Final = "strait"
@@ -44,8 +45,13 @@ NOUNS: Final[dict[str, Noun]] = {
     "events": Noun("events", "What runs wait for: list, send, cancel", _WORK, ("event",)),
     "budgets": Noun("budgets", "What projects may spend in a day: see and set", _OPERATE, ("budget",)),
     "webhooks": Noun("webhooks", "Deliveries of webhooks: list, repeat, test", _OPERATE, ("webhook",)),
+    "login": Noun("login", "Keep a server's key, after trying it", _ME),
+    "logout": Noun("login", "Forget the key of the context in force", _ME),
+    "whoami": Noun("login", "Which server, with which key, and whether it is accepted", _ME),
     "context": Noun("context", "Named servers, and which one is used", _ME, ("contexts", "ctx")),
     "config": Noun("config", "Settings: values, where each came from, trust", _ME),
+    "alias": Noun("alias", "Commands of your own", _ME, ("aliases",)),
+    "api": Noun("api", "Send any request, with the settings in force", _ME),
     "completion": Noun("completion", "Completion for bash, zsh and fish", _ME, ("completions",)),
 }
 VERB_ALIASES: Final[dict[str, str]] = {"ls": "list", "rm": "delete"}
@@ -70,6 +76,11 @@ GLOBAL_FLAGS: Final[tuple[tuple[str, str], ...]] = (
     ("-v, --verbose", "show each request on stderr"),
 )
 
+# The global flags that are followed by a value.
+VALUED: Final = frozenset(
+    part.split()[0] for names, _ in GLOBAL_FLAGS if names[-1].isupper() for part in names.split(", ")
+)
+
 _EXAMPLES: Final = (
     "strait dev",
     "strait jobs create --name Hello --slug hello --endpoint http://127.0.0.1:9000/hello",
@@ -77,6 +88,18 @@ _EXAMPLES: Final = (
     "strait runs list --status failed,dead_letter --limit 20",
     "strait runs watch @last",
 )
+
+
+# What stands for the rest of the documentation that is not about one command: `strait help TOPIC`.
+TOPICS: Final = ("exit-codes", "environment", "formats")
+
+
+def command_place(words: Sequence[str]) -> int | None:
+    """Where among typed words the command stands: behind global flags and their values; None when there is none."""
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] in VALUED else 1
+    return at if at < len(words) else None
 
 
 def canonical(name: str) -> str:
@@ -97,6 +120,7 @@ def root_help() -> str:
     lines.append(
         "`strait --mode all|api|worker` is `strait serve --mode …`. Help of a command: `strait jobs create --help`"
     )
+    lines.append(f"Further: {', '.join(f'`strait help {topic}`' for topic in TOPICS)}; all of it: `strait --llms`")
     return "\n".join(lines) + "\n"
 
 

@@ -1,13 +1,9 @@
-"""The command tree as the real parser sees it: every command with its help, and whether a typed line would parse."""
+"""Whether a typed line would parse, by the real parser."""
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, cast
 
 import typer
 
@@ -15,51 +11,9 @@ from strait_cli import groups, tree
 from strait_cli.main import _with_serve
 from strait_core.errors import StraitError
 
-# Help is wrapped to the terminal; a page has always the same width.
-PAGE_COLUMNS: Final = "100"
 # What a refused line raises: our own errors, and the parser's, whose root has no public name.
 REFUSED: Final = (StraitError, cast("type[Exception]", typer.BadParameter.__mro__[2]))
 SHELL_OPERATORS: Final = frozenset({"|", "||", "&&", ";", ">", ">>", "2>", "<", "&"})
-
-
-class Command(NamedTuple):
-    """One command: its words after `strait`, its help as printed, its examples."""
-
-    words: tuple[str, ...]
-    help: str
-    examples: tuple[str, ...]
-    is_group: bool
-
-
-@contextmanager
-def _page_width() -> Iterator[None]:
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = PAGE_COLUMNS
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["COLUMNS"]
-        else:
-            os.environ["COLUMNS"] = before
-
-
-def every_command() -> list[Command]:
-    """All commands below `strait`, nouns in the order of the help, verbs in the order of their noun."""
-    with _page_width():
-        root = groups.root()
-        context = root.make_context(tree.PROGRAM, [], resilient_parsing=True)
-        return [found for name in tree.NOUNS for found in _walk((name,), root.get_command(context, name), context)]
-
-
-def _walk(words: tuple[str, ...], command: Any, parent: Any) -> Iterator[Command]:
-    context = command.make_context(words[-1], [], parent=parent, resilient_parsing=True)
-    children = list(getattr(command, "commands", {}).items())
-    examples = tuple(re.sub(r"\s*\\\n\s*", " ", command.epilog or "").splitlines())
-    yield Command(words, command.get_help(context).rstrip() + "\n", examples, bool(children))
-    for name, child in children:
-        if not child.hidden:
-            yield from _walk((*words, name), child, context)
 
 
 def words_of(line: str) -> list[str]:

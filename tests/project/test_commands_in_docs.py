@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from strait_cli.reference import every_command
 from tests.project.tree import ROOT, files
 from tools import commands
 
@@ -30,7 +31,7 @@ def shown() -> list[tuple[str, str]]:
         for line in code_lines((ROOT / path).read_text(encoding="utf-8"))
         if (match := PROMPT.match(line))
     ]
-    examples = [(" ".join(command.words), line) for command in commands.every_command() for line in command.examples]
+    examples = [(" ".join(command.words), line) for command in every_command() for line in command.examples]
     return lines + [(where, line) for where, line in examples if PROMPT.match(line)]
 
 
@@ -45,7 +46,7 @@ def test_shown_command_parses(where: str, line: str):
 
 def test_every_command_says_what_it_does():
     """No command without a help text, no verb without an example of itself."""
-    found = commands.every_command()
+    found = every_command()
     assert len(found) > 20
     assert [command.words for command in found if len(command.help.split()) < 8] == []
     without = [command.words for command in found if not command.is_group and not command.examples]
