@@ -85,16 +85,11 @@ def run(words: list[str]) -> int:
     import typer  # noqa: PLC0415 - see the module docstring
     from typer.exceptions import TyperException  # noqa: PLC0415
 
-    from strait_cli import aliases, errors  # noqa: PLC0415
-    from strait_cli.groups import root  # noqa: PLC0415
+    from strait_cli import errors  # noqa: PLC0415
     from strait_core.errors import StraitError  # noqa: PLC0415
 
     try:
-        meant = aliases.expand(words) or words
-        if isinstance(meant, aliases.ShellLine):
-            raise typer.Exit(aliases.call(meant))
-        with root().make_context(tree.PROGRAM, list(meant)) as context:
-            context.command.invoke(context)
+        return _invoke(words)
     except typer.Exit as leave:
         return leave.exit_code
     except StraitError as error:
@@ -115,6 +110,18 @@ def run(words: list[str]) -> int:
         known = errors.cannot_write(fault) if isinstance(fault, OSError) else errors.own_fault(fault)
         errors.show(known, words)
         return 1
+
+
+def _invoke(words: list[str]) -> int:
+    """The command that the words mean, an alias among them; a failure comes as an exception."""
+    from strait_cli import aliases  # noqa: PLC0415 - see the module docstring
+    from strait_cli.groups import root  # noqa: PLC0415
+
+    meant = aliases.expand(words) or words
+    if isinstance(meant, aliases.ShellLine):
+        return aliases.call(meant)
+    with root().make_context(tree.PROGRAM, list(meant)) as context:
+        context.command.invoke(context)
     return 0
 
 
