@@ -60,7 +60,7 @@ def _first_words(current: str) -> Iterator[Candidate]:
     if not current.startswith("-"):
         yield from ((name, noun.summary) for name, noun in tree.NOUNS.items())
         yield "help", "Explain a command or a topic"
-        yield from _aliases()
+        yield from ((name, text) for name, text in _aliases() if " " not in name)
         return
     for names, text in (*tree.GLOBAL_FLAGS, ("--mode", "run the daemon"), ("--version", "show the version")):
         yield from ((part.split()[0], text) for part in names.split(", ") if part.startswith("--"))
@@ -71,7 +71,7 @@ def _aliases() -> Iterator[Candidate]:
     from strait_cli import configfile, files  # noqa: PLC0415 - as above
 
     if "[aliases]" in (files.read_text(files.config_file()) or ""):
-        yield from ((name, text) for name, text in configfile.aliases().items() if " " not in name)
+        yield from configfile.aliases().items()
 
 
 def _awaits_value(before: Sequence[str]) -> bool:
@@ -156,6 +156,8 @@ def _values(name: str, path: tuple[str, ...], before: Sequence[str], current: st
     head, comma, last = current.rpartition(",")
     if name in {"status", "until"} and comma:
         return ((f"{head},{value}", text) for value, text in _matching(_fixed(name, path), last))
+    if path == ("alias", "delete"):
+        return _matching(_aliases(), current)
     maker = _DYNAMIC.get(name)
     if maker is not None and path[:1] != ("completion",):
         return _matching(maker(before, current), current)
