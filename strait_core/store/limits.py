@@ -96,6 +96,7 @@ async def _admit(
     """The entries at the head of these lanes whose keys have room; those whose have none are parked."""
     most = min(max(2 * slots, LEAST_LOOK), MOST_LOOK)
     admitted: list[tuple[int, int]] = []
+    passed_over: set[tuple[int, str]] = set()
     for _ in range(MOST_LOOKS):
         cursor = conn.cursor(binary=True)
         await cursor.execute(query(_SQL["survey"]), {"lanes": list(lanes), "look": most, "now": now})
@@ -106,8 +107,13 @@ async def _admit(
         full = [(one, without) for one, without in zip(seen, held, strict=True) if without]
         if full:
             await _park(conn, full, ledger)
+        passed_over |= {
+            (one.lane, one.key) for one in seen if one.late and one.key is not None and one.room is not None
+        }
         if not full or len(seen) < len(met) or len(admitted) >= slots or len(met) < most:
             break
+    # Who is parked behind a run that is never claimed would wait until that one is ended.
+    await _unpark(conn, sorted(passed_over))
     return admitted
 
 

@@ -113,6 +113,22 @@ async def test_a_parked_run_returns_however_the_key_is_freed(scene: Scene, endin
     assert await scene.broken() == []
 
 
+async def test_a_run_whose_time_is_over_keeps_nobody_from_its_key(scene: Scene):
+    """It was next for its key, another was parked behind it; the claim that passes it over lets the other return."""
+    job = await scene.job(**KEYED)
+    plain = await scene.job(slug="plain")
+    await scene.add(job, concurrency_key="a", ttl_secs=10)
+    (second,) = await scene.add(job, concurrency_key="a")
+    (urgent,) = await scene.add(plain, priority=9)
+    assert ids_of(await scene.claim(1)) == [urgent]
+    assert await parked(scene) == [second]
+    scene.later(seconds=11)
+    assert await scene.claim() == []
+    assert await parked(scene) == []
+    assert await scene.broken() == []
+    assert ids_of(await scene.claim()) == [second]
+
+
 async def test_a_parked_run_can_be_canceled(scene: Scene):
     """It leaves nothing behind."""
     job = await scene.job(**KEYED)
