@@ -38,6 +38,11 @@ class Call:
         return self.headers.get("X-Run-ID", "")
 
     @property
+    def job(self) -> str:
+        """The id of that run's job; empty for a webhook's delivery."""
+        return self.headers.get("X-Job-ID", "")
+
+    @property
     def attempt(self) -> int:
         """Which attempt of that run."""
         return int(self.headers["X-Attempt"])
@@ -58,6 +63,8 @@ class Endpoint:
     _calls: list[Call] = field(default_factory=list)
     _open: int = 0
     _most_open: int = 0
+    _open_of: Counter[str] = field(default_factory=Counter)
+    _most_open_of: Counter[str] = field(default_factory=Counter)
     _closed_early: list[Call] = field(default_factory=list)
     _gate: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -89,6 +96,12 @@ class Endpoint:
             return self._most_open
 
     @property
+    def most_open_of(self) -> Counter[str]:
+        """The same for each job."""
+        with self._lock:
+            return Counter(self._most_open_of)
+
+    @property
     def closed_early(self) -> list[Call]:
         """Requests whose caller closed the connection before it had its answer."""
         with self._lock:
@@ -114,6 +127,8 @@ class Endpoint:
             self._calls.append(call)
             self._open += 1
             self._most_open = max(self._most_open, self._open)
+            self._open_of[call.job] += 1
+            self._most_open_of[call.job] = max(self._most_open_of[call.job], self._open_of[call.job])
         try:
             _, behaviour, *rest = request.path.split("/")
             return await _ROUTES[behaviour](self, request, call, *rest)
@@ -124,6 +139,7 @@ class Endpoint:
         finally:
             with self._lock:
                 self._open -= 1
+                self._open_of[call.job] -= 1
 
 
 _Behaviour = Callable[..., Awaitable[web.StreamResponse]]
