@@ -6,34 +6,44 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from strait_core.run import CANCELABLE, Event, Status
-from strait_core.store import jobs, pool, queue, runs, stats, workers
+from strait_core.run import Event, Status
+from strait_core.store import completions, jobs, limits, lineage, parking, pool, queue, runs, stats, workers
+from strait_core.store.faults import Clash
+from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, query
 from strait_core.store.queue import Claim, Claimed, Finish, Release, Retry, Start
 from strait_core.store.workers import WorkerRow
 from strait_core.trigger import NewRun
 from strait_daemon.services.reaper import lost_move
 from strait_daemon.writer import Move
-from tests.model.reference import STALE_AFTER, Reference
+from tests.model.parts import STALE_AFTER
+from tests.model.reference import Reference
 from tests.store.scene import NOW, Scene
 
 T = TypeVar("T")
 CONNECTIONS: Final = 3
 _ACTIVE: Final = b"""
-SELECT r.id, r.status, r.seq, r.attempt, r.attempt_base, r.max_attempts, r.priority, r.job_version, r.lease,
-    r.worker_id, r.expires_at, e.ready_seq, d.due_at
+SELECT r.id, r.parent_run_id, coalesce(e.ready_seq, p.ready_seq), r.status, r.seq, r.attempt, r.attempt_base,
+    r.max_attempts, r.priority, r.job_version, r.lease, r.worker_id, r.expires_at, d.due_at, r.waits, r.awaited,
+    p.run_id IS NOT NULL
 FROM strait.runs r LEFT JOIN strait.ready e ON e.run_id = r.id LEFT JOIN strait.due d ON d.run_id = r.id
+LEFT JOIN strait.parked p ON p.run_id = r.id
 """
 _PAST: Final = b"""
-SELECT id, status, seq, attempt, attempt_base, max_attempts, priority, job_version, NULL::bigint, NULL::uuid, expires_at,
-    NULL::bigint, NULL::timestamptz
+SELECT id, parent_run_id, NULL::bigint, status, seq, attempt, attempt_base, max_attempts, priority, job_version,
+    NULL::bigint, NULL::uuid, expires_at, NULL::timestamptz, NULL::boolean, NULL::boolean, false
 FROM strait.run_history
 """
-# What is compared of a run, and its place in the ready order.
-State = dict[UUID, tuple[Any, ...]]
+_WAITS: Final = b"""
+SELECT w.run_id, w.attempt, e.key, w.child_id, w.due_at, w.outcome
+FROM strait.waits w LEFT JOIN strait.events e ON e.id = w.event_id
+"""
+# Clashes are sent again, as the daemon does.
+_TRIES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,17 @@ class Step:
     name: str
     expect: Callable[[Reference], Any]
     act: Callable[[Conn], Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is compared: of each run, and all waits; with the ready order and each run's parent."""
+
+    state: dict[UUID, tuple[Any, ...]]
+    waits: list[tuple[Any, ...]]
+    ready: list[UUID]
+    parents: dict[UUID, UUID | None] = field(compare=False, default_factory=dict)
+    parked: list[UUID] = field(compare=False, default_factory=list)
 
 
 @dataclass
@@ -59,7 +80,12 @@ class World:
         """Connect; what the tables hold stays until `clear`."""
 
         async def connected() -> World:
-            return cls(runner, await Scene.open(url), [await pool.connect(url) for _ in range(CONNECTIONS)])
+            world = cls(runner, await Scene.open(url), [await pool.connect(url) for _ in range(CONNECTIONS)])
+            for conn in world.conns:
+                await pool.fix_plans(conn)
+            # The invariants are looked at so often that their plans are worth keeping.
+            await (await world.scene.watcher()).execute("SET plan_cache_mode = force_generic_plan")
+            return world
 
         return runner.run(connected())
 
@@ -96,6 +122,12 @@ class World:
         lanes = await queue.open_lanes(conn, self.scene.now)
         return await queue.claim(conn, worker, slots, [0] * len(queue.PRIORITIES), lanes, self.scene.now)
 
+    async def claim_together(self, workers_of: Sequence[UUID], slots: Sequence[int]) -> list[Claim]:
+        """Each worker claims on a connection of its own, at the same time."""
+        asked = zip(self.conns, workers_of, slots, strict=False)
+        async with asyncio.timeout(20):
+            return await asyncio.gather(*(self.claim(*one) for one in asked))
+
     async def start(self, conn: Conn, batch: Sequence[Claimed]) -> set[UUID]:
         return await queue.start_if_held(conn, [Start(c.id, c.attempt, c.lease) for c in batch], self.scene.now)
 
@@ -104,9 +136,19 @@ class World:
         return await queue.release_if_held(conn, items, self.scene.now)
 
     async def end(self, conn: Conn, move: Finish | Retry) -> set[UUID]:
-        if isinstance(move, Finish):
-            return await queue.finish_if_held(conn, [move], self.scene.now)
-        return await queue.retry_if_held(conn, [move], self.scene.now)
+        """What the daemon's writer does with an ending: the ordinary way or the longer one, what it starts, its slot."""
+        freed: list[Freed] = []
+        now = self.scene.now
+        async with conn.transaction():
+            if isinstance(move, Finish):
+                held = await queue.finish_if_held(conn, [move], now, freed)
+            else:
+                held = await queue.retry_if_held(conn, [move], now, freed)
+            held |= set() if held else (await parking.end_tied(conn, [move], now, freed)).held
+            if held and isinstance(move, Finish) and move.follow:
+                await completions.follow(conn, [move.id], now)
+            await limits.free(conn, freed)
+        return held
 
     async def _ended(self, conn: Conn, run_ids: Sequence[UUID], event: Event, to: Status, **more: Any) -> set[UUID]:
         async with conn.transaction():
@@ -114,7 +156,9 @@ class World:
         return {run.id for run in ended}
 
     async def cancel(self, conn: Conn, run_ids: Sequence[UUID]) -> set[UUID]:
-        return await self._ended(conn, run_ids, Event.CANCEL, Status.CANCELED, allowed=CANCELABLE)
+        async with conn.transaction():
+            ended = await lineage.cancel_family(conn, run_ids, self.scene.now)
+        return {run.id for run in ended}
 
     async def fail_ours(self, conn: Conn, held: Claimed) -> set[UUID]:
         return await self._ended(
@@ -128,6 +172,9 @@ class World:
 
     async def replay(self, conn: Conn, run_id: UUID) -> set[UUID]:
         return {run_id} if await runs.replay(conn, run_id, self.scene.now) else set()
+
+    async def reschedule(self, conn: Conn, run_id: UUID, at: datetime) -> datetime | None:
+        return await runs.reschedule(conn, run_id, at, self.scene.now)
 
     async def promote(self, conn: Conn, limit: int) -> set[UUID]:
         return set((await queue.promote_due(conn, limit, self.scene.now))[1])
@@ -179,34 +226,53 @@ class World:
     async def fold(self, conn: Conn) -> None:
         await stats.fold(conn)
 
-    async def together(self, pair: Sequence[Step]) -> list[Any]:
+    async def unpark(self, conn: Conn) -> None:
+        await limits.unpark_idle(conn, 100)
+
+    async def together(self, steps: Sequence[Step]) -> list[Any]:
         """Each on a connection of its own, at the same time; their answers."""
+
+        async def one(step: Step, conn: Conn) -> Any:
+            for left in reversed(range(_TRIES)):
+                try:
+                    return await step.act(conn)
+                except Clash:
+                    if not left:
+                        raise
+            return None
+
         async with asyncio.timeout(20):
-            return await asyncio.gather(*(step.act(conn) for step, conn in zip(pair, self.conns, strict=False)))
+            return await asyncio.gather(*(one(step, conn) for step, conn in zip(steps, self.conns, strict=False)))
 
     # -- what there is ----------------------------------------------------------------------------------------------
 
-    async def seen(self) -> tuple[State, list[UUID]]:
-        """Every run as it is compared, and those in the ready order by their place."""
-        found: State = {}
+    async def seen(self) -> Seen:
+        """Every run as it is compared, those in the ready order by their place, and all waits."""
+        seen = Seen({}, [], [])
         places: dict[int, UUID] = {}
         conn = self.conns[0]
-        for statement in (_ACTIVE, _PAST):
-            cursor = await conn.cursor(binary=True).execute(query(statement))
-            for row in await cursor.fetchall():
-                assert row[0] not in found, "a run in two places"
-                found[row[0]] = (*row[1:-2], row[-1])
-                if row[-2] is not None:
-                    places[row[-2]] = row[0]
-        return found, [places[at] for at in sorted(places)]
+        async with conn.pipeline():
+            cursors = [await conn.cursor(binary=True).execute(query(one)) for one in (_ACTIVE, _PAST, _WAITS)]
+        for cursor in cursors[:2]:
+            for run_id, parent, place, *state, ties, awaited, is_parked in await cursor.fetchall():
+                assert run_id not in seen.state, "a run in two places"
+                seen.state[run_id] = (*state, bool(ties), bool(awaited))
+                seen.parked.extend([run_id] * is_parked)
+                seen.parents[run_id] = parent
+                if place is not None:
+                    places[place] = run_id
+        seen.ready.extend(places[at] for at in sorted(places))
+        seen.waits.extend(sorted(await cursors[2].fetchall(), key=repr))
+        return seen
 
 
-def expected(model: Reference) -> tuple[State, list[UUID]]:
+def expected(model: Reference) -> Seen:
     """The same of the model."""
-    found = {
+    state = {
         run.id: (run.status, run.seq, run.attempt, run.base, run.most, run.priority, run.version, run.lease, run.worker,
-                 run.expires, run.due)
+                 run.expires, run.due, run.ties, run.awaited)
         for run in model.runs.values()
     }  # fmt: skip
     ready = [run for run in model.runs.values() if run.place is not None]
-    return found, [run.id for run in sorted(ready, key=lambda run: run.place or 0)]
+    waits = [(one.run, one.attempt, one.key, one.child, one.due, one.outcome) for one in model.waits]
+    return Seen(state, sorted(waits, key=repr), [run.id for run in sorted(ready, key=lambda run: run.place or 0)])

@@ -34,7 +34,7 @@ TABLES: Final = (
     "jobs", "runs", "ready", "due", "run_history", "attempts", "run_events", "stats_deltas", "idempotency_keys",
     "trigger_windows", "events", "waits", "lane_state", "lane_rates", "rate_buckets", "parked", "workflow_runs",
     "workflow_steps", "workflow_run_history", "workflow_step_history", "approvals", "workflow_refs",
-    "workflow_versions", "workflows",
+    "workflow_versions", "workflows", "callbacks",
 )  # fmt: skip
 
 
