@@ -56,6 +56,11 @@ def time_of(uuid: UUID) -> datetime:
     return _EPOCH + timedelta(milliseconds=min(uuid.int >> 80, _LAST_MILLIS))
 
 
+def first_at(at: datetime, later: timedelta = timedelta(0)) -> UUID:
+    """The bound below every UUIDv7 that is made at `at` or `later` than that; what lies before 1970 counts as 1970."""
+    return UUID(int=max((at - _EPOCH + later) // _MILLISECOND, 0) << 80)
+
+
 def spell(prefix: Prefix, uuid: UUID) -> str:
     """The text of an id: `run_01h455vb4pex5vsknk084sn02q`."""
     # Written out, and in halves that shift as machine words do: every run is spelled several times.

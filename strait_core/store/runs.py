@@ -206,6 +206,13 @@ def conditions(where: RunFilter) -> tuple[list[sql.Composable], dict[str, Any]]:
     if where.statuses and REPLAYABLE.issuperset(where.statuses):
         # Says what the index of runs without success says, so that it can be used.
         found.append(UNSUCCESSFUL)
+    # An id is as old as its run, give or take the clocks: its index rules out what is far away in time.
+    if where.created_after is not None:
+        found.append(sql.SQL("r.id >= %(first_id)s"))
+        values["first_id"] = ids.first_at(where.created_after, -_CLOCK_SLACK)
+    if where.created_before is not None:
+        found.append(sql.SQL("r.id < %(end_id)s"))
+        values["end_id"] = ids.first_at(where.created_before, _CLOCK_SLACK)
     if where.id_range is not None:
         found.append(sql.SQL("r.id BETWEEN %(low)s AND %(high)s"))
         values["low"], values["high"] = where.id_range

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -74,6 +74,21 @@ async def stored(scene: Scene) -> dict[str, UUID]:
 async def test_a_filter_narrows_the_list(scene: Scene, stored: dict[str, UUID], where: dict[str, Any], names: str):
     """Each field alone and several together, over active and finished runs, newest first."""
     assert await listed(scene, **where) == [stored[name] for name in names.split()]
+
+
+async def test_a_time_reads_only_what_is_near_it(scene: Scene, stored: dict[str, UUID]):
+    """Ids carry the time, so their index rules out all else; the ends of the calendar are times as well."""
+    hour = timedelta(hours=1)
+    found, values = runs.conditions(RunFilter(created_after=NOW - 2 * hour, created_before=NOW - hour))
+    where = b" AND ".join(condition.as_bytes(scene.conn) for condition in found)
+    async with scene.conn.transaction():
+        await scene.conn.execute("SET LOCAL enable_seqscan = off")
+        shown = await scene.conn.execute(b"EXPLAIN SELECT id FROM strait.all_runs r WHERE " + where, values)
+        plan = "\n".join(row[0] for row in await shown.fetchall())
+    assert plan.count("Index Cond: ((r") + plan.count("Index Cond: ((id") >= 2, plan
+    for at in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
+        assert len(await listed(scene, created_after=at)) in {0, len(await listed(scene))}
+        assert len(await listed(scene, created_before=at)) in {0, len(await listed(scene))}
 
 
 async def test_filters_by_job_batch_and_shortened_id(scene: Scene, stored: dict[str, UUID]):
