@@ -1,4 +1,4 @@
-"""The session's API server and a client whose every answer is held against the OpenAPI document."""
+"""A module's API server and a client whose every answer is held against the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.support.postgres import create_database, drop_database, unique_name
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def server(postgres_server: PostgresServer) -> Iterator[Server]:
-    """The API server of the session."""
+@pytest.fixture(scope="module")
+def server(postgres_server: PostgresServer, migrated_template: str) -> Iterator[Server]:
+    """The API server of the module, on a database of its own: what one module leaves queued is in no other's way."""
     name = unique_name()
-    with serving(create_database(postgres_server, name)) as running:
+    with serving(create_database(postgres_server, name, migrated_template)) as running:
         yield running
     drop_database(postgres_server, name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def contract(server: Server) -> Contract:
     """The document that the server serves."""
     return Contract(httpx.get(f"{server.url}/openapi.json", trust_env=False).json())
