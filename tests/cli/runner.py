@@ -210,3 +210,17 @@ class Terminal:
                 color: str = self.screen.buffer[y][line.index(text)].fg
                 return color
         raise AssertionError(f"{text!r} is not on the screen:\n{self.shown}")
+
+
+def trigger(shell: Shell, *words: str) -> dict[str, Any]:
+    """Trigger a run and return it."""
+    run: dict[str, Any] = shell.ok("trigger", *words, "-o", "json").json
+    return run
+
+
+def ended(shell: Shell, *words: str) -> dict[str, Any]:
+    """Trigger a run and wait for its end, whatever that is."""
+    answer = shell.run("trigger", *words, "--wait", "-o", "json")
+    assert answer.code in {0, 9}, answer
+    run: dict[str, Any] = answer.json
+    return run
