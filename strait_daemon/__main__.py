@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--socket", type=int, help=argparse.SUPPRESS)
     serve.add_argument("--worker-id", type=UUID, help=argparse.SUPPRESS)
     serve.add_argument("--predecessor", type=UUID, help=argparse.SUPPRESS)
+    serve.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)
+    serve.add_argument("--siblings", type=Path, help=argparse.SUPPRESS)
+    serve.add_argument("--inner-socket", type=int, help=argparse.SUPPRESS)
     dev = verbs.add_parser("dev")
     where = dev.add_mutually_exclusive_group()
     where.add_argument("--db", type=Path)
@@ -70,7 +73,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
             names = ("mode", "host", "port", "processes")
             given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-            supervised = Supervised(arguments.socket, arguments.worker_id, arguments.predecessor)
+            supervised = Supervised(
+                arguments.socket,
+                arguments.worker_id,
+                arguments.predecessor,
+                arguments.number,
+                arguments.siblings,
+                arguments.inner_socket,
+            )
             return serve(given, supervised if arguments.supervised else None)
         case "dev":
             from strait_daemon.dev import DevOptions, dev  # noqa: PLC0415

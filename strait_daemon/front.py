@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from secrets import token_hex
 from typing import Final
 
 import structlog
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import strait_core
@@ -19,7 +21,9 @@ from strait_core.errors import ConfigError, HeadTooLargeError
 from strait_daemon.api.app import Deps, make_app, make_ops_app
 from strait_daemon.api.endpoint import SECURITY
 from strait_daemon.api.problems import problem
+from strait_daemon.exposition import Exposition, Siblings
 from strait_daemon.settings import Mode
+from strait_daemon.telemetry import CONTENT_TYPE
 from strait_daemon.tokens import TokenReader
 from strait_daemon.wiring import Parts
 
@@ -55,11 +59,18 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 class Front:
-    """The API (or in worker mode health and metrics) on an open socket."""
+    """The API (or in worker mode health and metrics) on an open socket; with `inner` the figures for siblings only."""
 
-    def __init__(self, parts: Parts, sock: socket.socket) -> None:
+    def __init__(
+        self, parts: Parts, sock: socket.socket, siblings: Siblings | None = None, *, inner: bool = False
+    ) -> None:
         self._closing = asyncio.Event()
-        self._server = _make_server(parts, self._closing)
+        deps = _deps(parts, siblings, self._closing)
+        if inner:
+            # Nobody else can reach the socket, and what all share is told by the sibling that was asked.
+            deps = replace(deps, metrics=_own_figures(parts), metrics_public=True)
+        whole = not inner and parts.settings.mode is not Mode.WORKER
+        self._server = _make_server(make_app(deps) if whole else make_ops_app(deps))
         self.task = asyncio.create_task(self._server.serve(sockets=[sock]), name="http")
 
     async def stop(self) -> None:
@@ -73,29 +84,14 @@ class Front:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-def _make_server(parts: Parts, closing: asyncio.Event) -> uvicorn.Server:
-    """The HTTP server for the mode: the whole API, or only health and metrics."""
-    deps = _deps(parts, closing)
-    settings = parts.settings
-    app = make_ops_app(deps) if settings.mode is Mode.WORKER else make_app(deps)
-    config = uvicorn.Config(
-        app,
-        http=_Protocol,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=STOP_SECS,
-        timeout_keep_alive=75,
-        backlog=BACKLOG,
-        ws="none",
-        proxy_headers=False,
-    )
-    return _Server(config)
+def _own_figures(parts: Parts) -> Callable[[], Awaitable[tuple[bytes, str]]]:
+    async def render() -> tuple[bytes, str]:
+        return parts.metrics.render(), CONTENT_TYPE
+
+    return render
 
 
-def _deps(parts: Parts, closing: asyncio.Event) -> Deps:
+def _deps(parts: Parts, siblings: Siblings | None, closing: asyncio.Event) -> Deps:
     """What the API is given."""
     settings = parts.settings
     return Deps(
@@ -114,13 +110,32 @@ def _deps(parts: Parts, closing: asyncio.Event) -> Deps:
         stale_after=settings.stale_after,
         version=strait_core.__version__,
         metrics_public=settings.metrics_public,
-        metrics=parts.metrics.render,
+        metrics=Exposition(parts.metrics, parts.pool, siblings),
         ready=parts.ready,
         stage=parts.announcer.due,
         brought=parts.announcer.brought,
         log=log,
         closing=closing,
     )
+
+
+def _make_server(app: Starlette) -> uvicorn.Server:
+    """The HTTP server of an application."""
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=STOP_SECS,
+        timeout_keep_alive=75,
+        backlog=BACKLOG,
+        ws="none",
+        proxy_headers=False,
+    )
+    return _Server(config)
 
 
 class _Protocol(HttpToolsProtocol):

@@ -18,9 +18,10 @@ import structlog
 from strait_daemon import settings as configuration
 from strait_daemon import wiring
 from strait_daemon.banner import banner
+from strait_daemon.exposition import Siblings
 from strait_daemon.front import Front, open_socket
 from strait_daemon.settings import Settings, Supervised
-from strait_daemon.supervisor import Supervisor
+from strait_daemon.supervisor import Supervisor, inner_sockets, processes_of
 from strait_daemon.telemetry import configure_logging
 
 # Allocations between two looks at the youngest objects; Python's own 700 costs a tenth of a busy worker's time.
@@ -45,9 +46,9 @@ def serve(overrides: Mapping[str, Any] | None = None, supervised: Supervised | N
 async def _supervise(settings: Settings, warnings: list[str]) -> int:
     """Start the processes and keep them running."""
     _warn(warnings)
-    with open_socket(settings.host, settings.port) as sock:
+    with open_socket(settings.host, settings.port) as sock, inner_sockets(processes_of(settings)) as inner:
         await wiring.prepare_database(settings)
-        return await Supervisor(settings, settings.processes, sock).run(partial(_show_banner, settings))
+        return await Supervisor(settings, sock, inner).run(partial(_show_banner, settings))
 
 
 async def _run_supervised(settings: Settings, supervised: Supervised) -> int:
@@ -103,18 +104,18 @@ async def run(
         raise
     stopping, at_once = stop or asyncio.Event(), asyncio.Event()
     _listen_for_signals(stopping, at_once)
-    front = Front(parts, sock) if sock is not None else None
+    fronts = _fronts(parts, sock, supervised)
     wiring.start(parts)
     _settle_memory()
     try:
         with suppress(OSError):  # nobody may be listening; that is no reason to stop
             (announce or partial(_show_banner, settings))()
         log.info("started", mode=settings.mode.value, host=settings.host, port=settings.port)
-        ends = [asyncio.ensure_future(stopping.wait()), *([front.task] if front else [])]
+        ends = [asyncio.ensure_future(stopping.wait()), *(front.task for front in fronts)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping", drain_secs=settings.drain_timeout)
     finally:
-        await _shut_down(front, parts, at_once)
+        await _shut_down(fronts, parts, at_once)
     log.info("stopped")
     return 0 if stopping.is_set() else 1
 
@@ -130,11 +131,23 @@ def _show_banner(settings: Settings) -> None:
     print(banner(settings), file=sys.stderr, flush=True)  # noqa: T201 - for the person who started it
 
 
-async def _shut_down(front: Front | None, parts: wiring.Parts, at_once: asyncio.Event) -> None:
+def _fronts(parts: wiring.Parts, sock: socket.socket | None, supervised: Supervised | None) -> list[Front]:
+    """What this process serves: its part of the API, and its figures to its siblings."""
+    fronts = []
+    if sock is not None:
+        siblings = None
+        if supervised is not None and supervised.folder is not None:
+            siblings = Siblings(supervised.folder, supervised.number)
+        fronts.append(Front(parts, sock, siblings))
+    if supervised is not None and supervised.inner is not None:
+        fronts.append(Front(parts, socket.socket(fileno=supervised.inner), inner=True))
+    return fronts
+
+
+async def _shut_down(fronts: list[Front], parts: wiring.Parts, at_once: asyncio.Event) -> None:
     """Close the door and drain."""
     ends = [asyncio.ensure_future(wiring.stop(parts, at_once=at_once))]
-    if front is not None:
-        ends.append(asyncio.ensure_future(front.stop()))
+    ends += [asyncio.ensure_future(front.stop()) for front in fronts]
     await asyncio.wait(ends, timeout=parts.settings.drain_timeout + 20)
     for end in ends:
         end.cancel()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -144,12 +145,16 @@ class Settings(BaseSettings):
 class Supervised:
     """What a supervisor tells a process of its own: the listening socket's number, whose worker it is, who died before.
 
-    Without a socket the process serves no HTTP.
+    Without a socket the process serves no HTTP. `inner` is the number of the socket on which its siblings ask for its
+    figures, which are those of process `number` among those that have a socket in `folder`.
     """
 
     socket: int | None
     worker_id: UUID | None
     predecessor: UUID | None
+    number: int = 0
+    folder: Path | None = None
+    inner: int | None = None
 
 
 def load(overrides: Mapping[str, Any] | None = None) -> tuple[Settings, list[str]]:

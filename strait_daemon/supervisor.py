@@ -12,14 +12,18 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Final
 from uuid import UUID, uuid4
 
 import structlog
 
+from strait_daemon.exposition import socket_of
 from strait_daemon.settings import Mode, Settings
 
 # Beyond the drain: closing connections, writing the last endings, leaving.
@@ -38,6 +42,8 @@ class _Child:
 
     mode: Mode
     sock: socket.socket | None
+    number: int
+    inner: socket.socket | None
     worker_id: UUID | None = None
     predecessor: UUID | None = None
     process: asyncio.subprocess.Process | None = None
@@ -48,6 +54,10 @@ class _Child:
         words = [sys.executable, "-m", "strait_daemon", "serve", "--mode", self.mode.value, "--supervised"]
         if self.sock is not None:
             words += ["--socket", str(self.sock.fileno())]
+        if self.inner is not None:
+            folder = Path(self.inner.getsockname()).parent
+            words += ["--number", str(self.number), "--siblings", str(folder)]
+            words += ["--inner-socket", str(self.inner.fileno())]
         if self.worker_id is not None:
             words += ["--worker-id", str(self.worker_id)]
         if self.predecessor is not None:
@@ -55,19 +65,45 @@ class _Child:
         return words
 
 
-class Supervisor:
-    """Keeps the processes running until it is told to stop."""
+@contextmanager
+def inner_sockets(count: int) -> Iterator[list[socket.socket | None]]:
+    """Sockets on which the processes ask each other for their figures; None where there can be none.
 
-    def __init__(self, settings: Settings, processes: int, sock: socket.socket) -> None:
+    They stay open here, as the listening one does, in a folder that only this user can enter.
+    """
+    with ExitStack() as stack:
+        sockets: list[socket.socket | None] = []
+        try:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="strait-")))
+            for number in range(count):
+                sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+                sock.bind(str(socket_of(folder, number)))
+                sock.listen()
+                sockets.append(sock)
+        except OSError as error:
+            log.warning("metrics_apart", detail="each process shows its own figures only", error=str(error))
+            sockets = [None] * count
+        yield sockets
+
+
+def processes_of(settings: Settings) -> int:
+    """How many processes a supervisor keeps running: the workers, and the API unless the mode is worker."""
+    return settings.processes + (settings.mode is Mode.ALL) if settings.mode is not Mode.API else 1
+
+
+class Supervisor:
+    """Keeps the processes running until it is told to stop; `inner` has a socket for each, or None."""
+
+    def __init__(self, settings: Settings, sock: socket.socket, inner: Sequence[socket.socket | None]) -> None:
         self._stop_secs = settings.drain_timeout + STOP_EXTRA_SECS
         self._stopping = asyncio.Event()
         self._failed = 0
-        if settings.mode is Mode.WORKER:
-            self._children = [_Child(Mode.WORKER, sock) for _ in range(processes)]
-        else:
-            self._children = [_Child(Mode.API, sock)]
-            if settings.mode is Mode.ALL:
-                self._children += [_Child(Mode.WORKER, None) for _ in range(processes)]
+        modes = [Mode.WORKER if settings.mode is Mode.WORKER else Mode.API, *[Mode.WORKER] * (len(inner) - 1)]
+        self._children = [
+            # Workers beside an API have nothing to listen on.
+            _Child(mode, sock if number == 0 or settings.mode is Mode.WORKER else None, number, inner[number])
+            for number, mode in enumerate(modes)
+        ]
 
     async def run(self, announce: Callable[[], None]) -> int:
         """Start everything and wait; the exit code: 0 after a clean stop, else the first one that was not 0."""
@@ -115,7 +151,7 @@ class Supervisor:
         child.process = await asyncio.create_subprocess_exec(
             *child.command(),
             stdin=asyncio.subprocess.PIPE,
-            pass_fds=[] if child.sock is None else [child.sock.fileno()],
+            pass_fds=[sock.fileno() for sock in (child.sock, child.inner) if sock is not None],
             # A session of its own: Ctrl-C in the terminal reaches the supervisor, which hands it on once.
             start_new_session=True,
         )

@@ -138,7 +138,6 @@ class Metrics:
         self.triggered = Counter("strait_runs_created", "Runs accepted by this process", registry=self.registry)
         self.in_flight = Gauge("strait_in_flight", "Attempts that this process is working on", registry=self.registry)
         self.slots = Gauge("strait_worker_slots", "Worker slots of this process", registry=self.registry)
-        self.depth = Gauge("strait_runs", "Runs by state, over all processes", ["status"], registry=self.registry)
         self.swept = Counter(
             "strait_workflow_runs_swept", "Workflow runs that a sweep found stalled", registry=self.registry
         )
@@ -146,9 +145,9 @@ class Metrics:
             "strait_service_errors", "Ticks of a background service that failed", ["service"], registry=self.registry
         )
 
-    def render(self) -> tuple[bytes, str]:
-        """The exposition text and its content type."""
-        return generate_latest(self.registry), CONTENT_TYPE
+    def render(self) -> bytes:
+        """The exposition text of this process."""
+        return generate_latest(self.registry)
 
 
 def masked(text: str) -> str:

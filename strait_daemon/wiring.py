@@ -288,7 +288,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     retention = Retention(
         parts.pool, parts.clock, short_days=settings.retention_short_days, long_days=settings.retention_long_days
     )
-    accountant = Accountant(parts.pool, parts.clock, parts.metrics)
+    accountant = Accountant(parts.pool, parts.clock)
     parts.services += [
         _service(parts, "stager", stager.tick, LONGEST_SECS),
         _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, LONGEST_SECS),

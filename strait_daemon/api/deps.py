@@ -49,7 +49,7 @@ class Deps:
     stale_after: timedelta
     version: str
     metrics_public: bool
-    metrics: Callable[[], tuple[bytes, str]]
+    metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     ready: Callable[[], Awaitable[dict[str, ComponentHealth]]]
     stage: Callable[[datetime], None]
     brought: Callable[[Brought], None]

@@ -31,7 +31,7 @@ async def ready(api: Api, _: Call) -> Reply:
 
 async def metrics(api: Api, _: Call) -> Reply:
     """GET /metrics, in the text format of Prometheus."""
-    body, media = api.deps.metrics()
+    body, media = await api.deps.metrics()
     return Reply(200, body, media.encode("latin-1"))
 
 

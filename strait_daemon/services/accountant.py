@@ -1,14 +1,12 @@
-"""Folds the statistics' deltas every second, and keeps the depth gauge and the short tables tidy."""
+"""Folds the statistics' deltas every second, and keeps the short tables tidy."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from strait_core.run import Status
 from strait_core.store import stats
 from strait_core.store.pool import Pool
 from strait_daemon.clock import Clock
-from strait_daemon.telemetry import Metrics
 
 TIDY_EVERY: Final = 60
 # With nothing new the fold rests; a stale figure is at most this old.
@@ -18,10 +16,9 @@ IDLE_SECS: Final = 1.0
 class Accountant:
     """Adds up what the writers report."""
 
-    def __init__(self, pool: Pool, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, pool: Pool, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
-        self._metrics = metrics
         self._ticks = 0
 
     async def tick(self) -> float | None:
@@ -31,9 +28,5 @@ class Accountant:
                 folded = await stats.fold(conn)
             if self._ticks % TIDY_EVERY == 0:
                 await stats.tidy(conn, self._clock.now())
-            if folded or self._ticks == 0:
-                depth = await stats.depth(conn, None)
-                for status in Status:
-                    self._metrics.depth.labels(status.value).set(depth.get(status.value, 0))
         self._ticks += 1
         return 0.0 if folded == stats.FOLD_ROWS else IDLE_SECS

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from strait_daemon import wiring
 from strait_daemon.api.app import Deps, make_app
+from strait_daemon.exposition import Exposition
 from strait_daemon.settings import Settings
 from strait_daemon.tokens import TokenReader
 from strait_daemon.wiring import Parts
@@ -113,7 +114,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         stale_after=parts.settings.stale_after,
         version="0.0.0+test",
         metrics_public=False,
-        metrics=parts.metrics.render,
+        metrics=Exposition(parts.metrics, parts.pool),
         ready=parts.ready,
         stage=parts.announcer.due,
         brought=parts.announcer.brought,

@@ -9,7 +9,8 @@ import pytest
 import structlog
 from structlog.testing import CapturingLogger
 
-from strait_core.run import Event, Status
+from strait_core.run import Event
+from strait_daemon.exposition import labelled
 from strait_daemon.settings import LogFormat, LogLevel
 from strait_daemon.telemetry import Metrics, configure_logging, masked, redact
 
@@ -91,8 +92,22 @@ def test_metrics_render() -> None:
     """The exposition text carries what was counted, under its documented names."""
     metrics = Metrics()
     metrics.attempts.ended(Event.COMPLETE, 0.01)
-    metrics.depth.labels(Status.QUEUED.value).set(3)
-    text, kind = metrics.render()
-    assert kind.startswith("text/plain")
-    assert b'strait_attempts_total{outcome="complete"} 1.0' in text
-    assert b'strait_runs{status="queued"} 3.0' in text
+    assert b'strait_attempts_total{outcome="complete"} 1.0' in metrics.render()
+
+
+def test_the_figures_of_several_processes() -> None:
+    """Each sample says whose it is, histograms too; a process that did not answer is shown as down, by its number."""
+    texts = []
+    for count in (1, 2):
+        metrics = Metrics()
+        metrics.slots.set(count)
+        for _ in range(count):
+            metrics.attempts.ended(Event.COMPLETE, 0.01)
+        texts.append(metrics.render().decode())
+    families = {family.name: family for family in labelled({0: texts[0], 1: None, 7: texts[1]})}
+    shown = {(s.name, *sorted(s.labels.items())): s.value for f in families.values() for s in f.samples}
+    assert [shown["strait_process_up", ("process", n)] for n in "017"] == [1, 0, 1]
+    assert [shown["strait_worker_slots", ("process", n)] for n in "07"] == [1, 2]
+    assert shown["strait_attempts_total", ("outcome", "complete"), ("process", "7")] == 2
+    assert shown["strait_attempt_seconds_bucket", ("le", "+Inf"), ("process", "7")] == 2
+    assert families["strait_attempts"].type == "counter"

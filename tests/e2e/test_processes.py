@@ -8,9 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults.checks import stored, wait_for_all
-from tests.support.daemon import SECRET, SIGNING_KEY, environment, free_port, running_daemon
+from tests.support.daemon import SECRET, SIGNING_KEY, Daemon, environment, free_port, running_daemon
 from tests.support.endpoint import Endpoint
 from tests.support.waiting import eventually
 
@@ -53,6 +54,33 @@ def test_two_workers_beside_the_api(database: str, endpoint: Endpoint):
         assert daemon.said.count("worker slots") == 1
         assert not any(map(alive, pids))
     assert {run["status"] for run in stored(database)} == {"completed"}
+
+
+def figures(daemon: Daemon, name: str) -> dict[str, float]:
+    """One scrape: the samples of that name, by process."""
+    families = text_string_to_metric_families(daemon.client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return {sample.labels["process"]: sample.value for sample in samples}
+
+
+@pytest.mark.parametrize("mode", ["all", "worker"])
+def test_a_scrape_shows_all_processes(database: str, endpoint: Endpoint, mode: str):
+    """Whichever process is asked: each by its number, also after one was replaced; runs by state once."""
+    numbers = {"all": {"0", "1", "2"}, "worker": {"0", "1"}}[mode]
+    with running_daemon(database, command=[*COMMAND, "--mode", mode], settings={"WORKER_POOL_SIZE": "5"}) as daemon:
+        eventually(lambda: figures(daemon, "strait_process_up") == dict.fromkeys(numbers, 1.0))
+        slots = figures(daemon, "strait_worker_slots")
+        assert sum(slots.values()) == 10
+        assert set(slots) == numbers
+        if mode == "all":
+            daemon.make_job(endpoint.url("/ok"))
+            daemon.trigger_many(20)
+            wait_for_all(database, 20)
+            assert sum(figures(daemon, "strait_attempts_total").values()) == 20
+            eventually(lambda: 'strait_runs{status="completed"} 20.0' in daemon.client.get("/metrics").text)
+            os.kill(workers(daemon.pid)[0], signal.SIGKILL)
+            eventually(lambda: figures(daemon, "strait_process_up") == dict.fromkeys(numbers, 1.0))
+        assert daemon.stop() == 0
 
 
 def test_a_dead_worker_is_replaced_and_its_attempts_recovered(database: str, endpoint: Endpoint):

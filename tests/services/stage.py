@@ -106,9 +106,8 @@ class Stage:
     def retention(self, short_days: int = 30, long_days: int = 90) -> Retention:
         return Retention(self.pool, self.clock, short_days=short_days, long_days=long_days)
 
-    def accountant(self) -> tuple[Accountant, Metrics]:
-        metrics = Metrics()
-        return Accountant(self.pool, self.clock, metrics), metrics
+    def accountant(self) -> Accountant:
+        return Accountant(self.pool, self.clock)
 
     async def beat(self, worker: UUID | None = None) -> None:
         """A worker's heartbeat, now."""

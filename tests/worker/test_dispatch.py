@@ -189,7 +189,7 @@ async def test_the_statistics_agree_with_the_tables(rig: Rig, endpoint: Endpoint
         return (depth.get("completed"), depth.get("dead_letter")) == (300, 300)
 
     await eventually(folded, 10)
-    await eventually(lambda: b'strait_runs{status="completed"} 300.0' in rig.parts.metrics.render()[0], 5)
+    await eventually(lambda: b'strait_runs{status="completed"} 300.0' in rig.parts.metrics.render(), 5)
 
 
 async def test_a_delayed_run_starts_on_time(rig: Rig, endpoint: Endpoint) -> None:
