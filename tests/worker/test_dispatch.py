@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, hmac
 from strait_core import ids
 from strait_core.run import Status
 from strait_core.store import stats
+from strait_daemon.exposition import Exposition
 from tests.support.daemon import SIGNING_KEY
 from tests.support.endpoint import Endpoint
 from tests.support.rig import Rig, eventually, running
@@ -189,7 +190,8 @@ async def test_the_statistics_agree_with_the_tables(rig: Rig, endpoint: Endpoint
         return (depth.get("completed"), depth.get("dead_letter")) == (300, 300)
 
     await eventually(folded, 10)
-    await eventually(lambda: b'strait_runs{status="completed"} 300.0' in rig.parts.metrics.render(), 5)
+    text, _ = await Exposition(rig.parts.metrics, rig.parts.pool)()
+    assert b'strait_runs{status="completed"} 300.0' in text
 
 
 async def test_a_delayed_run_starts_on_time(rig: Rig, endpoint: Endpoint) -> None:
