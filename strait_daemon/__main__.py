@@ -68,20 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     match arguments.verb:
         case "serve":
-            from strait_daemon.serve import serve  # noqa: PLC0415 - each verb loads what it needs
-            from strait_daemon.settings import Supervised  # noqa: PLC0415
-
-            names = ("mode", "host", "port", "processes")
-            given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-            supervised = Supervised(
-                arguments.socket,
-                arguments.worker_id,
-                arguments.predecessor,
-                arguments.number,
-                arguments.siblings,
-                arguments.inner_socket,
-            )
-            return serve(given, supervised if arguments.supervised else None)
+            return _serve(arguments)
         case "dev":
             from strait_daemon.dev import DevOptions, dev  # noqa: PLC0415
 
@@ -112,6 +99,25 @@ def _run(arguments: argparse.Namespace) -> int:
             from strait_daemon.migrations import migrate  # noqa: PLC0415
 
             return asyncio.run(migrate(arguments.action, arguments.output))
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from strait_daemon.serve import serve  # noqa: PLC0415 - each verb loads what it needs
+    from strait_daemon.settings import Supervised  # noqa: PLC0415
+
+    names = ("mode", "host", "port", "processes")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if not arguments.supervised:
+        return serve(given)
+    supervised = Supervised(
+        socket=arguments.socket,
+        worker_id=arguments.worker_id,
+        predecessor=arguments.predecessor,
+        number=arguments.number,
+        folder=arguments.siblings,
+        inner=arguments.inner_socket,
+    )
+    return serve(given, supervised)
 
 
 def _say(error: StraitError) -> None:
