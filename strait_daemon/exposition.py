@@ -91,7 +91,7 @@ async def _asked(path: Path) -> str | None:
     try:
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)), timeout=limit) as session,
-            session.get("http://sibling/metrics") as answer,
+            session.get("http://localhost/metrics") as answer,
         ):
             return await answer.text() if answer.status == 200 else None
     except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
