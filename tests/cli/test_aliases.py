@@ -114,7 +114,7 @@ def test_a_line_for_the_shell(config: Shell):
 def test_a_shell_line_that_is_killed(config: Shell):
     """The exit code says by which signal, as a shell does."""
     config.ok("alias", "set", "die", "!kill -TERM $$")
-    config.run("die", fresh=True, code=143)
+    assert config.run("die", fresh=True).code == 143
 
 
 def test_list_and_delete(config: Shell):

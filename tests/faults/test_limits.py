@@ -42,10 +42,7 @@ def most_at_once(database: str) -> Counter[Any]:
 
 @pytest.mark.soak
 def test_many_claimers_hold_every_cap(database: str, endpoint: Endpoint, figures: Figures):
-    """No job has more attempts at once than it allows, at the endpoint or by their times; hand-offs are quick.
-
-    An attempt that takes a slot never begins before the one that had it has ended, by the times that are stored.
-    """
+    """No job has more attempts at once than it allows, at the endpoint or by their times; hand-offs come in order."""
     with ExitStack() as stack:
         daemons = [stack.enter_context(running_daemon(database))]
         daemons += [stack.enter_context(running_daemon(database)) for _ in range(DAEMONS - 1)]
