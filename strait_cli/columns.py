@@ -281,6 +281,22 @@ BREACH: Final = (
     Column("found_at", "found", "time"),
     Column("run_id", "run"),
 )
+BACKFILL: Final = (
+    Column("job_slug", "job"),
+    Column("state"),
+    Column("fires", kind="number"),
+    Column("completed", kind="number"),
+    Column("unsuccessful", kind="number"),
+    Column("active", kind="number"),
+    Column("from_at", "from", "time"),
+    Column("to_at", "to", "time"),
+    Column("schedule_id", wide=True),
+    Column("made", kind="number", wide=True),
+    Column("max_concurrency", "at once", "number", wide=True),
+    Column("created_at", "created", "time", wide=True),
+    Column("ended_at", "ended", "time", wide=True),
+)
+BACKFILL_TICK: Final = (Column("fire_at", "UTC"), Column("local"), Column("zone_offset", "offset"))
 NEXT_FIRE: Final = (
     Column("fire_at", "UTC"),
     Column("local"),

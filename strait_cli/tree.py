@@ -36,7 +36,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "schedules": Noun("schedules", "See, pause and fire schedules; what their ticks came to", _WORK, ("schedule",)),
     "calendars": Noun("calendars", "Named sets of days for schedules to go by", _WORK, ("calendar",)),
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
-    "cron": Noun("cron", "Check, explain, list and simulate cron expressions; needs no server", _WORK),
+    "cron": Noun("cron", "Check, explain, list and simulate cron expressions without a server; backfill", _WORK),
     "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),
     "workflow-runs": Noun("workflow_runs", "Watch, cancel and retry workflow runs", _WORK, ("workflow-run", "wfr")),
     "approvals": Noun("approvals", "What workflows ask: list, approve, reject", _WORK, ("approval",)),

@@ -32,6 +32,8 @@ from strait_daemon.intake import Intake
 from strait_daemon.line import Line
 from strait_daemon.logbook import Logbook
 from strait_daemon.services.accountant import Accountant
+from strait_daemon.services.backfiller import INTERVAL_SECS as BACKFILLER_SECS
+from strait_daemon.services.backfiller import Backfiller
 from strait_daemon.services.breakers import INTERVAL_SECS as BREAKER_SECS
 from strait_daemon.services.breakers import Breakers
 from strait_daemon.services.callbacks import LONGEST_SECS as CALLBACK_SECS
@@ -293,6 +295,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "stager", stager.tick, LONGEST_SECS),
         _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, LONGEST_SECS),
         _service(parts, "ticker", _ticker(parts).tick, LONGEST_SECS),
+        _service(parts, "backfiller", _backfiller(parts).tick, BACKFILLER_SECS),
         _service(parts, "timekeeper", _timekeeper(parts).tick, TIMEKEEPER_SECS),
         _service(parts, "opener", Opener(parts.pool, parts.clock, parts.bus.wake).tick, LONGEST_SECS),
         _service(parts, "callbacks", _callbacks(parts).tick, CALLBACK_SECS),
@@ -319,6 +322,17 @@ def _breaker_watch(parts: Parts) -> Service:
 def _ticker(parts: Parts) -> Ticker:
     bus = parts.bus
     return Ticker(parts.pool, parts.clock, parts.new_id, wake=bus.wake, changed=bus.runs_changed, taken=bus.runs_taken)
+
+
+def _backfiller(parts: Parts) -> Backfiller:
+    return Backfiller(
+        parts.pool,
+        parts.clock,
+        parts.new_id,
+        wake=parts.bus.wake,
+        changed=parts.bus.runs_changed,
+        kept_days=parts.settings.retention_long_days,
+    )
 
 
 def _timekeeper(parts: Parts) -> Timekeeper:

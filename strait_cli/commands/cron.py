@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from strait_cli.commands.backfill import EXAMPLES, backfill
 from strait_cli.rules import POLICY_FLAGS, RULE_FLAGS, Zone, flag, instant, policy_of, rule_of, seconds
 from strait_cli.session import Session
 from strait_cli.table import Column
@@ -77,7 +78,7 @@ Count = Annotated[
     int, typer.Option("--count", "-n", min=1, max=MAX_COUNT, help="So many fires.", metavar="N", show_default=True)
 ]
 
-app = noun("Read cron expressions: check, explain, list fires, simulate. Asks no server.")
+app = noun("Read cron expressions: check, explain, list fires, simulate. Only backfill asks a server.")
 
 
 @verb(
@@ -302,6 +303,9 @@ def _figures(tally: Tally) -> str:
     }
     shown: Sequence[str] = [f"{count} {name}" for name, count in figures.items() if count or name == "fired"]
     return ", ".join(shown)
+
+
+verb(app, "backfill", examples=[text.replace("schedules", "cron") for text in EXAMPLES])(backfill)
 
 
 def _utc(at: datetime) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from strait_cli.columns import BREACH, FIRE, NEXT_FIRE, RUN, SCHEDULE
+from strait_cli.commands.backfill import EXAMPLES, backfill
 from strait_cli.paths import path_of
 from strait_cli.refs import schedule_ref
 from strait_cli.session import Session
@@ -113,6 +114,9 @@ def next_fires(
     """Show the next fires, in UTC and as the clocks there show it."""
     found = session.api.get(f"{_path(session, schedule)}/next", {"limit": count})["data"]
     session.out.items(found, NEXT_FIRE, name="fire_at")
+
+
+verb(app, "backfill", examples=EXAMPLES)(backfill)
 
 
 def _path(session: Session, schedule: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from strait_core.store.sql import load
 _SQL = load("schedules")
 _decode: Final = msgspec.json.Decoder(JobSpec).decode
 _encode: Final = msgspec.json.Encoder().encode
+_TICK: Final = timedelta(microseconds=1)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -242,8 +243,14 @@ async def list_schedules(
 
 
 async def fires(
-    conn: Conn, schedule_id: UUID, *, limit: int, before: datetime | None, skipped: bool | None = None
+    conn: Conn, schedule_id: UUID, *, limit: int, before: tuple[datetime, bool] | None, skipped: bool | None = None
 ) -> list[dict[str, Any]]:
-    """What the ticks of a schedule came to, the newest first."""
-    values = {"id": schedule_id, "before": before, "skipped": skipped, "limit": limit}
+    """What the ticks of a schedule came to, the newest first.
+
+    `before`: only what comes after this tick of the list, and whether that was one fired again by a backfill.
+    """
+    at, again = before or (None, False)
+    # Of one tick the run of its backfill comes first.
+    later = at if at is None or not again else at + _TICK
+    values = {"id": schedule_id, "before": later, "again_before": at, "skipped": skipped, "limit": limit}
     return await _rows(conn, "fires", values)

@@ -13,6 +13,7 @@ from strait_core.errors import (
 )
 from strait_core.wire import bulk as wire_bulk
 from strait_daemon.api import (
+    backfills,
     budgets,
     bulk,
     bulk_runs,
@@ -341,6 +342,7 @@ def all_routes(*, metrics_public: bool) -> tuple[Operation, ...]:
         *fleet.ROUTES,
         *webhooks.ROUTES,
         *schedules.ROUTES,
+        *backfills.ROUTES,
         *calendars.ROUTES,
         *simulation.ROUTES,
         *workflow_run_routes.ROUTES,

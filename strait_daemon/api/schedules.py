@@ -133,11 +133,11 @@ async def get_schedule(api: Api, call: Call) -> Reply:
 async def history(api: Api, call: Call) -> Reply:
     """GET /v1/schedules/{schedule}/history."""
     limit, micros = query.limit_of(call.query), query.after_number(call.query)
-    before = None if micros is None else _instant(micros)
+    before = None if micros is None else (_instant(micros // 2), micros % 2 == 1)
     async with api.connection() as conn:
         found = await find_schedule(conn, call.path["schedule"], call.project)
         rows = await schedules.fires(conn, found.id, limit=limit + 1, before=before, skipped=call.query.get("skipped"))
-    page, cursor = query.cut(rows, limit, lambda row: query.number_cursor(_micros(row["fire_at"])))
+    page, cursor = query.cut(rows, limit, lambda row: query.number_cursor(2 * _micros(row["fire_at"]) + row["again"]))
     return reply(wire.Page(data=[_fire(row) for row in page], next_cursor=cursor))
 
 

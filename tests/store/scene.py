@@ -57,7 +57,7 @@ class Scene:
     async def clear(self) -> None:
         """Take out every row; sequences and partitions stay."""
         counts = ("workers", "breakers", "stats_depth", "stats_jobs", "stats_rates")
-        first = ("deadlines", "breaches", "schedules", "schedule_fires", "job_versions")
+        first = ("backfill_fires", "backfills", "deadlines", "breaches", "schedules", "schedule_fires", "job_versions")
         await self.rows("; ".join(f"DELETE FROM strait.{table}" for table in (*first, *TABLES, *counts)))
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from strait_core import ids
 from strait_core.ids import Prefix
 from strait_core.run import Status
-from strait_core.store import invariants, queue, schedules, workers, workflow_runs
+from strait_core.store import backfills, invariants, jobs, queue, schedules, workers, workflow_runs
 from strait_core.store.invariants import PATH_BROKEN, STATEMENTS, Violation
 from strait_core.store.schedules import Fire
 from strait_core.store.workers import WorkerRow
@@ -53,6 +53,21 @@ async def flowing(scene: Scene) -> None:
     run_id = await flow.trigger(await flow.workflow(step, slug="over"))
     await flow.move(workflow_runs.cancel, run_id)
     await flow.trigger(await flow.workflow(step, {"step_ref": "q", "step_type": "approval"}))
+
+
+async def fired_again(scene: Scene) -> None:
+    """A backfill of one tick, which has made its run."""
+    (schedule,) = await scene.rows("SELECT id, target_id FROM strait.schedules")
+    job = await jobs.job_by_id(scene.conn, schedule["target_id"])
+    assert job is not None
+    tick = scene.now - timedelta(hours=1)
+    made = await backfills.insert(
+        scene.conn, scene.new_id(), schedule["id"], (tick, scene.now), [tick], scene.now, max_concurrency=1
+    )
+    run = replace(scene.new_run(job), fire_at=tick)
+    assert await queue.insert_runs(scene.conn, [run], scene.now) == {run.id}
+    await backfills.note_made(scene.conn, made, {tick: run.id}, scene.now)
+    await backfills.advance(scene.conn, made.id, made=1, completed=0, unsuccessful=0, due_at=scene.now, ended_at=None)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -188,6 +203,11 @@ BREAKS: dict[str, list[str]] = {
         "DELETE FROM strait.schedule_fires",
         "UPDATE strait.runs SET fire_at = '2030-01-16Z' WHERE status = 'queued'",
     ],
+    "backfill_over_bound": [
+        "UPDATE strait.backfills SET max_concurrency = 0",
+        "UPDATE strait.backfills SET made = 2",
+        "UPDATE strait.backfills SET completed = 1",
+    ],
     "schedule_silent": [
         "UPDATE strait.schedules SET due_at = NULL",
         "UPDATE strait.schedules SET paused = true",
@@ -224,10 +244,12 @@ BREAKS: dict[str, list[str]] = {
 async def test_a_broken_one_is_reported(scene: Scene, name: str, statement: str):
     """The report names the invariant and an example, for each way to break it."""
     await told(scene)
-    if name.startswith(("tick_", "schedule_")):
+    if name.startswith(("tick_", "schedule_", "backfill_")):
         await fired(scene)
     if name.startswith(("workflow_", "approval_")):
         await flowing(scene)
+    if name.startswith("backfill_"):
+        await fired_again(scene)
     assert await scene.broken() == []
     await scene.rows(statement)
     found = {violation.invariant: violation for violation in await scene.broken()}

@@ -274,6 +274,15 @@ SELECT format('run %%s', run_id) FROM strait.schedule_fires WHERE run_id IS NOT 
 -- A run that a tick has made is the one that the tick's record names.
 SELECT r.id AS subject FROM strait.runs r WHERE r.fire_at IS NOT NULL
     AND NOT EXISTS (SELECT FROM strait.schedule_fires f WHERE f.fire_at = r.fire_at AND f.run_id = r.id)
+    AND NOT EXISTS (SELECT FROM strait.backfill_fires f WHERE f.fire_at = r.fire_at AND f.run_id = r.id)
+
+-- name: backfill_over_bound
+-- No backfill has more runs under way than it may have at once, nor counts otherwise than there are.
+SELECT format('backfill %%s', b.id) AS subject FROM strait.backfills b CROSS JOIN LATERAL (
+    SELECT count(run_id) AS made, count(run_id) FILTER (WHERE outcome IS NULL) AS active FROM strait.backfill_fires f
+    WHERE f.schedule_id = b.schedule_id AND f.backfill_id = b.id
+) f WHERE b.ended_at IS NULL
+    AND (f.active > b.max_concurrency OR f.made <> b.made OR f.active <> b.made - b.completed - b.unsuccessful)
 
 -- name: schedule_silent
 -- A schedule fires exactly while neither it nor its job is off.

@@ -20,8 +20,10 @@ WHERE s.id = %(id)s AND s.due_at <= %(now)s FOR UPDATE OF s
 SELECT min(due_at) FROM strait.schedules WHERE due_at > %(after)s
 
 -- name: active_ticks
--- Runs that ticks of these jobs have made and that are not over, the oldest first.
-SELECT job_id, id, status, attempt FROM strait.runs WHERE job_id = ANY(%(jobs)s) AND fire_at IS NOT NULL ORDER BY id
+-- Runs that ticks of these jobs have made and that are not over, the oldest first. Those of backfills keep to a bound of
+-- their own and are in no tick's way.
+SELECT job_id, id, status, attempt FROM strait.runs
+WHERE job_id = ANY(%(jobs)s) AND fire_at IS NOT NULL AND triggered_by <> 'backfill' ORDER BY id
 
 -- name: note_fires
 INSERT INTO strait.schedule_fires (schedule_id, fire_at, decided_at, triggered_by, run_id, skipped, ticks, first_fire_at, keep)
@@ -112,11 +114,18 @@ WHERE (%(project)s::text IS NULL OR j.project_id = %(project)s)
 ORDER BY s.id DESC LIMIT %(limit)s
 
 -- name: fires
--- What the ticks of a schedule came to, the newest first.
-SELECT f.fire_at, f.decided_at, f.triggered_by, f.run_id, f.skipped, f.ticks, f.first_fire_at, ARRAY(
-        SELECT b.deadline FROM strait.breaches b WHERE b.schedule_id = f.schedule_id AND b.since = f.fire_at
-            AND b.deadline <> 'expect_every_secs' ORDER BY b.limit_at) AS breaches
-FROM strait.schedule_fires f
-WHERE f.schedule_id = %(id)s AND (%(before)s::timestamptz IS NULL OR f.fire_at < %(before)s)
-    AND (%(skipped)s::boolean IS NULL OR (f.skipped IS NOT NULL) = %(skipped)s)
-ORDER BY f.fire_at DESC LIMIT %(limit)s
+-- What the ticks of a schedule came to, the newest first; a tick that was fired again has its backfill's run before.
+SELECT * FROM (
+    (SELECT f.fire_at, f.decided_at, f.triggered_by, f.run_id, f.skipped, f.ticks, f.first_fire_at, ARRAY(
+            SELECT b.deadline FROM strait.breaches b WHERE b.schedule_id = f.schedule_id AND b.since = f.fire_at
+                AND b.deadline <> 'expect_every_secs' ORDER BY b.limit_at) AS breaches, 0 AS again
+    FROM strait.schedule_fires f
+    WHERE f.schedule_id = %(id)s AND (%(before)s::timestamptz IS NULL OR f.fire_at < %(before)s)
+        AND (%(skipped)s::boolean IS NULL OR (f.skipped IS NOT NULL) = %(skipped)s)
+    ORDER BY f.fire_at DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT fire_at, made_at, 'backfill', run_id, NULL, 1, fire_at, '{}', 1 FROM strait.backfill_fires
+    WHERE schedule_id = %(id)s AND run_id IS NOT NULL AND %(skipped)s IS NOT TRUE
+        AND (%(again_before)s::timestamptz IS NULL OR fire_at < %(again_before)s)
+    ORDER BY fire_at DESC LIMIT %(limit)s)
+) every ORDER BY fire_at DESC, again DESC LIMIT %(limit)s
