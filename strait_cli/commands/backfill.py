@@ -58,21 +58,26 @@ def backfill(
         session.api.delete(path)
         session.done(f"stopped the backfill of {schedule}; what it has started goes on", ref, "stopped")
         return
-    zone = session.api.get(path_of("schedules", ref))["timezone"]
-    span = {"from_at": instant(from_, zone, "--from"), "to_at": instant(to, zone, "--to")}
-    if None in span.values():
-        raise UsageError("say which interval: --from TIME --to TIME", hint=EXAMPLES[0])
-    asked = {
-        **{name: at.isoformat() for name, at in span.items() if at is not None},
-        "max_concurrency": max_concurrency,
-        "missing_only": missing_only,
-    }
+    asked = {**_span(session, ref, from_, to), "max_concurrency": max_concurrency, "missing_only": missing_only}
     plan = session.api.post(path, {**asked, "dry_run": True})
     if dry_run:
         _show_plan(session, plan)
         return
     if plan["fires"]:
         confirm(f"fire {_runs(plan['fires'])} of {schedule} again", yes=yes)
+    _carry_out(session, path, schedule, asked, detach=detach)
+
+
+def _span(session: Session, ref: str, from_: str | None, to: str | None) -> dict[str, str]:
+    """The interval; times without an offset are the schedule's own."""
+    zone = session.api.get(path_of("schedules", ref))["timezone"]
+    begin, end = instant(from_, zone, "--from"), instant(to, zone, "--to")
+    if begin is None or end is None:
+        raise UsageError("say which interval: --from TIME --to TIME", hint=EXAMPLES[0])
+    return {"from_at": begin.isoformat(), "to_at": end.isoformat()}
+
+
+def _carry_out(session: Session, path: str, schedule: str, asked: dict[str, Any], *, detach: bool) -> None:
     plan = session.api.post(path, asked)
     _say_left_out(session, plan)
     going = plan["backfill"]
