@@ -270,7 +270,7 @@ FIRE: Final = (
     Column("run_id", "run"),
     Column("skipped"),
     Column("ticks", kind="number"),
-    Column("breaches", "late"),
+    Column("breaches", "late", of=lambda fire: ", ".join(fire["breaches"])),
     Column("decided_at", "decided", "time", wide=True),
     Column("first_fire_at", "from", "time", wide=True),
 )
