@@ -135,5 +135,5 @@ def test_what_is_wrong_is_pointed_at(api: Caller, changes: dict[str, Any], point
 def test_a_backfill_needs_a_schedule(api: Caller):
     """404 for a job without one, and for an unknown one."""
     plain = api.make_job("plain")
-    api.refuse("POST", path(plain), SPAN, status=404)
-    api.refuse("POST", "/v1/schedules/none/backfill", SPAN, status=404)
+    assert "--cron" in api.refuse("POST", path(plain), SPAN, status=404)["hint"]
+    assert "none" in api.refuse("POST", "/v1/schedules/none/backfill", SPAN, status=404)["detail"]
