@@ -17,10 +17,12 @@ def path(job: dict[str, Any]) -> str:
 
 
 def look(api: Caller) -> None:
-    """Let a backfiller look once."""
+    """Let a backfiller look once, at whatever is under way."""
     parts = api.server.parts
 
     async def work() -> None:
+        async with parts.pool.connection() as conn:
+            await conn.execute("UPDATE strait.backfills SET due_at = created_at WHERE due_at IS NOT NULL")
         done = Backfiller(parts.pool, parts.clock, parts.new_id, wake=lambda: None, changed=lambda _: None, kept_days=0)
         await done.tick()
 
