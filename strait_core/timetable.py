@@ -59,7 +59,12 @@ def schedule_faults(spec: JobSpec, defaults: Mapping[str, Any]) -> list[Fault]:
 def schedule_of(schedule_id: UUID, spec: JobSpec, calendar: str | None) -> Schedule:
     """The schedule of a valid definition that has a cron expression; `calendar` is that of its calendar, as stored."""
     assert spec.cron is not None
-    policy = Policy(
+    return Schedule(ids.spell(ids.Prefix.SCHEDULE, schedule_id), rule_of(spec, calendar), policy_of(spec))
+
+
+def policy_of(spec: JobSpec) -> Policy:
+    """How the schedule of such a definition behaves at its fire times."""
+    return Policy(
         misfire_policy=spec.misfire_policy,
         misfire_max_lateness_secs=spec.misfire_max_lateness_secs or 0,
         misfire_max_runs=spec.misfire_max_runs,
@@ -69,7 +74,6 @@ def schedule_of(schedule_id: UUID, spec: JobSpec, calendar: str | None) -> Sched
         finish_within_secs=spec.finish_within_secs,
         expect_every_secs=spec.expect_every_secs,
     )
-    return Schedule(ids.spell(ids.Prefix.SCHEDULE, schedule_id), rule_of(spec, calendar), policy)
 
 
 def rule_of(spec: JobSpec, calendar: str | None) -> Rule:

@@ -16,7 +16,7 @@ from strait_daemon.clock import Clock
 from strait_daemon.telemetry import Metrics
 
 # Whoever waits for due times never sleeps longer, so what comes due later than this is found without a word.
-LONGEST_SECS: Final = 1.0
+LONGEST_SECS: Final = 15.0
 
 
 class Announcer:

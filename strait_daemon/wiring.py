@@ -20,7 +20,7 @@ from strait_core.store import migrate
 from strait_core.store.pool import Conn, Pool, connect, is_pooled, make_pool
 from strait_core.wire import ComponentHealth
 from strait_daemon import clock as clocks
-from strait_daemon.announcer import LONGEST_SECS, Announcer
+from strait_daemon.announcer import Announcer
 from strait_daemon.api.shape import run as run_shape
 from strait_daemon.attempts.catalog import Catalog
 from strait_daemon.attempts.ender import Ender
@@ -34,31 +34,26 @@ from strait_daemon.logbook import Logbook
 from strait_daemon.services.accountant import Accountant
 from strait_daemon.services.backfiller import INTERVAL_SECS as BACKFILLER_SECS
 from strait_daemon.services.backfiller import Backfiller
-from strait_daemon.services.breakers import INTERVAL_SECS as BREAKER_SECS
 from strait_daemon.services.breakers import Breakers
-from strait_daemon.services.callbacks import LONGEST_SECS as CALLBACK_SECS
 from strait_daemon.services.callbacks import Callbacks
 from strait_daemon.services.hygiene import INTERVAL_SECS as HYGIENE_SECS
 from strait_daemon.services.hygiene import Hygiene
 from strait_daemon.services.keykeeper import INTERVAL_SECS as KEYKEEPER_SECS
 from strait_daemon.services.keykeeper import KeyKeeper
+from strait_daemon.services.lookout import INTERVAL_SECS as LOOKOUT_SECS
+from strait_daemon.services.lookout import Lookout
 from strait_daemon.services.opener import Opener
-from strait_daemon.services.outbox import INTERVAL_SECS as OUTBOX_SECS
 from strait_daemon.services.outbox import Outbox
 from strait_daemon.services.reaper import Reaper
-from strait_daemon.services.refiller import LONGEST_SECS as REFILL_SECS
 from strait_daemon.services.refiller import Refiller
 from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
 from strait_daemon.services.retention import Retention
-from strait_daemon.services.service import Service
+from strait_daemon.services.service import REST_SECS, Service
 from strait_daemon.services.stager import Stager
 from strait_daemon.services.ticker import Ticker
-from strait_daemon.services.timekeeper import INTERVAL_SECS as TIMEKEEPER_SECS
 from strait_daemon.services.timekeeper import Timekeeper
 from strait_daemon.services.timers import Timers
-from strait_daemon.services.unparker import INTERVAL_SECS as UNPARKER_SECS
 from strait_daemon.services.unparker import Unparker
-from strait_daemon.services.waker import INTERVAL_SECS as WAKER_SECS
 from strait_daemon.services.waker import Waker
 from strait_daemon.settings import Mode, Settings, Supervised
 from strait_daemon.telemetry import Metrics
@@ -273,7 +268,11 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
 def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     settings = parts.settings
 
-    parts.services += [_service(parts, "clock", parts.reread_clock, clocks.REREAD_SECS), _breaker_watch(parts)]
+    parts.services += [
+        _service(parts, "clock", parts.reread_clock, clocks.REREAD_SECS),
+        _service(parts, "lookout", Lookout(parts.pool, parts.clock, parts.wake_service).tick, LOOKOUT_SECS),
+        _breaker_watch(parts),
+    ]
     if settings.mode is Mode.API:
         return
     stager = Stager(parts.pool, parts.clock, parts.bus.wake, parts.bus.runs_changed)
@@ -287,33 +286,35 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         changed=parts.bus.runs_changed,
         predecessor=predecessor,
     )
-    retention = Retention(
-        parts.pool, parts.clock, short_days=settings.retention_short_days, long_days=settings.retention_long_days
-    )
     accountant = Accountant(parts.pool, parts.clock)
     parts.services += [
-        _service(parts, "stager", stager.tick, LONGEST_SECS),
-        _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, LONGEST_SECS),
-        _service(parts, "ticker", _ticker(parts).tick, LONGEST_SECS),
+        _service(parts, "stager", stager.tick, REST_SECS),
+        _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, 1.0),
+        _service(parts, "ticker", _ticker(parts).tick, REST_SECS),
         _service(parts, "backfiller", _backfiller(parts).tick, BACKFILLER_SECS),
-        _service(parts, "timekeeper", _timekeeper(parts).tick, TIMEKEEPER_SECS),
-        _service(parts, "opener", Opener(parts.pool, parts.clock, parts.bus.wake).tick, LONGEST_SECS),
-        _service(parts, "callbacks", _callbacks(parts).tick, CALLBACK_SECS),
+        _service(parts, "timekeeper", _timekeeper(parts).tick, REST_SECS),
+        _service(parts, "opener", Opener(parts.pool, parts.clock, parts.bus.wake).tick, REST_SECS),
+        _service(parts, "callbacks", _callbacks(parts).tick, REST_SECS),
         _service(parts, "reaper", reaper.tick, settings.reaper_interval, LONG_TICK_SECS),
-        _service(parts, "retention", retention.tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
-        _service(parts, "outbox", _outbox(parts).tick, OUTBOX_SECS),
-        _service(parts, "unparker", Unparker(parts.pool, parts.bus.wake).tick, UNPARKER_SECS),
-        _service(parts, "refiller", Refiller(parts.pool, parts.clock, parts.bus.freed).tick, REFILL_SECS),
-        _service(parts, "accountant", accountant.tick, 1.0),
+        _service(parts, "retention", _retention(parts).tick, RETENTION_SECS, 5 * LONG_TICK_SECS),
+        _service(parts, "outbox", _outbox(parts).tick, REST_SECS),
+        _service(parts, "unparker", Unparker(parts.pool, parts.bus.wake).tick, REST_SECS),
+        _service(parts, "refiller", Refiller(parts.pool, parts.clock, parts.bus.freed).tick, REST_SECS),
+        _service(parts, "accountant", accountant.tick, REST_SECS),
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
-        _service(parts, "waker", Waker(parts.pool, parts.clock, parts.bus).tick, WAKER_SECS),
+        _service(parts, "waker", Waker(parts.pool, parts.clock, parts.bus).tick, REST_SECS),
     ]
+
+
+def _retention(parts: Parts) -> Retention:
+    short, long = parts.settings.retention_short_days, parts.settings.retention_long_days
+    return Retention(parts.pool, parts.clock, short_days=short, long_days=long)
 
 
 def _breaker_watch(parts: Parts) -> Service:
     """In every mode: the API ends attempts too, when their endpoints say so."""
-    watch = _service(parts, "breakers", parts.breakers.tick, BREAKER_SECS)
+    watch = _service(parts, "breakers", parts.breakers.tick, REST_SECS)
     parts.breakers.on_news(watch.wake)
     parts.bus.on_breakers(watch.wake)
     return watch

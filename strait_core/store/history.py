@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, LiteralString
 
 from psycopg import sql
 
@@ -86,32 +86,53 @@ async def _ensure_one(conn: Conn, parent: str, monday: datetime, have: set[str])
 
 async def partitions(conn: Conn, parent: str) -> Sequence[str]:
     """The weekly partitions below `parent` (`run_history_short`), oldest first."""
-    cursor = await conn.execute(query(_SQL["partitions"]), {"parent": parent})
-    return [row[0] for row in await cursor.fetchall()]
+    return await _names(conn, "partitions", parent)
+
+
+async def lock_retention(conn: Conn) -> bool:
+    """Whether nobody else drops partitions until the caller's transaction ends."""
+    row = await (await conn.execute(query(_SQL["lock_retention"]))).fetchone()
+    return bool(row and row[0])
 
 
 async def drop_before(conn: Conn, parent: str, keep: str, before: datetime) -> list[str]:
-    """Drop the partitions of `parent` that end at or before `before`; their names.
+    """Drop the partitions of `parent` that end at or before `before`; their names. `conn` is in no transaction.
 
-    Each goes in a transaction of its own with a short lock timeout: a reader in the way costs a later try, not a queue.
-    The runs that go are taken off the statistics.
+    A partition is first taken out in a way that makes nobody wait, and waits itself for all who may read it still. Then
+    it is nobody's: the runs that go are counted, taken off the statistics, and it is dropped. Who is stopped in between
+    leaves the rest to the next call.
     """
-    gone = []
-    for name in await partitions(conn, f"{parent}_{keep}"):
-        monday = datetime.strptime(name.rpartition("_")[2], "%Y%m%d").replace(tzinfo=UTC)
-        if monday + _WEEK <= before:
-            async with conn.transaction():
-                await conn.execute("SET LOCAL lock_timeout = '500ms'")
-                if parent == "run_history":
-                    await _take_off(conn, name, before)
-                await conn.execute(sql.SQL("DROP TABLE strait.{}").format(sql.Identifier(name)))
-            gone.append(name)
+    table = f"{parent}_{keep}"
+    for name in await _names(conn, "half_detached", table):
+        await conn.execute(_altered("ALTER TABLE strait.{} DETACH PARTITION strait.{} FINALIZE", table, name))
+    for name in await partitions(conn, table):
+        if _end_of(name) <= before:
+            await conn.execute(_altered("ALTER TABLE strait.{} DETACH PARTITION strait.{} CONCURRENTLY", table, name))
+    gone = [name for name in await _names(conn, "detached", table) if _end_of(name) <= before]
+    for name in gone:
+        async with conn.transaction():
+            if parent == "run_history":
+                await _take_off(conn, name, before)
+            await conn.execute(sql.SQL("DROP TABLE strait.{}").format(sql.Identifier(name)))
     return gone
 
 
+def _altered(statement: LiteralString, parent: str, name: str) -> sql.Composed:
+    return sql.SQL(statement).format(sql.Identifier(parent), sql.Identifier(name))
+
+
+def _end_of(name: str) -> datetime:
+    """When the week of a partition is over."""
+    return datetime.strptime(name.rpartition("_")[2], "%Y%m%d").replace(tzinfo=UTC) + _WEEK
+
+
+async def _names(conn: Conn, statement: str, parent: str) -> list[str]:
+    cursor = await conn.execute(query(_SQL[statement]), {"parent": parent})
+    return [row[0] for row in await cursor.fetchall()]
+
+
 async def _take_off(conn: Conn, name: str, at: datetime) -> None:
-    """Write the delta that forgets the runs of one partition; a replay out of it has to wait."""
-    await conn.execute(sql.SQL("LOCK TABLE strait.{} IN SHARE ROW EXCLUSIVE MODE").format(sql.Identifier(name)))
+    """Write the delta that forgets the runs of what was a partition."""
     await conn.execute(
         sql.SQL(
             "INSERT INTO strait.stats_deltas (at, moves)"

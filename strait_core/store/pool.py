@@ -83,6 +83,10 @@ _FIXED_PLANS: Final = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_nestloop = off;"
     " SET enable_mergejoin = off; SET jit = off"
 )
+_FIXED_PLANS_HERE: Final = (
+    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_nestloop = off;"
+    " SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
+)
 
 
 async def fix_plans(conn: Conn) -> None:
@@ -105,6 +109,11 @@ async def swift_transaction(conn: Conn) -> AsyncIterator[None]:
         if not conn.closed:
             await conn.rollback()
         raise
+
+
+async def fix_plans_here(conn: Conn) -> None:
+    """Pin the caller's transaction to indexed plans; on any connection, for a batch now and then."""
+    await conn.execute(_FIXED_PLANS_HERE)
 
 
 def is_pooled(url: str, direct_url: str) -> bool:

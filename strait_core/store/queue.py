@@ -317,7 +317,10 @@ async def move_gated(conn: Conn, limit: int) -> int:
 
 
 async def promote_due(conn: Conn, limit: int, now: datetime) -> tuple[int, list[UUID]]:
-    """Queue what has come due: how many entries were taken, and the runs that are ready now."""
+    """Queue what has come due: how many entries were taken, and the runs that are ready now.
+
+    At most `limit` delayed runs and as many retries; how many is said of the kind of which there were more.
+    """
     cursor = conn.cursor(binary=True)
     await cursor.execute(query(_SQL["promote_due"]), {"limit": limit, "now": now})
     rows = await cursor.fetchall()

@@ -107,26 +107,46 @@ async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[d
         return await cursor.fetchall()
 
 
-def _due(row: Mapping[str, Any]) -> Due:
-    return Due(**{name: value for name, value in row.items() if name != "definition"}, spec=_decode(row["definition"]))
+def _due(row: tuple[Any, ...]) -> Due:
+    schedule_id, next_fire_at, held_fire_at, due_at, job_id, version, definition, calendar, budgeted = row
+    spec = _decode(definition)
+    return Due(schedule_id, next_fire_at, held_fire_at, due_at, job_id, version, spec, calendar, budgeted)
 
 
-async def take_due(conn: Conn, now: datetime, limit: int, after: datetime | None = None) -> list[Due]:
-    """Lock schedules that are due, the longest due first; with `after` only those that came due later than that."""
+async def take_due(
+    conn: Conn, now: datetime, limit: int, after: datetime | None = None
+) -> tuple[list[Due], list[UUID]]:
+    """Lock schedules that are due, the longest due first; with `after` only those that came due later than that.
+
+    Apart from the others come those whose job's definition cannot be read: that of a newer release, say.
+    """
     values = {"now": now, "after": after or _LONG_AGO, "limit": limit}
-    return [_due(row) for row in await _rows(conn, "take_due", values)]
+    cursor = await conn.cursor(binary=True).execute(query(_SQL["take_due"]), values)
+    due, unreadable = [], []
+    for row in await cursor.fetchall():
+        try:
+            due.append(_due(row))
+        except msgspec.MsgspecError:
+            unreadable.append(row[0])
+    return due, unreadable
 
 
 async def take_one(conn: Conn, schedule_id: UUID, now: datetime) -> Due | None:
     """Lock one schedule; None when it is not due."""
-    rows = await _rows(conn, "take_one", {"id": schedule_id, "now": now})
-    return _due(rows[0]) if rows else None
+    cursor = await conn.cursor(binary=True).execute(query(_SQL["take_one"]), {"id": schedule_id, "now": now})
+    row = await cursor.fetchone()
+    return None if row is None else _due(row)
 
 
-async def next_due(conn: Conn, after: datetime) -> datetime | None:
-    """When somebody has to look next at what comes due later than `after`; None when nothing does."""
+async def put_off(conn: Conn, schedule_ids: Sequence[UUID], until: datetime) -> None:
+    """Let nobody look at these before `until`; what is due of them stays so."""
+    await conn.execute(query(_SQL["put_off"]), {"ids": list(schedule_ids), "until": until})
+
+
+async def next_due(conn: Conn, after: datetime) -> tuple[datetime | None, datetime | None]:
+    """When somebody has to look next, at anything and at what comes due later than `after`; None = never."""
     row = await (await conn.cursor(binary=True).execute(query(_SQL["next_due"]), {"after": after})).fetchone()
-    return row[0] if row else None
+    return (row[0], row[1]) if row else (None, None)
 
 
 async def active_ticks(conn: Conn, jobs: Collection[UUID]) -> dict[UUID, list[ActiveTick]]:
@@ -142,6 +162,13 @@ async def note_fires(conn: Conn, fires: Sequence[Fire], now: datetime) -> None:
     if fires:
         await history.ensure_weeks(conn, "schedule_fires", history.LONG, [fire.fire_at for fire in fires], now)
         await conn.execute(query(_SQL["note_fires"]), {"batch": Jsonb(fires, dumps=_encode), "now": now})
+
+
+async def recorded(conn: Conn, schedule_id: UUID, ticks: Sequence[datetime]) -> set[datetime]:
+    """Which of these ticks have been decided."""
+    values = {"id": schedule_id, "ticks": list(ticks)}
+    cursor = await conn.cursor(binary=True).execute(query(_SQL["recorded"]), values)
+    return {row[0] for row in await cursor.fetchall()}
 
 
 async def advance(conn: Conn, steps: Sequence[Step]) -> None:

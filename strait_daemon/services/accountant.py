@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from strait_core.store import stats
 from strait_core.store.pool import Pool
 from strait_daemon.clock import Clock
+from strait_daemon.services.service import REST_SECS
 
-TIDY_EVERY: Final = 60
-# With nothing new the fold rests; a stale figure is at most this old.
-IDLE_SECS: Final = 1.0
+TIDY_EVERY: Final = timedelta(minutes=1)
+# While something comes in: a stale figure is at most this old.
+FOLD_SECS: Final = 1.0
 
 
 class Accountant:
@@ -19,14 +21,17 @@ class Accountant:
     def __init__(self, pool: Pool, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
-        self._ticks = 0
+        self._tidy_at = clock.now()
 
-    async def tick(self) -> float | None:
+    async def tick(self) -> float:
         """Fold one batch of deltas; 0 when there are more."""
+        now = self._clock.now()
         async with self._pool.connection() as conn:
             async with conn.transaction():
                 folded = await stats.fold(conn)
-            if self._ticks % TIDY_EVERY == 0:
-                await stats.tidy(conn, self._clock.now())
-        self._ticks += 1
-        return 0.0 if folded == stats.FOLD_ROWS else IDLE_SECS
+            if now >= self._tidy_at:
+                await stats.tidy(conn, now)
+                self._tidy_at = now + TIDY_EVERY
+        if folded == stats.FOLD_ROWS:
+            return 0.0
+        return FOLD_SECS if folded else REST_SECS

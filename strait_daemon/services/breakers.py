@@ -26,7 +26,9 @@ from strait_core.store import breakers
 from strait_core.store.pool import Pool
 from strait_core.store.queue import Claimed
 from strait_daemon.clock import Clock
+from strait_daemon.services.service import REST_SECS
 
+# While some endpoint is not well; the lookout tells when it begins, should no signal have come.
 INTERVAL_SECS: Final = 1.0
 # Failures that come close together are written together: an endpoint that fails now and then may do so often.
 LINGER_SECS: Final = 0.01
@@ -141,6 +143,8 @@ class Breakers:
                 log.info("breaker_changed", breaker=str(key), state=now_are.get(key, BreakerState.CLOSED).value)
 
     def _next(self, now: datetime) -> float:
+        if not self._known:
+            return REST_SECS
         due = [known.open_until for known in self._known.values() if known.state is BreakerState.OPEN]
         waits = [(at - now) / timedelta(seconds=1) for at in due if at is not None]
         return min([max(wait, 0.01) for wait in waits], default=INTERVAL_SECS) if waits else INTERVAL_SECS

@@ -17,9 +17,10 @@ from strait_daemon.attempts import outcome
 from strait_daemon.attempts.ender import Ender
 from strait_daemon.attempts.outcome import Ending
 from strait_daemon.clock import Clock
+from strait_daemon.services.service import REST_SECS
 
 BATCH: Final = 500
-# The longest sleep: what another process has accepted meanwhile is seen after this.
+# The longest sleep while one is open, for the sake of heartbeats.
 LONGEST_SECS: Final = 1.0
 
 log = structlog.get_logger(__name__)
@@ -66,7 +67,7 @@ class Callbacks:
         async with self._pool.connection() as conn:
             upcoming = await callbacks.next_deadline(conn, now)
         if upcoming is None:
-            return LONGEST_SECS
+            return REST_SECS
         return min(max((upcoming - self._clock.now()).total_seconds(), 0.001), LONGEST_SECS)
 
     def _silent_since(self, now: datetime) -> datetime | None:

@@ -8,10 +8,11 @@ from typing import Final
 from strait_core.store import openings
 from strait_core.store.pool import Pool
 from strait_daemon.clock import Clock
+from strait_daemon.services.service import REST_SECS
 
 BATCH: Final = 500
-# The longest sleep: what another process changes meanwhile is seen after this.
-LONGEST_SECS: Final = 1.0
+# The longest sleep; what another process changes meanwhile, the lookout finds.
+LONGEST_SECS: Final = REST_SECS
 
 
 class Opener:

@@ -23,7 +23,6 @@ from strait_daemon.egress.client import EgressClient, EgressError, Timing
 from strait_daemon.egress.guard import Guard, Refused
 from strait_daemon.vault import Unreadable, Vault
 
-INTERVAL_SECS: Final = 1.0
 BATCH: Final = 32
 # How long one attempt may take, and for how long nobody else tries the same delivery.
 ATTEMPT_SECS: Final = 15.0

@@ -12,9 +12,10 @@ from typing import Final
 from strait_core.store import rates
 from strait_core.store.pool import Conn, Pool
 from strait_daemon.clock import Clock
+from strait_daemon.services.service import REST_SECS
 
-# The longest sleep: what a claim of another process has parked meanwhile is seen after this.
-LONGEST_SECS: Final = 1.0
+# The longest sleep; what a claim has parked meanwhile, the lookout finds.
+LONGEST_SECS: Final = REST_SECS
 # What is due and was not looked at is in another transaction's hands.
 _CONTENDED_SECS: Final = 0.02
 _FORGET_EVERY: Final = timedelta(minutes=1)

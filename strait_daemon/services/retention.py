@@ -27,18 +27,19 @@ class Retention:
         self._days = {SHORT: short_days, LONG: long_days}
 
     async def tick(self) -> None:
-        """One pass over every partitioned table."""
+        """One pass over every partitioned table; what is too old is left to whoever drops already."""
         now = self._clock.now()
-        async with self._pool.connection() as conn:
-            async with conn.transaction():
-                made = await history.ensure_partitions(conn, now)
-            dropped: list[str] = []
-            for parent in PARENTS:
-                for keep, days in self._days.items():
-                    if days:
-                        dropped += await history.drop_before(conn, parent, keep, now - timedelta(days=days))
-            if days := self._days[LONG]:
-                while await workflow_views.forget_approvals(conn, now - timedelta(days=days)) == FORGET_ROWS:
-                    pass
+        dropped: list[str] = []
+        async with self._pool.connection() as conn, conn.transaction():
+            made = await history.ensure_partitions(conn, now)
+        async with self._pool.connection() as guard, guard.transaction(), self._pool.connection() as conn:
+            if await history.lock_retention(guard):
+                for parent in PARENTS:
+                    for keep, days in self._days.items():
+                        if days:
+                            dropped += await history.drop_before(conn, parent, keep, now - timedelta(days=days))
+                if days := self._days[LONG]:
+                    while await workflow_views.forget_approvals(conn, now - timedelta(days=days)) == FORGET_ROWS:
+                        pass
         if made or dropped:
             log.info("partitions_changed", made=made, dropped=dropped)

@@ -10,9 +10,13 @@ from typing import Final
 
 import structlog
 
+from strait_daemon.announcer import LONGEST_SECS
+
 # ±10 %, so that many daemons started together do not tick together.
 JITTER: Final = 0.1
 STOP_SECS: Final = 5.0
+# How long a service that the lookout wakes may sleep when it has nothing to do.
+REST_SECS: Final = LONGEST_SECS
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
 

@@ -8,10 +8,11 @@ from typing import Final
 from uuid import UUID
 
 from strait_core.store import queue
-from strait_core.store.pool import Pool
+from strait_core.store.pool import Pool, fix_plans_here
 from strait_daemon.announcer import LONGEST_SECS
 from strait_daemon.clock import Clock
 
+# Of either kind: delayed runs, and retries.
 BATCH: Final = 1_000
 CONTENDED_SECS: Final = 0.02
 
@@ -29,12 +30,18 @@ class Stager:
 
     async def tick(self) -> float:
         """Promote one batch; seconds until the next one is due (0 = now)."""
+        taken = 0
         async with self._pool.connection() as conn:
-            taken, promoted = await queue.promote_due(conn, BATCH, self._clock.now())
-            upcoming = None if taken == BATCH else await queue.next_due(conn)
-        if promoted:
-            self._changed(promoted)
-            self._wake()
+            upcoming = await queue.next_due(conn)
+            now = self._clock.now()
+            if upcoming is not None and upcoming <= now:
+                async with conn.transaction():
+                    await fix_plans_here(conn)
+                    taken, promoted = await queue.promote_due(conn, BATCH, now)
+                if promoted:
+                    self._changed(promoted)
+                    self._wake()
+                upcoming = None if taken == BATCH else await queue.next_due(conn)
         if taken == BATCH:
             return 0.0
         if upcoming is None:

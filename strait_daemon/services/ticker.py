@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
@@ -12,18 +13,24 @@ import structlog
 
 from strait_core.schedule import GRACE
 from strait_core.store import schedules
-from strait_core.store.pool import Conn, Pool
+from strait_core.store.faults import BadData, Clash
+from strait_core.store.pool import Conn, Pool, fix_plans_here
 from strait_core.store.schedules import Due
 from strait_daemon.clock import Clock
 from strait_daemon.services import ticks
+from strait_daemon.services.service import REST_SECS
 from strait_daemon.services.ticks import Done
 
 BATCH: Final = 500
-# The longest sleep: what another process changes meanwhile is seen after this.
-LONGEST_SECS: Final = 1.0
+# When many are due, so many batches go side by side: while the database stores the one, the other is decided.
+ABREAST: Final = 2
+# The longest sleep; what another process changes meanwhile, the lookout finds.
+LONGEST_SECS: Final = REST_SECS
 CONTENDED_SECS: Final = 0.02
 # Schedules whose ticks were missed, taken in one go once a pace: nobody's start ends in a storm.
 MISSED_BATCH: Final = 200
+
+PACE_SECS: Final = ticks.PACE.total_seconds()
 
 log = structlog.get_logger(__name__)
 
@@ -48,38 +55,76 @@ class Ticker:
         self._changed = changed
         self._taken = taken
         self._missed_at = float("-inf")
+        self._many = False
 
     async def tick(self) -> float:
-        """Decide one batch of what is due, and now and then one of what was missed; seconds until the next."""
+        """Decide a batch or two of what is due, and now and then one of what was missed; seconds until the next."""
         now = self._clock.now()
+        missed = now - GRACE
         async with self._pool.connection() as conn:
-            found = await self._batch(conn, now, BATCH, after=now - GRACE)
-            if found < BATCH and monotonic() - self._missed_at >= ticks.PACE.total_seconds():
-                await self._batch(conn, now, MISSED_BATCH, until=now - GRACE)
-                self._missed_at = monotonic()
-            upcoming = None if found == BATCH else await schedules.next_due(conn, now - GRACE)
-        if found == BATCH:
-            return 0.0
+            first, fresh = await schedules.next_due(conn, missed)
+        if fresh is not None and fresh <= now:
+            found = await asyncio.gather(*(self._batch(now, BATCH, after=missed) for _ in range(1 + self._many)))
+            self._many = max(found) == BATCH
+        else:
+            self._many = False
+        late = first is not None and first <= missed
+        if late and monotonic() - self._missed_at >= PACE_SECS:
+            self._missed_at = monotonic()
+            await self._batch(now, MISSED_BATCH, until=missed)
+        return 0.0 if self._many else await self._rest(late=late)
+
+    async def _rest(self, *, late: bool) -> float:
+        """Seconds until the next tick is due, or the next look at what was missed."""
+        async with self._pool.connection() as conn:
+            _, upcoming = await schedules.next_due(conn, self._clock.now() - GRACE)
+        longest = PACE_SECS if late else LONGEST_SECS
         if upcoming is None:
-            return LONGEST_SECS
+            return longest
         wait = (upcoming - self._clock.now()) / timedelta(seconds=1)
         # What is due and was not taken is in another transaction's hands: no reason to ask all the time.
-        return min(max(wait, 0.001), LONGEST_SECS) if wait > 0 else CONTENDED_SECS
+        return min(max(wait, 0.001), longest) if wait > 0 else CONTENDED_SECS
 
     async def _batch(
-        self, conn: Conn, now: datetime, limit: int, *, after: datetime | None = None, until: datetime | None = None
+        self, now: datetime, limit: int, *, after: datetime | None = None, until: datetime | None = None
     ) -> int:
-        async with conn.transaction():
-            due = await schedules.take_due(conn, until or now, limit, after)
-            done = await ticks.look(conn, due, now, self._new_id) if due else Done()
-        self._tell(done, due)
-        for schedule_id in done.left:
+        due: list[Due] = []
+        unreadable: list[UUID] = []
+        async with self._pool.connection() as conn:
+            try:
+                async with conn.transaction():
+                    await fix_plans_here(conn)
+                    due, unreadable = await schedules.take_due(conn, until or now, limit, after)
+                    done = await ticks.look(conn, due, now, self._new_id) if due else Done()
+                    await self._put_off(conn, unreadable, now, "its job cannot be read")
+                alone = done.left
+                self._tell(done, due)
+            except (*BadData, *Clash) as error:
+                log.warning("ticks_refused", schedules=len(due), error=f"{type(error).__name__}: {error}")
+                alone = [one.id for one in due]
+            for schedule_id in alone:
+                await self._alone(conn, schedule_id, now)
+        return len(due) + len(unreadable)
+
+    async def _alone(self, conn: Conn, schedule_id: UUID, now: datetime) -> None:
+        """Decide one schedule in a transaction of its own; one that is refused still keeps no other waiting."""
+        try:
             async with conn.transaction():
-                alone = await schedules.take_one(conn, schedule_id, now)
-                taken = [] if alone is None else [alone]
+                one = await schedules.take_one(conn, schedule_id, now)
+                taken = [] if one is None else [one]
                 done = await ticks.look(conn, taken, now, self._new_id, alone=True)
-            self._tell(done, taken)
-        return len(due)
+        except Clash:
+            # It is as due as it was.
+            return
+        except BadData as error:
+            await self._put_off(conn, [schedule_id], now, f"{type(error).__name__}: {error}")
+            return
+        self._tell(done, taken)
+
+    async def _put_off(self, conn: Conn, schedule_ids: Sequence[UUID], now: datetime, why: str) -> None:
+        if schedule_ids:
+            log.error("schedules_not_decided", schedules=[str(one) for one in schedule_ids[:10]], error=why)
+            await schedules.put_off(conn, schedule_ids, now + ticks.UNDECIDED_PAUSE)
 
     def _tell(self, done: Done, due: Sequence[Due]) -> None:
         if done.refused:

@@ -41,7 +41,7 @@ from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.store.runs import Ended
 from strait_core.store.schedules import ActiveTick, Due, Fire, Step, StoredSchedule
-from strait_core.timetable import rule_of, schedule_of
+from strait_core.timetable import policy_of, rule_of, schedule_of
 from strait_core.trigger import NewRun, new_run
 from strait_core.wire import TriggerRequest
 
@@ -106,11 +106,15 @@ async def look(
     done = Done()
     overlapping = [one.job_id for one in due if _minds_overlap(one)]
     active = await schedules.active_ticks(conn, overlapping) if overlapping else {}
-    plans = [_planned(one, active.get(one.job_id, ()), now, as_of or now, new_id, room) for one in due]
+    deciding = _Deciding(as_of or now, room)
+    plans = [_planned(one, active.get(one.job_id, ()), now, deciding, new_id) for one in due]
     await _withhold(conn, [plan for plan in plans if plan.new and plan.due.budgeted], now)
     if not alone:
         done.left = [plan.due.id for plan in plans if plan.cancel]
         plans = [plan for plan in plans if not plan.cancel]
+    else:
+        for plan in plans:
+            await _pass_over_recorded(conn, plan)
     await _apply(conn, plans, now, done)
     return done
 
@@ -131,29 +135,68 @@ async def _withhold(conn: Conn, plans: Sequence[_Plan], now: datetime) -> None:
             plan.cancel.clear()
 
 
+async def _pass_over_recorded(conn: Conn, plan: _Plan) -> None:
+    """Take out of a plan what has been decided before: a clock has gone back, say, and the schedule after it."""
+    if not plan.fires:
+        return
+    known = await schedules.recorded(conn, plan.due.id, [fire.fire_at for fire in plan.fires])
+    if known:
+        gone = {fire.run_id for fire in plan.fires if fire.fire_at in known}
+        plan.fires = [fire for fire in plan.fires if fire.fire_at not in known]
+        plan.new = [run for run in plan.new if run.id not in gone]
+        plan.watches = [watch for watch in plan.watches if watch.since not in known]
+        plan.cancel = plan.cancel if plan.new else []
+
+
 def _minds_overlap(due: Due) -> bool:
     return due.held_fire_at is not None or due.spec.overlap_policy is not OverlapPolicy.ALLOW
 
 
-def _planned(due: Due, active: Sequence[ActiveTick], now: datetime, as_of: datetime, new_id: NewId, room: int) -> _Plan:
+class _Deciding:
+    """Asks `decide`, once for all schedules that must come to the same: at the full hour most do."""
+
+    def __init__(self, as_of: datetime, room: int) -> None:
+        self._as_of = as_of
+        self._room = room
+        self._known: dict[tuple[object, ...], Decisions] = {}
+
+    def of(self, due: Due, live: int, *, held: bool) -> Decisions:
+        """What becomes of the ticks of a schedule of which so many runs are live."""
+        spec = due.spec
+        if spec.jitter_secs or held or spec.overlap_policy is not OverlapPolicy.ALLOW:
+            return self._decide(due, live, held=held)
+        same = (
+            spec.cron, spec.timezone, spec.dst_gap, spec.dst_overlap, due.next_fire_at, spec.misfire_policy,
+            spec.misfire_max_lateness_secs, spec.misfire_max_runs, due.calendar, spec.calendar_mode, spec.calendar_roll,
+        )  # fmt: skip
+        found = self._known.get(same)
+        if found is None:
+            found = self._known[same] = self._decide(due, live, held=held)
+        return found
+
+    def _decide(self, due: Due, live: int, *, held: bool) -> Decisions:
+        schedule = schedule_of(due.id, due.spec, due.calendar)
+        return decide(schedule, State(due.next_fire_at, live, held), self._as_of, room=self._room)
+
+
+def _planned(due: Due, active: Sequence[ActiveTick], now: datetime, deciding: _Deciding, new_id: NewId) -> _Plan:
     """The plan of one schedule; one that cannot be decided stands in nobody's way and is looked at again later."""
     try:
-        return _plan(due, active, now, as_of, new_id, room)
+        return _plan(due, active, now, deciding, new_id)
     except Exception as error:  # noqa: BLE001 - a zone that is gone, a definition that cannot be read
         log.warning("schedule_not_decided", schedule=str(due.id), error=f"{type(error).__name__}: {error}")
         later = now + UNDECIDED_PAUSE
         return _Plan(due, Step(id=due.id, next_fire_at=due.next_fire_at, held_fire_at=due.held_fire_at, due_at=later))
 
 
-def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, as_of: datetime, new_id: NewId, room: int) -> _Plan:
-    schedule = schedule_of(due.id, due.spec, due.calendar)
+def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, deciding: _Deciding, new_id: NewId) -> _Plan:
     plan = _Plan(due, Step(id=due.id, next_fire_at=None, held_fire_at=None, due_at=None))
     held, live = due.held_fire_at, len(active)
     if held is not None and (live == 0 or due.spec.overlap_policy is not OverlapPolicy.QUEUE_ONE):
         _fire(plan, held, CRON if now - held <= GRACE else CATCH_UP, now, new_id)
         held, live = None, live + 1
     waiting = [one.id for one in active]
-    found = decide(schedule, State(due.next_fire_at, live, held is not None), as_of, room=room)
+    found = deciding.of(due, live, held=held is not None)
     for decision in found.decided:
         if decision.action is Action.SKIP:
             plan.fires.append(_skip(due.id, decision))
@@ -166,7 +209,7 @@ def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, as_of: datetime
             _fire(plan, decision.fire_at, decision.triggered_by, now, new_id)
     plan.step = _step(due.id, found, held, now)
     ticks = [fire.fire_at for fire in plan.fires if fire.run_id is not None and fire.triggered_by in WATCHED]
-    plan.watches = watches_of(due.id, schedule.policy, ticks if held is None else [*ticks, held])
+    plan.watches = watches_of(due.id, policy_of(due.spec), ticks if held is None else [*ticks, held])
     return plan
 
 

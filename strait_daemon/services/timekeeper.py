@@ -25,7 +25,6 @@ from strait_core.timetable import schedule_of
 from strait_core.wire.schedules import Late
 from strait_daemon.clock import Clock
 
-INTERVAL_SECS: Final = 1.0
 BATCH: Final = 200
 # What cannot be judged (a zone that is gone) is looked at again after this.
 UNDECIDED_PAUSE: Final = timedelta(minutes=1)

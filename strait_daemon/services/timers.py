@@ -16,12 +16,14 @@ from strait_core.store import workflow_runs
 from strait_core.store.faults import Clash
 from strait_core.store.pool import Conn, Pool
 from strait_core.store.workflow_live import Brought
-from strait_daemon.announcer import LONGEST_SECS, Announcer
+from strait_daemon.announcer import Announcer
 from strait_daemon.clock import Clock
 from strait_daemon.telemetry import Metrics
 
 BATCH: Final = 200
 SWEEP_SECS: Final = 15.0
+# The longest sleep: what another process changes meanwhile is seen after this.
+LONGEST_SECS: Final = 1.0
 # What is due and was not taken is in another transaction's hands.
 CONTENDED_SECS: Final = 0.05
 

@@ -14,7 +14,6 @@ import structlog
 from strait_core.store import limits
 from strait_core.store.pool import Pool
 
-INTERVAL_SECS: Final = 1.0
 KEYS: Final = 500
 
 log = structlog.get_logger(__name__)

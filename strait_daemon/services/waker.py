@@ -11,8 +11,9 @@ from strait_core.store import events, parking, waits
 from strait_core.store.pool import Conn, Pool
 from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
+from strait_daemon.services.service import REST_SECS
 
-# The longest sleep: what was settled while its run was in other hands goes on after this.
+# The longest sleep while something is waited for: what was settled while its run was in other hands goes on after this.
 INTERVAL_SECS: Final = 1.0
 FORGET_SECS: Final = 60.0
 _CONTENDED_SECS: Final = 0.05
@@ -45,7 +46,7 @@ class Waker:
         if more or len(resumed) == waits.RESUME_ROWS or len(late) == parking.TIME_OUT_ROWS:
             return 0.0
         if upcoming is None:
-            return INTERVAL_SECS
+            return REST_SECS
         wait = (upcoming - self._clock.now()) / timedelta(seconds=1)
         # An overdue wait that was left belongs to an attempt that goes on, or to somebody who holds its run.
         return min(max(wait, _CONTENDED_SECS), INTERVAL_SECS) if wait > 0 else INTERVAL_SECS

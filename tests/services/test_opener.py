@@ -132,7 +132,7 @@ async def test_a_window_that_never_closes_never_closes(stage: Stage) -> None:
 
 
 async def test_the_opener_sleeps_until_a_window_begins(stage: Stage) -> None:
-    """Long sleeps are a second; just before a window begins they end with it, and workers are woken then."""
+    """Long sleeps are bounded; just before a window begins they end with it, and workers are woken then."""
     await job_with_window(stage, "* 13 * * *")
     opener = Opener(stage.pool, stage.clock, stage.wake)
     assert await opener.tick() == LONGEST_SECS

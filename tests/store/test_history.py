@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
 
 from strait_core.run import LONG_KEPT, Status
-from strait_core.store import history
+from strait_core.store import history, runs
 from strait_core.store.faults import MissingPartition
+from strait_core.store.runs import RunFilter
 from tests.store.scene import NOW, Scene
 
 
@@ -101,12 +101,47 @@ async def test_old_partitions_go_with_their_counts(own_scene: Scene):
     assert await own_scene.folded() == {"completed": 1}
 
 
-async def test_a_reader_in_the_way_makes_a_drop_give_up_quickly(own_scene: Scene):
-    """Half a second, then a later try: nobody queues behind a drop that cannot get its lock."""
-    reader = await own_scene.other()
+async def test_a_drop_waits_for_readers_and_nobody_for_it(own_scene: Scene):
+    """While somebody reads the history for long, runs end, are listed and come back; the drop ends with the reader."""
+    scene = own_scene
+    job = await scene.job()
+    failed = await scene.executing(job)
+    assert await scene.finish(failed, Status.DEAD_LETTER)
+    live = await scene.executing(job)
+    reader, dropper, lister = [await scene.other() for _ in range(3)]
     async with reader.transaction():
         await reader.execute("SELECT count(*) FROM strait.run_history")
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            async with asyncio.timeout(10):
-                await history.drop_before(own_scene.conn, "run_history", "short", NOW)
-    assert await history.drop_before(own_scene.conn, "run_history", "short", NOW) == ["run_history_short_20300107"]
+        drop = asyncio.create_task(history.drop_before(dropper, "run_history", "short", NOW))
+        await scene.blocked(dropper)
+        async with asyncio.timeout(5):
+            assert await scene.finish(live)
+            assert len(await runs.list_runs(lister, RunFilter(), limit=10, before=None)) == 2
+            assert await scene.replay(failed.id)
+            await history.ensure_partitions(scene.conn, NOW + timedelta(weeks=1))
+        assert not drop.done()
+    assert await drop == ["run_history_short_20300107"]
+    assert await scene.status(live.id) == Status.COMPLETED
+
+
+@pytest.mark.parametrize("dropped", ["half", "all"])
+async def test_what_was_begun_is_finished_by_the_next(own_scene: Scene, dropped: str):
+    """Stopped while it waits, or right after a partition was taken out: the next drop does the rest, counts too."""
+    scene = own_scene
+    assert await scene.finish(await scene.executing(await scene.job()))
+    scene.later(weeks=3)
+    name = "run_history_short_20300114"
+    reader, dropper = [await scene.other() for _ in range(2)]
+    async with reader.transaction():
+        await reader.execute("SELECT count(*) FROM strait.run_history")
+        statement = f"ALTER TABLE strait.run_history_short DETACH PARTITION strait.{name} CONCURRENTLY"
+        began = asyncio.create_task(dropper.execute(statement.encode()))
+        await scene.blocked(dropper)
+        if dropped == "half":
+            began.cancel()
+            await asyncio.gather(began, return_exceptions=True)
+    if dropped == "all":
+        await began
+    gone = await history.drop_before(scene.conn, "run_history", "short", scene.now)
+    assert gone == ["run_history_short_20300107", name, "run_history_short_20300121", "run_history_short_20300128"]
+    assert await scene.folded() == {}
+    assert await scene.broken() == []

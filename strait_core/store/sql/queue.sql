@@ -418,24 +418,32 @@ SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg
 FROM released
 
 -- name: promote_due
--- Puts runs whose time has come into the ready order: delayed ones become queued, retries are queued already.
+-- Puts runs whose time has come into the ready order: delayed ones become queued, retries are queued already. At most
+-- `limit` of either kind, so that a flood of the one keeps none of the other waiting.
 WITH picked AS MATERIALIZED (
-    SELECT p.run_id, nextval('strait.ready_seqs') AS ready_seq FROM (
-        SELECT d.run_id FROM strait.due d WHERE d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED
+    SELECT p.*, nextval('strait.ready_seqs') AS ready_seq FROM (
+        SELECT * FROM (
+            SELECT d.ctid AS at, d.run_id, d.due_at, d.moves FROM strait.due d
+            WHERE NOT d.moves AND d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ) retries
+        UNION ALL
+        SELECT * FROM (
+            SELECT d.ctid AS at, d.run_id, d.due_at, d.moves FROM strait.due d
+            WHERE d.moves AND d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+        ) delayed
     ) p
 ), gone AS (
-    DELETE FROM strait.due d USING picked p WHERE d.run_id = p.run_id
-    RETURNING d.run_id, d.due_at, d.moves, p.ready_seq
+    DELETE FROM strait.due d WHERE d.ctid = ANY(ARRAY(SELECT at FROM picked))
 ), promoted AS (
     UPDATE strait.runs r SET status = 'queued', seq = r.seq + g.moves::integer, next_retry_at = NULL,
         ready_seq = g.ready_seq, ready_at = g.due_at
-    FROM gone g WHERE r.id = g.run_id AND r.status = CASE WHEN g.moves THEN 'delayed' ELSE 'queued' END
+    FROM picked g WHERE r.id = ANY(ARRAY(SELECT run_id FROM picked)) AND r.id = g.run_id
+        AND r.status = CASE WHEN g.moves THEN 'delayed' ELSE 'queued' END
     RETURNING r.id, r.job_id, r.project_id, r.priority, r.ready_seq, r.ready_at, g.moves
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
     SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, q.ready_at
-    FROM promoted q JOIN strait.jobs j ON j.id = q.job_id
+    FROM promoted q JOIN strait.jobs j ON j.id = q.job_id WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM promoted))
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves)
     SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, counted_as, 'queued', n))
@@ -443,7 +451,8 @@ WITH picked AS MATERIALIZED (
         count(*) AS n FROM promoted GROUP BY 1, 2, 3) g
     HAVING count(*) > 0
 )
-SELECT (SELECT count(*) FROM gone), r.id FROM (SELECT 1) one LEFT JOIN promoted r ON true
+SELECT (SELECT greatest(count(*) FILTER (WHERE moves), count(*) FILTER (WHERE NOT moves)) FROM picked), r.id
+FROM (SELECT 1) one LEFT JOIN promoted r ON true
 
 -- name: next_due
-SELECT min(due_at) FROM strait.due
+SELECT least((SELECT min(due_at) FROM strait.due WHERE moves), (SELECT min(due_at) FROM strait.due WHERE NOT moves))

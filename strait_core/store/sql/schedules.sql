@@ -3,21 +3,28 @@
 
 -- name: take_due
 -- Schedules to look at, the longest due first; those that another process looks at are left to it.
-SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition, c.definition AS calendar,
-    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id) AS budgeted
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
-WHERE s.due_at > %(after)s AND s.due_at <= %(now)s
-ORDER BY s.due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
+WITH picked AS MATERIALIZED (
+    SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, s.target_id, s.calendar_id FROM strait.schedules s
+    WHERE s.due_at > %(after)s AND s.due_at <= %(now)s
+    ORDER BY s.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+SELECT p.id, p.next_fire_at, p.held_fire_at, p.due_at, j.id, j.version, j.definition, c.definition,
+    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id)
+FROM picked p JOIN strait.jobs j ON j.id = p.target_id LEFT JOIN strait.calendars c ON c.id = p.calendar_id
+WHERE j.id = ANY(ARRAY(SELECT target_id FROM picked)) ORDER BY p.due_at
 
 -- name: take_one
 -- One schedule to look at; waits for whoever has it. Nothing comes back when it is not due.
-SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id AS job_id, j.version, j.definition, c.definition AS calendar,
-    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id) AS budgeted
+SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id, j.version, j.definition, c.definition,
+    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id)
 FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 WHERE s.id = %(id)s AND s.due_at <= %(now)s FOR UPDATE OF s
 
+-- name: put_off
+UPDATE strait.schedules SET due_at = %(until)s WHERE id = ANY(%(ids)s) AND due_at IS NOT NULL
+
 -- name: next_due
-SELECT min(due_at) FROM strait.schedules WHERE due_at > %(after)s
+SELECT (SELECT min(due_at) FROM strait.schedules), (SELECT min(due_at) FROM strait.schedules WHERE due_at > %(after)s)
 
 -- name: active_ticks
 -- Runs that ticks of these jobs have made and that are not over, the oldest first. Those of backfills keep to a bound of
@@ -31,6 +38,9 @@ SELECT schedule_id, fire_at, %(now)s, triggered_by, run_id, skipped, ticks, firs
 FROM jsonb_to_recordset(%(batch)s::jsonb) AS b(
     schedule_id uuid, fire_at timestamptz, triggered_by text, run_id uuid, skipped text, ticks integer,
     first_fire_at timestamptz)
+
+-- name: recorded
+SELECT fire_at FROM strait.schedule_fires WHERE schedule_id = %(id)s AND fire_at = ANY(%(ticks)s::timestamptz[])
 
 -- name: advance
 WITH batch AS MATERIALIZED (
