@@ -105,7 +105,7 @@ serve = leaf()
     local=True,
     examples=(
         "strait serve",
-        "strait serve --mode worker",
+        "strait serve --mode worker --processes 2",
         "strait serve --mode api --host 0.0.0.0 --port 9090",
         "strait serve --database @/run/secrets/database-url",
     ),
@@ -119,6 +119,9 @@ def run_serve(
         str | None, typer.Option("--host", help="Address to listen on (127.0.0.1).", metavar="HOST")
     ] = None,
     port: Port = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", help="Worker processes (1).", min=1, max=64, metavar="N")
+    ] = None,
     database: Database = None,
 ) -> None:
     """Run the daemon in the foreground, against the PostgreSQL that DATABASE_URL names.
@@ -135,7 +138,9 @@ def run_serve(
         **launch.setting("PORT", port),
         **launch.setting("DATABASE_URL", url),
     }
-    launch.daemon(["serve", *(["--mode", mode] if mode else [])], environ)
+    words = ["--mode", mode] if mode else []
+    words += ["--processes", str(processes)] if processes else []
+    launch.daemon(["serve", *words], environ)
 
 
 APPS: Final = {"dev": dev, "serve": serve}

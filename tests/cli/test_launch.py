@@ -35,6 +35,7 @@ def recording(alone: Shell) -> Shell:
     ("words", "expected", "environ"),
     [
         (("serve",), ["serve"], {}),
+        (("serve", "--processes", "2"), ["serve", "--processes", "2"], {}),
         (("--mode", "all"), ["serve", "--mode", "all"], {}),
         (("--mode=worker",), ["serve", "--mode", "worker"], {}),
         (("server", "--mode", "api"), ["serve", "--mode", "api"], {}),
