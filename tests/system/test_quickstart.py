@@ -35,6 +35,12 @@ TRIGGER = """curl -X POST :8080/v1/jobs/hello-world/trigger -H "Authorization: B
   -H 'Content-Type: application/json' -d '{"payload":{"greeting":"Hello from Strait!"}}'"""
 SHOW = """curl :8080/v1/runs/RUN -H "Authorization: Bearer $INTERNAL_SECRET" """
 
+WORKFLOW = """curl -X POST :8080/v1/workflows -H "Authorization: Bearer $INTERNAL_SECRET" \
+  -H 'Content-Type: application/json' \
+  -d '{"project_id":"proj_123","name":"Data Pipeline","slug":"data-pipeline","steps":[
+  {"step_ref":"extract","job_id":"JOB","payload":{"action":"extract"}},
+  {"step_ref":"transform","job_id":"JOB","depends_on":["extract"],"payload":{"action":"transform"}}]}'"""
+
 
 @dataclass
 class Shell:
@@ -106,7 +112,12 @@ def test_the_quickstart(shell: Shell):
     assert shown["status"] == "completed"
     assert shown["result"] == {"greeting": "Hello from Strait!"}
     assert "of 100 used" in shell.run("strait stats")
-    (call,) = shell.endpoint.calls
+    workflow = json.loads(shell.run(WORKFLOW.replace("JOB", job["id"])))
+    assert workflow["slug"] == "data-pipeline"
+    started = json.loads(shell.run("strait workflows trigger data-pipeline -o json"))
+    assert "completed" in shell.run(f"strait workflow-runs watch {started['id']}")
+    call, extract, transform = shell.endpoint.calls
+    assert (extract.json["action"], transform.json["action"]) == ("extract", "transform")
     assert call.json == {"greeting": "Hello from Strait!"}
     assert call.headers["X-Job-ID"] == job["id"]
     assert call.headers["Idempotency-Key"] == run["id"]
