@@ -345,13 +345,12 @@ def test_racers_create_one_job(api: Caller):
 
 
 def test_every_creating_route_takes_a_key(api: Caller):
-    """A POST that answers 201 documents the header, and so does what moves or makes many; a wait is its own key."""
+    """A POST that answers 201 documents the header, and so does what moves or makes many."""
     document = api.call("GET", "/openapi.json")
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             headers = {one["name"] for one in operation["parameters"] if one["in"] == "header"}
             creates = method == "post" and ("201" in operation["responses"] or "/bulk-" in path or "/prefix/" in path)
-            creates = creates and not path.endswith("/wait-for-event")
             assert ("Idempotency-Key" in headers) == creates, path
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,13 +71,22 @@ async def test_a_connection_error_goes_to_the_fallback(rig: Rig, endpoint: Endpo
     assert endpoint.calls[-1].path == "/ok"
 
 
+def _claims(token: str) -> dict[str, Any]:
+    """What a run token says."""
+    claims: dict[str, Any] = json.loads(urlsafe_b64decode(token.split(".")[1] + "=="))
+    return claims
+
+
 async def test_429_goes_to_the_fallback_and_other_answers_do_not(rig: Rig, endpoint: Endpoint) -> None:
     """No room: elsewhere, in the same attempt with the same headers. A 500 may have done half of the work."""
     run, attempt = await once(rig, endpoint.url("/status/429"), endpoint.url("/echo"))
     assert (run["status"], attempt["fallback"].split(":")[0]) == (Status.COMPLETED, "HTTP 429")
     first, second = endpoint.calls
-    for name in ("X-Run-ID", "X-Attempt", "X-Run-Token", "Idempotency-Key"):
+    for name in ("X-Run-ID", "X-Attempt", "Idempotency-Key"):
         assert first.headers[name] == second.headers[name]
+    # Made at each call, perhaps in another second; both speak for this attempt.
+    told = [_claims(call.headers["X-Run-Token"]) for call in (first, second)]
+    assert [(one["sub"], one["attempt"]) for one in told] == [(first.headers["X-Run-ID"], 1)] * 2
     run, attempt = await once(rig, endpoint.url("/status/500"), endpoint.url("/echo"), slug="other")
     assert (run["status"], attempt["fallback"], run["error_class"]) == (Status.DEAD_LETTER, None, "server")
     assert len(endpoint.calls) == 3

@@ -19,7 +19,7 @@ FINISH: Final = b"result_truncated boolean"
 RETRY: Final = b"base_add integer"
 INSERT: Final = b"INTO strait.runs (id, job_id"
 HEARTBEAT: Final = b"INTO strait.workers"
-PROMOTE: Final = b"DELETE FROM strait.due d USING picked"
+PROMOTE: Final = b"DELETE FROM strait.due d WHERE d.ctid"
 
 
 @pytest.mark.parametrize("statement", [CLAIM, START, FINISH, HEARTBEAT], ids=["claim", "start", "finish", "heartbeat"])
