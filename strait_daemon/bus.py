@@ -27,6 +27,7 @@ IDS_PER_MESSAGE: Final = 140
 LANES_PER_MESSAGE: Final = 50
 SEND_SECS: Final = 5.0
 LISTEN_PAUSE_SECS: Final = 1.0
+STOP_SECS: Final = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -161,11 +162,16 @@ class Bus:
         self._say_hello()
 
     async def stop(self) -> None:
-        """Stop both, and close the transport."""
+        """Stop both, and close the transport; who does not let go in time is left behind."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._transport.close()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECS)
+            for task in late:
+                log.warning("signals_left_behind", task=task.get_name())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECS):
+                await self._transport.close()
 
     def _signal(self, ids: Iterable[UUID]) -> None:
         if self._watchers:

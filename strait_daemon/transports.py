@@ -20,6 +20,7 @@ CHANNEL: Final = "strait_signals"
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 # The server is asked for a sign of life this often: a pooler or balancer in between keeps dead connections open.
+_SUBSCRIBE_SECS: Final = 10.0
 _QUIET_SECS: Final = 10.0
 _ANSWER_SECS: Final = 5.0
 
@@ -83,7 +84,9 @@ class RedisTransport:
         while True:
             try:
                 async with self._redis.pubsub() as subscription:
-                    await subscription.subscribe(CHANNEL)
+                    # A server that takes the connection and says nothing would be waited for without end.
+                    async with asyncio.timeout(_SUBSCRIBE_SECS):
+                        await subscription.subscribe(CHANNEL)
                     yield None
                     pause = _FIRST_PAUSE
                     while True:
