@@ -19,8 +19,8 @@ from strait_daemon.line import Line
 CHANNEL: Final = "strait_signals"
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
-# The server is asked for a sign of life this often: a pooler or balancer in between keeps dead connections open.
 _SUBSCRIBE_SECS: Final = 10.0
+# The server is asked for a sign of life this often: a pooler or balancer in between keeps dead connections open.
 _QUIET_SECS: Final = 10.0
 _ANSWER_SECS: Final = 5.0
 
