@@ -351,7 +351,7 @@ class Life(RuleBasedStateMachine):
         act = self.world.promote if kind == "promote" else self.world.expire
         given = self.world.do(act(self.world.conn(), most))
         over = self.model.due(now) if kind == "promote" else self.model.stale(now)
-        assert sorted(over[run_id] for run_id in given) == sorted(over.values())[:most]
+        assert sorted(over[run_id] for run_id in given) == self.earliest(over, most, apart=kind == "promote")
         found = sorted(given, key=lambda run_id: over[run_id])
         if kind == "promote":
             self.model.promote(found)
@@ -359,6 +359,12 @@ class Life(RuleBasedStateMachine):
             self.model.expire(found, now)
         tied = len(set(over.values())) < len(over)
         self.agree(f"{kind}: {'done' if found else 'none'}", ordered=not tied, before=before)
+
+    def earliest(self, over, most: int, *, apart: bool):
+        """The earliest times; `apart`: so many of delayed runs and so many of retries."""
+        delayed = [at for run_id, at in over.items() if apart and self.model.runs[run_id].status is Status.DELAYED]
+        others = [at for run_id, at in over.items() if not (apart and self.model.runs[run_id].status is Status.DELAYED)]
+        return sorted([*sorted(delayed)[:most], *sorted(others)[:most]])
 
     def reap(self) -> None:
         """A reaper looks for dead workers and takes what they held."""

@@ -431,6 +431,7 @@ WITH picked AS MATERIALIZED (
             SELECT d.ctid AS at, d.run_id, d.due_at, d.moves FROM strait.due d
             WHERE d.moves AND d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         ) delayed
+        ORDER BY due_at
     ) p
 ), gone AS (
     DELETE FROM strait.due d WHERE d.ctid = ANY(ARRAY(SELECT at FROM picked))
