@@ -352,7 +352,8 @@ class Life(RuleBasedStateMachine):
         given = self.world.do(act(self.world.conn(), most))
         over = self.model.due(now) if kind == "promote" else self.model.stale(now)
         assert sorted(over[run_id] for run_id in given) == self.earliest(over, most, apart=kind == "promote")
-        found = sorted(given, key=lambda run_id: over[run_id])
+        # Of what comes back, retries stand before delayed runs.
+        found = sorted(given, key=lambda run_id: (self.model.runs[run_id].status is Status.DELAYED, over[run_id]))
         if kind == "promote":
             self.model.promote(found)
         else:

@@ -419,7 +419,7 @@ FROM released
 
 -- name: promote_due
 -- Puts runs whose time has come into the ready order: delayed ones become queued, retries are queued already. At most
--- `limit` of either kind, so that a flood of the one keeps none of the other waiting.
+-- `limit` of either kind, retries first, so that a flood of the one keeps none of the other waiting.
 WITH picked AS MATERIALIZED (
     SELECT p.*, nextval('strait.ready_seqs') AS ready_seq FROM (
         SELECT * FROM (
@@ -431,7 +431,7 @@ WITH picked AS MATERIALIZED (
             SELECT d.ctid AS at, d.run_id, d.due_at, d.moves FROM strait.due d
             WHERE d.moves AND d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
         ) delayed
-        ORDER BY due_at
+        ORDER BY moves, due_at
     ) p
 ), gone AS (
     DELETE FROM strait.due d WHERE d.ctid = ANY(ARRAY(SELECT at FROM picked))
