@@ -94,13 +94,15 @@ def more_queued(url: str, job: SeededJob, count: int) -> None:
     asyncio.run(fill())
 
 
-# One run that exists is copied under new ids; columns that a migration adds are copied too.
+# One run that exists is copied under new ids; columns that a migration adds are copied too. `(function()).*` in their
+# stead would call the function once for each column.
 _QUEUED = """
 WITH model AS (SELECT * FROM strait.runs WHERE status = 'queued' LIMIT 1), made AS (
     INSERT INTO strait.runs
-    SELECT (jsonb_populate_record(NULL::strait.runs, to_jsonb(m) || jsonb_build_object(
-        'id', uuidv7(), 'ready_seq', nextval('strait.ready_seqs')))).*
-    FROM model m, generate_series(1, {count})
+    SELECT copy.* FROM (
+        SELECT to_jsonb(m) || jsonb_build_object('id', uuidv7(), 'ready_seq', nextval('strait.ready_seqs')) AS columns
+        FROM model m, generate_series(1, {count})
+    ) new, jsonb_populate_record(NULL::strait.runs, new.columns) copy
     RETURNING *
 ), ready AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
@@ -114,13 +116,15 @@ WITH model AS (SELECT * FROM strait.run_history LIMIT 1),
 tried AS (SELECT a.* FROM strait.attempts a JOIN model m ON m.id = a.run_id LIMIT 1),
 made AS (
     INSERT INTO strait.run_history
-    SELECT (jsonb_populate_record(NULL::strait.run_history, to_jsonb(m) || jsonb_build_object('id', uuidv7()))).*
-    FROM model m, generate_series(1, {count})
+    SELECT copy.* FROM (
+        SELECT to_jsonb(m) || jsonb_build_object('id', uuidv7()) AS columns FROM model m, generate_series(1, {count})
+    ) new, jsonb_populate_record(NULL::strait.run_history, new.columns) copy
     RETURNING id, project_id, job_id, finished_at
 ), attempts AS (
     INSERT INTO strait.attempts
-    SELECT (jsonb_populate_record(NULL::strait.attempts, to_jsonb(t) || jsonb_build_object('run_id', made.id))).*
-    FROM tried t, made
+    SELECT copy.* FROM (
+        SELECT to_jsonb(t) || jsonb_build_object('run_id', made.id) AS columns FROM tried t, made
+    ) new, jsonb_populate_record(NULL::strait.attempts, new.columns) copy
 )
 INSERT INTO strait.stats_deltas (at, moves)
 SELECT max(finished_at), jsonb_build_array(
