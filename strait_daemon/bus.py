@@ -27,6 +27,8 @@ IDS_PER_MESSAGE: Final = 140
 LANES_PER_MESSAGE: Final = 50
 SEND_SECS: Final = 5.0
 LISTEN_PAUSE_SECS: Final = 1.0
+# How long room that this process takes itself is its own before the others hear of it.
+SHARE_SECS: Final = 0.25
 STOP_SECS: Final = 3.0
 
 log = structlog.get_logger(__name__)
@@ -75,10 +77,11 @@ class Bus:
         self._on_wake: list[Callable[[], None]] = []
         self._on_taken: list[Callable[[list[UUID]], None]] = []
         self._on_breakers: list[Callable[[], None]] = []
-        self._on_freed: list[Callable[[list[int]], None]] = []
+        self._on_freed: list[Callable[[list[int]], bool]] = []
         self._peers: dict[str, tuple[float, bool]] = {}
         self._outbox = Message(self._id)
         self._kick = asyncio.Event()
+        self._sharing: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def on_wake(self, callback: Callable[[], None]) -> None:
@@ -100,18 +103,34 @@ class Bus:
             self._outbox.breakers = True
             self._kick.set()
 
-    def on_freed(self, callback: Callable[[list[int]], None]) -> None:
-        """Call back with lanes in which a limit has room again, in any process; a wake-up follows."""
+    def on_freed(self, callback: Callable[[list[int]], bool]) -> None:
+        """Call back with lanes in which a limit has room again, in any process; a wake-up follows.
+
+        The callback answers whether this process can take what waits there.
+        """
         self._on_freed.append(callback)
 
     def freed(self, lanes: Iterable[int]) -> None:
-        """In these lanes a limit has room again."""
+        """In these lanes a limit has room again.
+
+        If this process can take it, the others hear a little later: were all told at once, each slot that is freed
+        would cost a claim in every process, and all but one of these would find it taken.
+        """
         listed = sorted(set(lanes))
-        for callback in self._on_freed:
-            callback(listed)
+        here = any([callback(listed) for callback in self._on_freed])
+        for callback in self._on_wake:
+            callback()
         if self._peers:
             self._outbox.lanes.extend(listed)
-        self.wake()
+            self._outbox.wake = True
+            if not here:
+                self._kick.set()
+            elif self._sharing is None:
+                self._sharing = asyncio.get_running_loop().call_later(SHARE_SECS, self._share)
+
+    def _share(self) -> None:
+        self._sharing = None
+        self._kick.set()
 
     def wake(self) -> None:
         """Runs became ready."""
@@ -163,6 +182,8 @@ class Bus:
 
     async def stop(self) -> None:
         """Stop both, and close the transport; who does not let go in time is left behind."""
+        if self._sharing is not None:
+            self._sharing.cancel()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

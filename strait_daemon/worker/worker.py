@@ -107,9 +107,10 @@ class Worker:
         self._claimer.nudge()
         self._wake.set()
 
-    def freed(self, lanes: Collection[int]) -> None:
-        """In these lanes a limit has room again."""
+    def freed(self, lanes: Collection[int]) -> bool:
+        """In these lanes a limit has room again. Whether this worker has room too."""
         self._claimer.freed(lanes)
+        return not self._draining and not self._cut_off() and self._slots.room() > 0
 
     def taken(self, run_ids: Sequence[UUID]) -> None:
         """These runs' live attempts were ended from outside: close their requests."""

@@ -29,12 +29,20 @@ class Ear:
         self.bus = bus
         self.wakes = 0
         self.taken: list[UUID] = []
+        # What it was told of lanes, message by message, and whether it has room for what waits there.
+        self.freed: list[list[int]] = []
+        self.room = False
         bus.on_wake(self._woken)
+        bus.on_freed(self._freed)
         bus.on_taken(self.taken.extend)
         bus.start()
 
     def _woken(self) -> None:
         self.wakes += 1
+
+    def _freed(self, lanes: list[int]) -> bool:
+        self.freed.append(lanes)
+        return self.room
 
 
 def postgres(url: str) -> Bus:
@@ -77,6 +85,22 @@ async def test_a_wake_reaches_every_process(ears: list[Ear]) -> None:
     ears[0].bus.wake()
     assert ears[0].wakes == before[0] + 1
     await eventually(lambda: all(ear.wakes > was for ear, was in zip(ears, before, strict=True)), 5)
+
+
+async def test_who_takes_freed_slots_itself_tells_the_others_later_and_at_once(ears: list[Ear]) -> None:
+    """A message for each slot would cost every process a claim that finds it taken. Who has no room says so at once."""
+    speaker, *listeners = ears
+    speaker.room = True
+    for lane in range(1, 11):
+        speaker.bus.freed([lane])
+        await asyncio.sleep(0.001)
+    assert speaker.freed == [[lane] for lane in range(1, 11)]
+    assert [ear.freed for ear in listeners] == [[], []]
+    await eventually(lambda: [ear.freed for ear in listeners] == [[list(range(1, 11))]] * 2, 5)
+    speaker.room = False
+    speaker.bus.freed([11])
+    assert speaker.bus._kick.is_set()
+    await eventually(lambda: [ear.freed[1:] for ear in listeners] == [[[11]]] * 2, 5)
 
 
 async def test_a_cancel_reaches_the_worker_that_holds_the_run(ears: list[Ear]) -> None:
