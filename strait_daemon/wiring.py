@@ -289,7 +289,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     accountant = Accountant(parts.pool, parts.clock)
     parts.services += [
         _service(parts, "stager", stager.tick, REST_SECS),
-        _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, 1.0),
+        _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, REST_SECS),
         _service(parts, "ticker", _ticker(parts).tick, REST_SECS),
         _service(parts, "backfiller", _backfiller(parts).tick, BACKFILLER_SECS),
         _service(parts, "timekeeper", _timekeeper(parts).tick, REST_SECS),

@@ -1,6 +1,7 @@
 """Ends what workflow runs wait for when its time comes, lets runs begin that wait for room, and sweeps.
 
-Sleeps until the earliest time that anything is due. What it looks at is stored, so a lost wake-up costs a second.
+Sleeps until the earliest time that anything is due, or the lookout finds something. What it looks at is stored, so a
+lost wake-up costs a second.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from strait_core.store.pool import Conn, Pool
 from strait_core.store.workflow_live import Brought
 from strait_daemon.announcer import Announcer
 from strait_daemon.clock import Clock
+from strait_daemon.services.service import REST_SECS
 from strait_daemon.telemetry import Metrics
 
 BATCH: Final = 200
 SWEEP_SECS: Final = 15.0
-# The longest sleep: what another process changes meanwhile is seen after this.
-LONGEST_SECS: Final = 1.0
+# Until the next try when something could not be moved.
+RETRY_SECS: Final = 1.0
 # What is due and was not taken is in another transaction's hands.
 CONTENDED_SECS: Final = 0.05
 
@@ -57,10 +59,12 @@ class Timers:
             upcoming = await workflow_runs.next_due(conn)
         if len(due) >= BATCH and any(fired):
             return 0.0
-        if upcoming is None or self._failed:
-            return LONGEST_SECS
+        if self._failed:
+            return RETRY_SECS
+        if upcoming is None:
+            return REST_SECS
         wait = (upcoming - self._clock.now()) / timedelta(seconds=1)
-        return min(max(wait, 0.001), LONGEST_SECS) if wait > 0 else CONTENDED_SECS
+        return min(max(wait, 0.001), REST_SECS) if wait > 0 else CONTENDED_SECS
 
     async def _try(self, conn: Conn, what: UUID, act: Callable[[Conn, UUID, Brought], Awaitable[bool]]) -> bool:
         """One transaction; a run that cannot be moved now, or at all, keeps no other one waiting."""

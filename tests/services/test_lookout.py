@@ -16,6 +16,9 @@ from tests.support.rig import running
 _ID: Final = "'00000000-0000-7000-8000-000000000001'"
 _WAIT: Final = f"""INSERT INTO strait.waits (id, run_id, attempt, event_id, created_at, due_at, outcome, settled_at, ripe)
     VALUES ({_ID}, {_ID}, 1, {_ID}, %(early)s, """
+_FLOW: Final = f"""INSERT INTO strait.workflow_runs (id, root_id, workflow_id, project_id, version, status, seq, payload,
+        tags, labels, disabled, has_failures, triggered_by, depth, created_at, touched_at, expires_at)
+    SELECT {_ID}, {_ID}, {_ID}, 'p', 1, '%s', 1, '{{}}', '{{}}', '{{}}', '{{}}', false, 'manual', 0, %%(early)s, %%(early)s, """
 # By service, what gives it something to do at `at`.
 WORK: Final = [
     ("stager", f"INSERT INTO strait.due (run_id, due_at, moves) VALUES ({_ID}, %(at)s, true)"),
@@ -54,11 +57,20 @@ WORK: Final = [
         ),
     ),
     ("waker", _WAIT + "%(at)s, NULL, NULL, false)"),
+    (
+        "timers",
+        (
+            "INSERT INTO strait.workflow_steps (workflow_run_id, step, status, attempt, due_at)"
+            f" VALUES ({_ID}, 0, 'waiting', 0, %(at)s)"
+        ),
+    ),
+    ("timers", _FLOW % "running" + "%(at)s"),
 ]
 # What has to be done whenever it is there.
 ALWAYS: Final = [
     ("accountant", "INSERT INTO strait.stats_deltas (at, moves) VALUES (%(early)s, '[]')"),
     ("waker", _WAIT + "%(early)s, 'received', %(early)s, true)"),
+    ("timers", _FLOW % "pending" + "NULL"),
     (
         "unparker",
         (

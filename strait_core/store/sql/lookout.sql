@@ -15,5 +15,9 @@ SELECT
     (SELECT min(id) FROM strait.stats_deltas) IS NOT NULL AS accountant,
     (SELECT min(due_at) FROM strait.waits WHERE outcome IS NULL) <= %(until)s
         OR (SELECT true FROM strait.waits WHERE ripe ORDER BY run_id LIMIT 1) AS waker,
+    (SELECT min(due_at) FROM strait.workflow_steps WHERE due_at IS NOT NULL) <= %(until)s
+        OR (SELECT min(expires_at) FROM strait.workflow_runs WHERE expires_at IS NOT NULL AND status <> 'compensating')
+            <= %(until)s
+        OR (SELECT true FROM strait.workflow_runs WHERE status = 'pending' ORDER BY workflow_id, id LIMIT 1) AS timers,
     (SELECT true FROM strait.parked WHERE rate IS NULL ORDER BY lane, key LIMIT 1) AS unparker,
     (SELECT true FROM strait.breakers WHERE state <> 'closed' OR failures > 0 LIMIT 1) AS breakers
