@@ -117,13 +117,13 @@ class Bus:
         would cost a claim in every process, and all but one of these would find it taken.
         """
         listed = sorted(set(lanes))
-        here = any([callback(listed) for callback in self._on_freed])
+        takers = [callback(listed) for callback in self._on_freed]
         for callback in self._on_wake:
             callback()
         if self._peers:
             self._outbox.lanes.extend(listed)
             self._outbox.wake = True
-            if not here:
+            if not any(takers):
                 self._kick.set()
             elif self._sharing is None:
                 self._sharing = asyncio.get_running_loop().call_later(SHARE_SECS, self._share)
