@@ -26,7 +26,7 @@ demo: setup ## start PostgreSQL and the daemon, run one job live to completed, s
 
 .PHONY: test
 test: setup ## all tests that need only wheels
-	@$(PYTEST) tests --ignore=tests/system --ignore=tests/project -n $(PROCESSES) --dist loadscope $(ARGS)
+	@$(PYTEST) tests --ignore=tests/system --ignore=tests/project -n $(PROCESSES) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-system
 test-system: setup ## tests that need curl, zsh, fish, tmux and a system PostgreSQL

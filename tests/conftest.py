@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.support.valkey",
     "tests.support.rig",
     "tests.support.figures",
+    "tests.support.order",
 ]

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
-from tests.faults.checks import expect_promises_kept, states, stored, wait_for_all
-from tests.support.daemon import running_daemon
+from tests.faults.checks import (
+    expect_nothing_lost,
+    expect_promises_kept,
+    expect_recovery,
+    rate,
+    states,
+    stored,
+    wait_for_all,
+)
+from tests.faults.load import triggering
+from tests.support.daemon import free_port, running_daemon
 from tests.support.endpoint import Endpoint
+from tests.support.figures import Figures
 from tests.support.sizes import SEED, size
 
 MANY = {"WORKER_POOL_SIZE": "200"}
 KILLS = size(ci=3, soak=50)
+# How the only daemon goes, and how often. In CI the rolling restart of test_several_daemons.py tells one to stop.
+ENDINGS, REPLACED = size(ci=(["kill"], 1), soak=(["kill", "stop"], 5))
 
 
 def test_twice_with_200_runs_executing(database: str, endpoint: Endpoint):
@@ -58,3 +72,28 @@ def test_at_random_instants(database: str, endpoint: Endpoint):
     assert states(database) == {"completed": accepted}
     assert len(stored(database)) == accepted
     expect_promises_kept(database, endpoint)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("how", ENDINGS)
+def test_the_only_daemon_is_replaced_under_load(database: str, endpoint: Endpoint, how: str, figures: Figures):
+    """Once in CI, five times in a soak: the rate comes back within 15 s; a daemon that is told to stop spends no attempt."""
+    port = free_port()
+    with ExitStack() as stack:
+        daemon = stack.enter_context(running_daemon(database, port=port))
+        daemon.make_job(endpoint.url("/slow/0.05"), max_attempts=100, retry_strategy="fixed", breaker_threshold=0)
+        with triggering(port) as load:
+            for _ in range(REPLACED):
+                load.wait_for(100)
+                before = rate(endpoint)
+                if how == "kill":
+                    daemon.kill()
+                else:
+                    assert daemon.stop() == 0
+                daemon = stack.enter_context(running_daemon(database, port=port))
+                word = "kill -9" if how == "kill" else "SIGTERM"
+                figures.note(f"back after {word} of the daemon", expect_recovery(endpoint, before))
+        expect_nothing_lost(database, load, endpoint)
+        assert daemon.stop() == 0
+    if how == "stop":
+        assert set(Counter(run for run, _ in endpoint.pairs.elements()).values()) == {1}

@@ -15,25 +15,32 @@ import psycopg
 import pytest
 
 from strait_daemon.embedded import PostgresServer, find_postgres
-from tests.faults.checks import expect_nothing_lost, expect_promises_kept, states, wait_for_all
+from tests.faults.checks import expect_nothing_lost, expect_promises_kept, expect_recovery, rate, states, wait_for_all
 from tests.faults.load import triggering
 from tests.support.daemon import running_daemon
 from tests.support.endpoint import Endpoint
+from tests.support.figures import Figures
 from tests.support.postgres import TEST_SETTINGS, binaries_source
+from tests.support.sizes import size
 from tests.support.waiting import eventually
 
+# How often everything is terminated, and how often the server is killed.
+TERMINATIONS, KILLS = size(ci=(5, 2), soak=(20, 10))
 JOB: dict[str, Any] = {"max_attempts": 10, "retry_strategy": "fixed"}
 
 
-def test_every_backend_terminated(database: str, endpoint: Endpoint):
-    """All connections cut, five times, in the middle of everything: the same process goes on."""
+@pytest.mark.soak
+def test_every_backend_terminated(database: str, endpoint: Endpoint, figures: Figures):
+    """All connections cut, five times (20 in a soak), in the middle of everything: the same process goes on."""
     with running_daemon(database) as daemon:
         daemon.make_job(endpoint.url("/slow/0.05"), **JOB)
         with triggering(daemon.port) as load:
-            for _ in range(5):
+            load.wait_for(30)
+            before = rate(endpoint)
+            for _ in range(TERMINATIONS):
                 load.wait_for(30)
                 assert terminated(database) > 0
-            load.wait_for(30)
+            figures.note("back after all backends were terminated", expect_recovery(endpoint, before))
         expect_nothing_lost(database, load, endpoint)
         assert daemon.stop() == 0
         assert "Traceback" not in daemon.said
@@ -69,20 +76,22 @@ def started(directory: Path, port: int | None = None) -> PostgresServer:
     return PostgresServer.start(directory, settings=TEST_SETTINGS, binaries=binaries, ports=lambda: port)
 
 
-def test_postgres_killed_and_started_again(own_server: list[PostgresServer], endpoint: Endpoint):
-    """kill -9 of the server's main process under load, recovery, go on: twice."""
+@pytest.mark.soak
+def test_postgres_killed_and_started_again(own_server: list[PostgresServer], endpoint: Endpoint, figures: Figures):
+    """kill -9 of the server's main process under load, recovery, go on: twice (ten times in a soak)."""
     database = own_server[0].dsn
     with running_daemon(database) as daemon:
         daemon.make_job(endpoint.url("/slow/0.05"), **JOB)
         with triggering(daemon.port) as load:
-            for _ in range(2):
+            for _ in range(KILLS):
                 load.wait_for(50)
+                before = rate(endpoint)
                 fallen = own_server[-1]
                 os.kill(fallen.pid, signal.SIGKILL)
                 eventually(lambda: not own_server[-1].running, 10)
                 fallen.stop()
                 own_server.append(started(fallen.data_dir, fallen.port))
-            load.wait_for(50)
+                figures.note("back after kill -9 of PostgreSQL", expect_recovery(endpoint, before))
         expect_nothing_lost(database, load, endpoint)
         assert daemon.stop() == 0
 

@@ -64,26 +64,33 @@ def test_a_line_that_fails(migrated: str, endpoint: Endpoint, fault: Callable, f
         assert "Traceback" not in daemon.said
 
 
-def test_a_slow_line(migrated: str, endpoint: Endpoint):
-    """Every packet 50 ms late, in both directions: slower, and nothing else."""
+@pytest.mark.soak
+def test_a_slow_line(migrated: str, endpoint: Endpoint, figures: Figures):
+    """Every packet 50 ms late, in both directions: slower, and nothing else; and as quick as before when that is over."""
     with proxy_between(migrated) as line, running_daemon(line.url) as daemon:
         daemon.make_job(endpoint.url("/slow/0.02"), **JOB)
-        line.slow(0.05)
         with triggering(daemon.port) as load:
+            load.wait_for(50)
+            before = rate(endpoint)
+            line.slow(0.05)
             load.wait_for(100, 60)
+            line.slow(0)
+            figures.note("back after a slow line", expect_recovery(endpoint, before))
         expect_nothing_lost(migrated, load, endpoint)
         assert daemon.stop() == 0
 
 
-def test_a_server_without_connections_to_give(migrated: str, endpoint: Endpoint):
+@pytest.mark.soak
+def test_a_server_without_connections_to_give(migrated: str, endpoint: Endpoint, figures: Figures):
     """Every connection is cut and none is given for a while, to a daemon whose triggers outnumber its pool."""
     with proxy_between(migrated) as line, running_daemon(line.url) as daemon:
         daemon.make_job(endpoint.url("/ok"), **JOB)
         with triggering(daemon.port, threads=32) as load:
             load.wait_for(100)
+            before = rate(endpoint)
             line.do(line.proxy.refuse)
             eventually(lambda: load.refused or load.lost, 40)
             line.do(line.proxy.refuse, False)
-            load.wait_for(100)
+            figures.note("back after no connections", expect_recovery(endpoint, before))
         expect_nothing_lost(migrated, load, endpoint)
         assert daemon.stop() == 0
