@@ -1,47 +1,48 @@
-"""A line on stderr that says how far long work has come; only where a person watches."""
+"""A bar on stderr that says how far long work has come, and how long it may take; only where a person watches."""
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Self
 
 from strait_cli.session import Session
 
-_WIDTH: Final = 24
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+_WIDTH = 24
 
 
 class Progress:
-    """A bar on a terminal's last line, rewritten in place; silent in a pipe and with `-q`. `total` None: not known."""
+    """A bar on a terminal's last line, gone in the end; silent in a pipe and with `-q`. `total` None: not known."""
 
     def __init__(self, session: Session, what: str, total: int | None) -> None:
-        self._shown = session.out.err.width is not None and not session.out.view.quiet
-        self._what = what
-        self._total = total
-        self._last = ""
+        shown = session.out.err.width is not None and not session.out.view.quiet
+        self._bar = _bar(color=session.out.err.color) if shown else None
+        self._task = None if self._bar is None else self._bar.add_task(what, total=total)
 
     def __enter__(self) -> Self:
-        self.at(0)
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if self._bar is not None:
+            self._bar.stop()
 
     def at(self, done: int) -> None:
         """So much is done."""
-        text = _line(self._what, done, self._total)
-        if self._shown and text != self._last:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-            self._last = text
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, refresh=True)
 
 
-def _line(what: str, done: int, total: int | None) -> str:
-    if not total:
-        return f"{what} {done}"
-    filled = min(_WIDTH, _WIDTH * done // total)
-    return f"{what} [{'#' * filled}{'.' * (_WIDTH - filled)}] {done}/{total}"
+def _bar(*, color: bool) -> Bar:
+    from rich.console import Console  # noqa: PLC0415 - only long work on a terminal pays for it
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    console = Console(stderr=True, no_color=not color, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(_WIDTH), MofNCompleteColumn(), TimeRemainingColumn())
+    return Bar(*columns, console=console, transient=True)

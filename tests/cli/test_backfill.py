@@ -36,6 +36,17 @@ def test_a_backfill_is_followed_to_its_end(shell: Shell, cli_endpoint: Endpoint,
     assert len(shell.ok("schedules", "history", "b", "-o", "json").json) == 3
 
 
+@pytest.mark.parametrize(("words", "bar"), [((), True), (("-q",), False)])
+def test_a_person_sees_how_far_it_has_come(shell: Shell, cli_endpoint: Endpoint, words: tuple[str, ...], bar: bool):
+    """A bar with counts, gone in the end; none with -q."""
+    make(shell, cli_endpoint)
+    terminal = shell.terminal("schedules", "backfill", "b", *SPAN, "--yes", *words)
+    assert terminal.wait() == 0
+    assert ("backfilled" in terminal.raw and "/3" in terminal.raw) is bar
+    assert "/3" not in terminal.shown
+    assert "done" in terminal.shown
+
+
 def test_runs_that_fail_end_with_10(shell: Shell, cli_endpoint: Endpoint):
     """All are made; how many did not succeed, and how to see them."""
     make(shell, cli_endpoint, "/status/500")
