@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -17,14 +16,13 @@ from uuid import UUID
 import structlog
 
 from strait_core.errors import StraitError
-from strait_core.store import completions, endings, history, limits, parking, queue, runs, workflow_runs
+from strait_core.store import completions, history, limits, parking, queue, runs, workflow_runs
 from strait_core.store.faults import BadData, Clash, MissingPartition, Refused
-from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, swift_transaction
 from strait_core.store.queue import Accept, Finish, Release, Retry, Start
+from strait_core.store.verdict import Verdict
+from strait_core.store.workflow_finishes import finish_steps
 from strait_core.store.workflow_live import Brought
-from strait_core.store.workflow_tree import Tree
-from strait_core.trigger import NewRun
 from strait_daemon.announcer import Announcer
 from strait_daemon.clock import Clock
 from strait_daemon.gather import Answered, Gatherer
@@ -40,34 +38,6 @@ LINGER_SECS: Final = 0.004
 _BACKOFF_SECS: Final = (0.02, 0.1, 0.3, 1.0)
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What the database said of a batch, and what the batch has brought about beside its moves."""
-
-    held: set[UUID] = field(default_factory=set)
-    refused: dict[UUID, Exception] = field(default_factory=dict)
-    # Runs that its endings have started, and runs that wait no more.
-    started: list[NewRun] = field(default_factory=list)
-    resumed: list[UUID] = field(default_factory=list)
-    # Slots that it has given up.
-    freed: list[Freed] = field(default_factory=list)
-    # Runs that wait now instead of ending.
-    parked: set[UUID] = field(default_factory=set)
-    # What workflow runs have made of it.
-    brought: Brought | None = None
-
-    def add(self, other: Verdict) -> Verdict:
-        """This and what was said of another part of the batch."""
-        self.held |= other.held
-        self.refused |= other.refused
-        self.started += other.started
-        self.resumed += other.resumed
-        self.freed += other.freed
-        if self.brought is not None and other.brought is not None:
-            self.brought.add(other.brought)
-        return self
 
 
 class TransitionWriter:
@@ -101,7 +71,7 @@ class TransitionWriter:
 
     async def _flush(self, moves: list[Move]) -> list[bool | Exception]:
         answers: list[bool | Exception] = [False] * len(moves)
-        for part in [group for turn in _apart(moves) for group in _by_workflow(moves, turn)]:
+        for part in [group for turn in _apart(moves) for group in _steps_apart(moves, turn)]:
             for at, answer in zip(part, await self._answers([moves[at] for at in part]), strict=True):
                 answers[at] = answer
         return answers
@@ -144,8 +114,11 @@ class TransitionWriter:
                     if tries:
                         verdict.held |= await self._started_unheard(moves, verdict.held)
                     return verdict
-            except Clash:
+            except Clash as error:
                 log.debug("moves_clashed", moves=len(moves))
+                if len({move.workflow_run_id for move in moves if type(move) is Finish}) > 1:
+                    # In smaller parts they hold fewer trees at a time.
+                    return await self._split(moves, error, tries)
             except BadData as error:
                 if partitions_made or not isinstance(error, MissingPartition):
                     return await self._split(moves, error, tries)
@@ -174,14 +147,14 @@ class TransitionWriter:
         conn = await self._line.conn()
         now = self._clock.now()
         verdict = Verdict()
-        if type(moves[0]) is Finish and moves[0].workflow_run_id is not None:
-            await self._send_steps(conn, moves[0].workflow_run_id, moves, now, verdict)
+        if _ends_step(moves[0]):
+            await finish_steps(conn, [move for move in moves if isinstance(move, Finish)], now, verdict)
             return verdict
         parts = [(kind, [m for m in moves if type(m) is kind]) for kind in _STATEMENTS]
         parts = [(kind, items) for kind, items in parts if items]
         if follows := [move.id for move in moves if type(move) is Finish and move.follow]:
             async with conn.transaction():
-                await self._end_tied(conn, await self._write(conn, parts, now, verdict), now, verdict)
+                await parking.end_tied_into(conn, await self._write(conn, parts, now, verdict), now, verdict)
                 if ended := [run_id for run_id in follows if run_id in verdict.held]:
                     verdict.started += await completions.follow(conn, ended, now)
                 # Last, and all together: whoever frees slots takes their lanes in one order.
@@ -195,24 +168,10 @@ class TransitionWriter:
                 passed_over = await self._write(conn, parts, now, verdict)
                 await limits.free(conn, verdict.freed)
             noted = len(verdict.freed)
-        await self._end_tied(conn, passed_over, now, verdict)
+        await parking.end_tied_into(conn, passed_over, now, verdict)
         # Attempts that were given their slots later, while they were live.
         await limits.free(conn, verdict.freed[noted:])
         return verdict
-
-    async def _send_steps(
-        self, conn: Conn, workflow_run_id: UUID, moves: Sequence[Move], now: datetime, verdict: Verdict
-    ) -> None:
-        """Endings of the steps of one workflow run, and what follows in it, in one transaction."""
-        verdict.brought = Brought()
-        async with conn.transaction():
-            tree = await Tree.hold(conn, {workflow_run_id}, now, verdict.brought)
-            await self._end_tied(conn, await self._write(conn, [(Finish, moves)], now, verdict), now, verdict)
-            ended = [move for move in moves if isinstance(move, Finish) and move.id in verdict.held - verdict.parked]
-            if follows := [move.id for move in ended if move.follow]:
-                verdict.started += await completions.follow(conn, follows, now)
-            await endings.settle_finished(tree, ended)
-            await limits.free(conn, verdict.freed)
 
     async def _end_flow(self, move: Finish, workflow_run_id: UUID, error: Exception) -> Verdict:
         """The end of a step from which nothing can follow, by a fault of ours: its workflow run fails.
@@ -224,7 +183,9 @@ class TransitionWriter:
         verdict = Verdict(brought=Brought())
         try:
             async with conn.transaction():
-                await self._end_tied(conn, await self._write(conn, [(Finish, [move])], now, verdict), now, verdict)
+                await parking.end_tied_into(
+                    conn, await self._write(conn, [(Finish, [move])], now, verdict), now, verdict
+                )
                 if move.id in verdict.held and verdict.brought is not None:
                     said = f"system: {type(error).__name__}: {error}"
                     await workflow_runs.give_up(conn, workflow_run_id, said, now, verdict.brought)
@@ -242,14 +203,6 @@ class TransitionWriter:
             if len(held) < len(items) and kind in _ENDINGS:
                 passed_over += [m for m in items if m.id not in held and isinstance(m, Finish | Retry)]
         return passed_over
-
-    async def _end_tied(self, conn: Conn, ends: Sequence[Finish | Retry], now: datetime, verdict: Verdict) -> None:
-        """The longer way for attempts whose runs wait or are awaited."""
-        if ends:
-            tied = await parking.end_tied(conn, ends, now, verdict.freed)
-            verdict.resumed += tied.resumed
-            verdict.held |= tied.held
-            verdict.parked |= tied.parked
 
     async def _started_unheard(self, moves: Sequence[Move], held: set[UUID]) -> set[UUID]:
         """Starts that had committed before their answer was lost: the lease tells that they are ours."""
@@ -305,16 +258,18 @@ def _apart(moves: Sequence[Move]) -> list[Sequence[int]]:
     return list(parts)
 
 
-def _by_workflow(moves: Sequence[Move], part: Sequence[int]) -> list[Sequence[int]]:
-    """Places of a part: first those of no workflow run, then those that end steps, workflow run by workflow run.
+def _ends_step(move: Move) -> bool:
+    """Whether the move ends a step of a workflow run, and with it perhaps much more."""
+    return type(move) is Finish and move.workflow_run_id is not None
 
-    So each workflow run has its transaction, and what goes wrong in one touches no other run.
+
+def _steps_apart(moves: Sequence[Move], part: Sequence[int]) -> list[Sequence[int]]:
+    """Places of a part: first those of no workflow run, then those that end steps.
+
+    So what goes wrong in a workflow run touches nothing but other workflow runs, and these only until the batch has
+    been halved often enough.
     """
-    groups: dict[UUID | None, list[int]] = {}
-    for at in part:
-        move = moves[at]
-        groups.setdefault(move.workflow_run_id if type(move) is Finish else None, []).append(at)
-    if len(groups) == 1:
+    steps = [at for at in part if _ends_step(moves[at])]
+    if not steps or len(steps) == len(part):
         return [part]
-    plain = groups.pop(None, None)
-    return [*([plain] if plain else []), *groups.values()]
+    return [[at for at in part if not _ends_step(moves[at])], steps]

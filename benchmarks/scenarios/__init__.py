@@ -19,6 +19,7 @@ from benchmarks.scenarios import (
     schedules,
     streams,
     trigger,
+    workflow,
 )
 
 
@@ -36,5 +37,6 @@ def all_scenarios() -> Sequence[Scenario]:
         streams.SCENARIO,
         cold_start.SCENARIO,
         schedules.SCENARIO,
+        workflow.SCENARIO,
         cli.SCENARIO,
     ]

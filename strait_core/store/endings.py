@@ -82,8 +82,8 @@ async def _tell(tree: Tree, ended: Sequence[Ended], to: Status, result: str | No
             await tree.end_step(run.workflow_run_id, end)
 
 
-async def settle_finished(tree: Tree, finished: Iterable[Finish]) -> None:
-    """Let the workflow runs go on whose steps these moves have just ended, in the same transaction."""
+async def tell_finished(tree: Tree, finished: Iterable[Finish]) -> None:
+    """What the moves that have just ended steps mean for these, and what follows from that; nothing is written yet."""
     for move in finished:
         if move.workflow_run_id is None or move.step_index is None:
             continue
@@ -97,4 +97,4 @@ async def settle_finished(tree: Tree, finished: Iterable[Finish]) -> None:
             error=None if done else move.error or f"{move.status.value}: the run of the step",
         )
         await tree.end_step(move.workflow_run_id, end)
-    await tree.settle()
+    await tree.decide()

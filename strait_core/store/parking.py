@@ -23,6 +23,7 @@ from strait_core.store.pool import Conn, query
 from strait_core.store.queue import Finish, Retry
 from strait_core.store.runs import Ended
 from strait_core.store.sql import load
+from strait_core.store.verdict import Verdict
 from strait_core.store.waits import Wait
 
 _SQL = load("parking")
@@ -76,6 +77,15 @@ async def end_tied(conn: Conn, ends: Sequence[End], now: datetime, freed: list[F
             freed += slots
         going_on = [*going_on, *await waits.resume_ripe(conn, now)]
         return Tied(set(tied), going_on, frozenset(end.id for end in parked))
+
+
+async def end_tied_into(conn: Conn, ends: Sequence[End], now: datetime, verdict: Verdict) -> None:
+    """The same, added to what has been said of the batch; nothing when there are none."""
+    if ends:
+        tied = await end_tied(conn, ends, now, verdict.freed)
+        verdict.resumed += tied.resumed
+        verdict.held |= tied.held
+        verdict.parked |= tied.parked
 
 
 def _went_well(end: End) -> bool:
@@ -136,7 +146,10 @@ async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> lis
         found = await _rows(conn, "overdue", {"now": now, "limit": limit})
         if not found:
             return []
-        held = [row["id"] for row in await _rows(conn, "lock_waiting", {"ids": [row["run_id"] for row in found]})]
+        overdue = [row["run_id"] for row in found]
+        # Trees before the runs that carry out their steps, as everywhere.
+        tree = await endings.hold_trees(conn, overdue, now)
+        held = [row["id"] for row in await _rows(conn, "lock_waiting", {"ids": overdue})]
         late = {row["run_id"]: row["key"] for row in await _rows(conn, "lock_overdue", {"ids": held, "now": now})}
         ended: list[Ended] = []
         for run_id, key in late.items():
@@ -149,7 +162,10 @@ async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> lis
                 now=now,
                 reason=f"event {key} did not come in time",
                 error=("wait", f"wait: event {key} did not come in time"),
+                tree=tree,
             )
+        if tree is not None:
+            await tree.settle()
         return ended
 
 

@@ -111,6 +111,20 @@ async def swift_transaction(conn: Conn) -> AsyncIterator[None]:
         raise
 
 
+@asynccontextmanager
+async def own_transaction(conn: Conn) -> AsyncIterator[None]:
+    """A transaction that the caller begins and commits with statements of its own, which travel with others.
+
+    Undone when anything fails. Between its pipelines, savepoints may be made in it.
+    """
+    try:
+        yield
+    except BaseException:
+        if not conn.closed:
+            await conn.rollback()
+        raise
+
+
 async def fix_plans_here(conn: Conn) -> None:
     """Pin the caller's transaction to indexed plans; on any connection, for a batch now and then."""
     await conn.execute(_FIXED_PLANS_HERE)

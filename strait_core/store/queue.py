@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from psycopg import AsyncCursor
 from psycopg.types.json import Jsonb
 
 from strait_core.retry import MAX_PRIORITY
@@ -183,24 +184,46 @@ def _batch(items: Sequence[Any]) -> Jsonb:
     return Jsonb(items, dumps=_encode)
 
 
+class Sent(NamedTuple):
+    """A batch that has been sent, and where its answer will be."""
+
+    cursor: AsyncCursor[tuple[Any, ...]]
+    items: Sequence[Any]
+
+
+async def _send(conn: Conn, statement: str, items: Sequence[Any], now: datetime, **more: bool) -> Sent:
+    cursor = conn.cursor(binary=True)
+    await cursor.execute(query(_SQL[statement]), {"batch": _batch(items), "now": now, **more})
+    return Sent(cursor, items)
+
+
 async def _done(
     conn: Conn, statement: str, items: Sequence[Any], now: datetime, freed: list[Freed] | None = None, **more: bool
 ) -> set[UUID]:
-    """Run a batch; the ids of the items that were done. The statement answers null for all, or the array of those.
+    """Run a batch; the ids of the items that were done.
 
     Slots that it freed are noted at once, or put into `freed` for the caller, who then does it.
     """
-    cursor = conn.cursor(binary=True)
-    await cursor.execute(query(_SQL[statement]), {"batch": _batch(items), "now": now, **more})
-    row = await cursor.fetchone()
-    done = row[0] if row else ()
+    sent = await _send(conn, statement, items, now, **more)
+    if freed is not None:
+        return await done(sent, freed)
+    slots: list[Freed] = []
+    ids = await done(sent, slots)
+    if slots:
+        await limits.free(conn, slots)
+    return ids
+
+
+async def done(sent: Sent, freed: list[Freed]) -> set[UUID]:
+    """What a batch has done: the ids of the items, and into `freed` the slots that they have given up.
+
+    The statement answers null for all, or the array of the ids that it did.
+    """
+    row = await sent.cursor.fetchone()
     if row is not None and len(row) > 1 and row[1] is not None:
-        slots = [Freed(*slot) for slot in row[1]]
-        if freed is None:
-            await limits.free(conn, slots)
-        else:
-            freed += slots
-    return {item.id for item in items} if done is None else set(done)
+        freed += [Freed(*slot) for slot in row[1]]
+    did = row[0] if row else ()
+    return {item.id for item in sent.items} if did is None else set(did)
 
 
 async def insert_runs(conn: Conn, runs: Sequence[NewRun], now: datetime, *, held: bool = False) -> set[UUID]:
@@ -223,6 +246,11 @@ async def finish_if_held(
 ) -> set[UUID]:
     """executing → a terminal state; the ids that were still held."""
     return await _done(conn, "finish_if_held", items, now, freed)
+
+
+async def send_finishes(conn: Conn, items: Sequence[Finish], now: datetime) -> Sent:
+    """Send what `finish_if_held` does in a pipeline of the caller's, who reads with `done` what became of it."""
+    return await _send(conn, "finish_if_held", items, now)
 
 
 async def retry_if_held(

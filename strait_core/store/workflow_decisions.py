@@ -47,7 +47,7 @@ async def retry(conn: Conn, run_id: UUID, ref: str, now: datetime, brought: Brou
 async def skip(conn: Conn, run_id: UUID, ref: str, reason: str | None, now: datetime, brought: Brought) -> None:
     """Skip a step that has not begun, or waits; what depends on it goes on."""
     tree, live, at = await _undecided(conn, run_id, ref, now, brought)
-    await workflow_runs.close_approval(tree, live, at, "canceled")
+    workflow_runs.close_approval(tree, live, at, "canceled")
     said = "manual" if reason is None else f"manual: {reason}"
     await tree.finish(live, StepEnd(at, None, StepMove.SKIP, reason=said))
     await tree.settle()
@@ -58,7 +58,7 @@ async def force_complete(
 ) -> None:
     """Complete a step that has not begun, or waits, with an output that somebody gives."""
     tree, live, at = await _undecided(conn, run_id, ref, now, brought)
-    await workflow_runs.close_approval(tree, live, at, "canceled")
+    workflow_runs.close_approval(tree, live, at, "canceled")
     await tree.finish(live, StepEnd(at, None, StepMove.COMPLETE, output=output, reason="manual"), is_shaped=True)
     await tree.settle()
 
@@ -85,7 +85,7 @@ async def decide(
             f"{actor!r} is none of the approvers of step {ref!r}", hint=f"they are {', '.join(step.approvers[:10])}"
         )
     told = {"decision": "approved" if approved else "rejected", "by": actor, "comment": comment}
-    await workflow_runs.close_approval(tree, live, at, str(told["decision"]), actor, comment)
+    workflow_runs.close_approval(tree, live, at, str(told["decision"]), actor, comment)
     if approved:
         output = msgspec.json.encode(told).decode()
         end = StepEnd(at, None, StepMove.COMPLETE, output=output, reason=f"approved by {actor}")

@@ -152,6 +152,16 @@ class Live:
             self.facts.outputs.pop(at, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job run that is to be made for the place `at` of a run: by which job, and with what."""
+
+    live: Live
+    at: int
+    ref: str
+    payload: str
+
+
 def end_of_run(run: Ended, status: Status, result: str | None, error: tuple[str, str]) -> StepEnd | None:
     """What the end of a job run means for its step; None when it has none."""
     if run.step_index is None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from psycopg import AsyncCursor
 from psycopg.rows import dict_row
 
 from strait_core.store import workflows
@@ -16,6 +17,7 @@ from strait_core.workflow.snapshot import Snapshot, snapshot_of
 
 _SQL = load("workflow_runs")
 Row = dict[str, Any]
+Sent: TypeAlias = AsyncCursor[Row]
 # Definitions never change, so they are kept; a large one takes about a megabyte.
 _MOST_KEPT: Final = 256
 _kept: OrderedDict[tuple[UUID, int], Snapshot] = OrderedDict()
@@ -26,6 +28,13 @@ async def rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Ro
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(query(_SQL[statement]), values)
         return await cursor.fetchall() if cursor.description else []
+
+
+async def send(conn: Conn, statement: str, values: Mapping[str, Any]) -> Sent:
+    """Send a statement in a pipeline of the caller's; its rows are there once the pipeline is over."""
+    cursor = conn.cursor(row_factory=dict_row, binary=True)
+    await cursor.execute(query(_SQL[statement]), values)
+    return cursor
 
 
 async def snapshot_for(conn: Conn, workflow_id: UUID, version: int) -> Snapshot:

@@ -116,7 +116,8 @@ async def pause(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> No
         return
     if live.status is not RunStatus.RUNNING:
         raise _not_now(live.status, "paused")
-    await tree.move_run(live, RunMove.PAUSE)
+    tree.move_run(live, RunMove.PAUSE)
+    await tree.settle()
 
 
 async def resume(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> None:
@@ -126,7 +127,7 @@ async def resume(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> N
         return
     if live.status is not RunStatus.PAUSED:
         raise _not_now(live.status, "resumed")
-    await tree.move_run(live, RunMove.RESUME)
+    tree.move_run(live, RunMove.RESUME)
     tree.look(live, None)
     await tree.settle()
 
@@ -214,7 +215,8 @@ async def brought_back(conn: Conn, run_id: UUID, move: RunMove, now: datetime, b
     tree = Tree(conn, now, brought)
     brought.moved.add(run_id)
     brought.due(values["expires_at"])  # type: ignore[arg-type]
-    return tree, await tree.join(found[0])
+    (live,) = await tree.joined([run_id])
+    return tree, live
 
 
 async def _check_room(conn: Conn, workflow_id: UUID) -> None:
@@ -280,7 +282,7 @@ async def _fire(tree: Tree, live: Live, row: Row) -> None:
         case StepType.SLEEP:
             end = StepEnd(at, None, StepMove.COMPLETE)
         case StepType.APPROVAL:
-            await close_approval(tree, live, at, "expired")
+            close_approval(tree, live, at, "expired")
             end = _late(at, None, "approval_timeout", "nobody has decided in time")
         case _ if row["event_status"] == EventStatus.RECEIVED:
             await events.count_delivered(tree.conn, row["event_id"], 1)
@@ -296,12 +298,12 @@ def _late(at: int, by: UUID | None, error_class: str, said: str) -> StepEnd:
     return StepEnd(at, by, StepMove.FAIL, error_class=error_class, error=f"{error_class}: {said}")
 
 
-async def close_approval(
+def close_approval(
     tree: Tree, live: Live, at: int, status: str, by: str | None = None, comment: str | None = None
 ) -> None:
     """What became of the question that a step asks."""
     values = {"id": live.id, "steps": [at], "status": status, "by": by, "comment": comment, "now": tree.now}
-    await rows(tree.conn, "close_approvals", values)
+    tree.later("close_approvals", values)
 
 
 async def crowded_workflows(conn: Conn) -> list[UUID]:
@@ -320,7 +322,7 @@ async def promote(conn: Conn, workflow_id: UUID, now: datetime, brought: Brought
         most = None if workflow is None else workflow.spec.max_concurrent_runs
         if most is not None and await _running(conn, workflow_id) >= most:
             return False
-        await tree.move_run(live, RunMove.START)
+        tree.move_run(live, RunMove.START)
         tree.look(live, None)
         await tree.settle()
         return True

@@ -7,12 +7,13 @@ goes on from there.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, assert_never
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -26,7 +27,8 @@ from strait_core.schema import Judge
 from strait_core.store import completions, events, queue, waits, workflows
 from strait_core.store.events import EventStatus
 from strait_core.store.jobs import StoredJob
-from strait_core.store.workflow_live import Live, StepEnd, undoing_of
+from strait_core.store.pool import Conn
+from strait_core.store.workflow_live import Live, Order, StepEnd, undoing_of
 from strait_core.store.workflow_rows import rows
 from strait_core.store.workflows import StoredWorkflow
 from strait_core.trigger import NewRun, new_run
@@ -42,8 +44,12 @@ if TYPE_CHECKING:
 # By whom the runs of steps are triggered.
 TRIGGERED_BY: Final = "workflow"
 COMPENSATION: Final = "compensation"
-# Runs that one statement stores.
+# What one statement stores.
 _PAGE: Final = 500
+_PAGE_BYTES: Final = 4 * 1024 * 1024
+# Jobs that a connection remembers.
+_MOST_KNOWN: Final = 1_000
+_known: Final[WeakKeyDictionary[Conn, dict[tuple[str, str], StoredJob]]] = WeakKeyDictionary()
 # A job that is changed just now is looked at again.
 _TRIES: Final = 3
 _encode: Final = msgspec.json.Encoder().encode
@@ -54,13 +60,14 @@ _judge: Final = lru_cache(256)(lambda schema: Judge(msgspec.json.decode(schema))
 async def start(tree: Tree, live: Live, starts: Sequence[Start]) -> None:
     """Start these steps, which are pending."""
     jobs: list[Start] = []
-    for one in starts:
+    # Waits for events last and by key, so that two runs which wait for the same ones do not wait for each other.
+    for one in sorted(starts, key=lambda one: _event_of(live, one)):
         step = live.snapshot.steps[one.step]
         match step.step_type:
             case StepType.JOB:
                 jobs.append(one)
             case StepType.APPROVAL:
-                await _ask(tree, live, one.step, step)
+                _ask(tree, live, one.step, step)
             case StepType.SLEEP:
                 await _sleep(tree, live, one, step)
             case StepType.WAIT_FOR_EVENT:
@@ -70,65 +77,91 @@ async def start(tree: Tree, live: Live, starts: Sequence[Start]) -> None:
             case _:
                 assert_never(step.step_type)
     if jobs:
-        await _start_jobs(tree, live, jobs)
+        _start_jobs(tree, live, jobs)
+
+
+def _event_of(live: Live, one: Start) -> str:
+    is_wait = live.snapshot.steps[one.step].step_type is StepType.WAIT_FOR_EVENT
+    return (one.ready.text or "") if is_wait else ""
 
 
 # -- jobs ---------------------------------------------------------------------------------------------------------
 
 
-async def _start_jobs(tree: Tree, live: Live, starts: Sequence[Start]) -> None:
-    wanted = [(one.step, live.snapshot.steps[one.step].job_id or "", one.ready.text or "{}") for one in starts]
-    await _insert(tree, live, wanted, _policy, TRIGGERED_BY)
+def _start_jobs(tree: Tree, live: Live, starts: Sequence[Start]) -> None:
+    steps = live.snapshot.steps
+    tree.order([Order(live, one.step, steps[one.step].job_id or "", one.ready.text or "{}") for one in starts])
 
 
-async def undo(tree: Tree, live: Live, steps: Iterable[int]) -> None:
+def undo(tree: Tree, live: Live, steps: Iterable[int]) -> None:
     """Start the compensation jobs of these steps, each with what its step has put out."""
-    wanted = []
+    orders = []
     for at in steps:
         step = live.snapshot.steps[at]
         told = {"step_ref": step.step_ref, "workflow_run_id": live.facts.about["id"]}
         told["output"] = Raw((live.facts.outputs.get(at) or "null").encode())
-        wanted.append((undoing_of(at), step.compensation_job or "", _encode(told).decode()))
-    await _insert(tree, live, wanted, lambda _: NewRunRequest(), COMPENSATION)
+        orders.append(Order(live, undoing_of(at), step.compensation_job or "", _encode(told).decode()))
+    tree.order(orders)
 
 
-async def _insert(
-    tree: Tree,
-    live: Live,
-    wanted: Sequence[tuple[int, str, str]],
-    policy: Callable[[StepSpec], NewRunRequest],
-    triggered_by: str,
-) -> None:
-    """Store the runs of these (place, job, payload); a place whose job takes none fails."""
-    left = list(wanted)
-    jobs: dict[str, StoredJob | None] = {}
-    for _ in range(_TRIES):
-        for ref in {ref for _, ref, _ in left}:
-            jobs[ref] = await completions.find(tree.conn, live.snapshot.spec.project_id, ref)
-        made: list[tuple[tuple[int, str, str], NewRun]] = []
-        for item in left:
-            at, ref, payload = item
-            job = jobs[ref]
-            fault = _refusal(ref, job, payload)
+async def place(tree: Tree, orders: Sequence[Order]) -> None:
+    """Make the job runs that steps start with; a step whose job takes none fails."""
+    left = list(orders)
+    for tries in range(_TRIES):
+        made: list[tuple[Order, NewRun]] = []
+        for order in left:
+            project = order.live.snapshot.spec.project_id
+            job = await _job(tree.conn, project, order.ref, anew=tries > 0)
+            fault = _refusal(order.ref, job, order.payload)
             if job is None or fault is not None:
-                _fail(tree, live, at, fault or Fault("job", f"job: there is no job {ref!r}"))
-                continue
-            step = live.snapshot.steps[max(at, undoing_of(at))]
-            made.append((item, _new_run(tree, live, at, job, payload, policy(step), triggered_by)))
+                _fail(tree, order.live, order.at, fault or Fault("job", f"job: there is no job {order.ref!r}"))
+            else:
+                made.append((order, _new_run(tree, order, job)))
         stored: set[UUID] = set()
-        for page in range(0, len(made), _PAGE):
-            batch = [run for _, run in made[page : page + _PAGE]]
-            stored |= await queue.insert_runs(tree.conn, batch, tree.now, held=True)
-        for (at, _, _), run in made:
+        for page in pages([run for _, run in made]):
+            stored |= await queue.insert_runs(tree.conn, page, tree.now, held=True)
+        for order, run in made:
             if run.id in stored:
-                live.move(at, StepMove.RUN, tree.now, job_run_id=run.id)
-                live.held_by[at] = run.id
+                order.live.move(order.at, StepMove.RUN, tree.now, job_run_id=run.id)
+                order.live.held_by[order.at] = run.id
                 tree.brought.started.append(run)
-        left = [item for item, run in made if run.id not in stored]
+        left = [order for order, run in made if run.id not in stored]
         if not left:
             return
-    for at, ref, _ in left:
-        _fail(tree, live, at, Fault("job", f"job: {ref!r} keeps changing"))
+    for order in left:
+        _fail(tree, order.live, order.at, Fault("job", f"job: {order.ref!r} keeps changing"))
+
+
+def pages(runs: Iterable[NewRun]) -> Iterator[list[NewRun]]:
+    """Runs in the order they came, in pages of at most 500 and (beyond the first one) 4 MiB of payloads."""
+    page: list[NewRun] = []
+    size = 0
+    for run in runs:
+        if page and (len(page) == _PAGE or size + len(run.payload) > _PAGE_BYTES):
+            yield page
+            page, size = [], 0
+        page.append(run)
+        size += len(run.payload)
+    if page:
+        yield page
+
+
+async def _job(conn: Conn, project: str, ref: str, *, anew: bool) -> StoredJob | None:
+    """The job that a step names, as this connection has last seen it unless it is to look `anew`.
+
+    Only a job that takes runs is remembered. The statement that stores a run refuses it when the job has changed since.
+    """
+    known = _known.setdefault(conn, {})
+    found = None if anew else known.get((project, ref))
+    if found is not None:
+        return found
+    found = await completions.find(conn, project, ref)
+    known.pop((project, ref), None)
+    if found is not None and found.enabled:
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        known[project, ref] = found
+    return found
 
 
 def _refusal(ref: str, job: StoredJob | None, payload: str) -> Fault | None:
@@ -153,11 +186,11 @@ def _policy(step: StepSpec) -> NewRunRequest:
     )
 
 
-def _new_run(
-    tree: Tree, live: Live, at: int, job: StoredJob, payload: str, request: NewRunRequest, triggered_by: str
-) -> NewRun:
-    step = live.snapshot.steps[max(at, undoing_of(at))]
-    request.payload = Raw(payload.encode())
+def _new_run(tree: Tree, order: Order, job: StoredJob) -> NewRun:
+    of_step = order.at >= 0
+    step = order.live.snapshot.steps[order.at if of_step else undoing_of(order.at)]
+    request = _policy(step) if of_step else NewRunRequest()
+    request.payload = Raw(order.payload.encode())
     run = new_run(
         request,
         job.spec,
@@ -165,14 +198,13 @@ def _new_run(
         job_id=job.id,
         job_version=job.version,
         now=tree.now,
-        triggered_by=triggered_by,
+        triggered_by=TRIGGERED_BY if of_step else COMPENSATION,
     )
-    of_step = at >= 0
     return replace(
         run,
-        workflow_run_id=live.id,
+        workflow_run_id=order.live.id,
         step_ref=step.step_ref,
-        step_index=at,
+        step_index=order.at,
         retry_initial_secs=step.retry_initial_delay_secs if of_step else None,
         retry_max_secs=step.retry_max_delay_secs if of_step else None,
     )
@@ -186,7 +218,7 @@ def _fail(tree: Tree, live: Live, at: int, fault: Fault) -> None:
 # -- waits --------------------------------------------------------------------------------------------------------
 
 
-async def _ask(tree: Tree, live: Live, at: int, step: StepSpec) -> None:
+def _ask(tree: Tree, live: Live, at: int, step: StepSpec) -> None:
     due_at = _after(tree.now, step.approval_timeout_secs)
     approval_id = ids.uuid7(tree.now, random.getrandbits)
     values = {
@@ -200,7 +232,7 @@ async def _ask(tree: Tree, live: Live, at: int, step: StepSpec) -> None:
         "expires_at": due_at,
         "now": tree.now,
     }
-    await rows(tree.conn, "insert_approval", values)
+    tree.later("insert_approval", values)
     live.move(at, StepMove.AWAIT, tree.now, due_at=due_at)
     tree.brought.due(due_at)
 
@@ -300,7 +332,7 @@ async def emit(tree: Tree, live: Live, at: int, output: str | None) -> None:
     payload = output or "null"
     body_hash = sha256(canonical(payload.encode())).hexdigest()
     # Whoever waits for it in this very transaction has to be found.
-    await tree.flush_all()
+    await tree.flush()
     sent = await events.send(tree.conn, live.row["project_id"], made.text, payload, body_hash, tree.now)
     if sent.is_new:
         tree.brought.due(tree.now)

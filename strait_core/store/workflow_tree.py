@@ -9,6 +9,7 @@ each type starts stands in `workflow_starts`. A crash leaves all of a transactio
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -21,8 +22,8 @@ from strait_core.run import CANCELABLE, Event, Status
 from strait_core.store import runs, workflow_starts
 from strait_core.store.history import LONG, SHORT
 from strait_core.store.pool import Conn
-from strait_core.store.workflow_live import Brought, Live, StepEnd
-from strait_core.store.workflow_rows import Row, rows, snapshot_for
+from strait_core.store.workflow_live import Brought, Live, Order, StepEnd
+from strait_core.store.workflow_rows import Row, Sent, rows, send, snapshot_for
 from strait_core.trigger import MAX_PAYLOAD_BYTES
 from strait_core.workflow.dag import Decision, Fail, Skip, Start, advance, undo
 from strait_core.workflow.definition import StepType
@@ -42,6 +43,25 @@ _encode: Final = msgspec.json.Encoder().encode
 _ENDED: Final = "the workflow run has ended"
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Runs whose trees are being held by statements that are under way in a pipeline."""
+
+    wanted: frozenset[UUID]
+    roots: Sent
+    runs: Sent
+
+
+async def ask(conn: Conn, run_ids: Collection[UUID], *, free_only: bool = False) -> Asked:
+    """Hold the trees of these runs until the caller's transaction ends, in a pipeline of his; see `Tree.take`.
+
+    With `free_only` those that nobody holds.
+    """
+    values = {"ids": list(run_ids)}
+    roots = await send(conn, "hold_free" if free_only else "hold", values)
+    return Asked(frozenset(run_ids), roots, await send(conn, "active_runs", values))
+
+
 class Tree:
     """Workflow runs whose trees the transaction of `conn` holds."""
 
@@ -52,24 +72,28 @@ class Tree:
         self._lives: dict[UUID, Live] = {}
         # Runs to look at, and their steps that have changed (None = all).
         self._todo: dict[UUID, set[int] | None] = {}
+        # Steps whose job runs are to be made, by workflow run; nobody looks at such a run before they are.
+        self._orders: dict[UUID, list[Order]] = {}
+        # What is to be written after the steps.
+        self._last: list[tuple[str, Row]] = []
 
     @classmethod
     async def hold(
         cls, conn: Conn, run_ids: Collection[UUID], now: datetime, brought: Brought, *, free_only: bool = False
     ) -> Tree:
         """Hold the trees of these runs until the caller's transaction ends; with `free_only` those nobody holds."""
+        async with conn.pipeline():
+            asked = await ask(conn, run_ids, free_only=free_only)
         tree = cls(conn, now, brought)
-        held = await rows(conn, "hold_free" if free_only else "hold", {"ids": list(run_ids)})
-        wanted = set(run_ids)
-        for row in held:
-            if row["id"] in wanted:
-                await tree._add(row)
-        if rest := wanted - tree._lives.keys():
-            roots = {row["id"] for row in held}
-            for row in await rows(conn, "active_runs", {"ids": list(rest)}):
-                if row["root_id"] in roots:
-                    await tree._add(row)
+        await tree.take(asked)
         return tree
+
+    async def take(self, asked: Asked) -> None:
+        """Take in the runs whose trees have been asked for, once that pipeline is over."""
+        held = {row["id"] for row in await asked.roots.fetchall()}
+        for row in await asked.runs.fetchall():
+            if row["root_id"] in held:
+                await self.join(row)
 
     def live(self, run_id: UUID) -> Live | None:
         """A run that is held and not over."""
@@ -77,24 +101,27 @@ class Tree:
         return None if found is None or found.is_over else found
 
     async def join(self, row: Row) -> Live:
-        """Take in a run that the transaction has just stored, or brought back."""
-        return await self._add(row)
-
-    async def _add(self, row: Row) -> Live:
+        """Take in a run, with what `active_runs` says of its steps; one that has just been stored has none."""
         snapshot = await snapshot_for(self.conn, row["workflow_id"], row["version"])
-        (found,) = await rows(self.conn, "steps_of", {"id": row["id"]})
-        statuses = map(StepStatus, found["statuses"] or ())
+        statuses = map(StepStatus, row.get("statuses") or ())
         about = {"id": ids.spell(ids.Prefix.WORKFLOW_RUN, row["id"])}
         live = Live(
             row,
             snapshot,
             Facts(snapshot, about, {} if row["payload"] is None else {PAYLOAD: row["payload"]}),
-            dict(zip(found["steps"] or (), statuses, strict=True)),
-            set(found["onward"] or ()),
-            {at: by for at, by in zip(found["open_steps"] or (), found["open_ids"] or (), strict=True) if by},
+            dict(zip(row.get("steps") or (), statuses, strict=True)),
+            set(row.get("onward") or ()),
+            {at: by for at, by in zip(row.get("open_steps") or (), row.get("open_ids") or (), strict=True) if by},
         )
         self._lives[live.id] = live
         return live
+
+    async def joined(self, run_ids: Collection[UUID]) -> list[Live]:
+        """Those of these runs that are not over, whose trees are held."""
+        if missing := [run_id for run_id in run_ids if run_id not in self._lives]:
+            for row in await rows(self.conn, "active_runs", {"ids": missing}):
+                await self.join(row)
+        return [live for run_id in run_ids if (live := self.live(run_id)) is not None]
 
     # -- what has happened ----------------------------------------------------------------------------------------
 
@@ -131,17 +158,53 @@ class Tree:
 
     async def settle(self) -> None:
         """Go on until nothing follows any more, and store it."""
-        while self._todo:
-            run_id, changed = self._todo.popitem()
-            live = self._lives[run_id]
+        await self.decide()
+        if self._last or any(live.writes for live in self._lives.values()):
+            async with self.conn.pipeline():
+                await self.write()
+
+    async def decide(self) -> None:
+        """Go on until nothing follows any more; what is left then is to `write` it."""
+        while self._todo or self._orders:
+            run_id = next((one for one in self._todo if one not in self._orders), None)
+            if run_id is None:
+                orders, self._orders = self._orders, {}
+                await workflow_starts.place(self, [order for several in orders.values() for order in several])
+                continue
+            changed, live = self._todo.pop(run_id), self._lives[run_id]
             if live.is_over or live.status is RunStatus.PENDING:
                 continue
             if live.status is RunStatus.COMPENSATING:
                 await self._undo(live)
             else:
                 await self._advance(live, changed)
-        for live in self._lives.values():
-            await self.flush(live)
+
+    def order(self, orders: Sequence[Order]) -> None:
+        """Have job runs made for these steps of one run."""
+        for order in orders:
+            self._orders.setdefault(order.live.id, []).append(order)
+
+    def later(self, statement: str, values: Row) -> None:
+        """Have something written that needs no answer, after the steps."""
+        self._last.append((statement, values))
+
+    async def write(self) -> None:
+        """Store what has been decided; the caller's pipeline spares a wait for each statement."""
+        await self.flush()
+        last, self._last = self._last, []
+        for statement, values in last:
+            await send(self.conn, statement, values)
+
+    async def flush(self) -> None:
+        """Store what has been decided of steps, for a statement that has to see it."""
+        changed = [live for live in self._lives.values() if live.writes]
+        if not changed:
+            return
+        batch = [{**write, "workflow_run_id": live.id} for live in changed for write in live.writes.values()]
+        for live in changed:
+            live.writes = {}
+        await send(self.conn, "put_steps", {"batch": Jsonb(batch, dumps=_encode), "now": self.now})
+        self.brought.moved |= {live.id for live in changed}
 
     async def _advance(self, live: Live, changed: set[int] | None) -> None:
         while True:
@@ -188,38 +251,24 @@ class Tree:
         found = await rows(self.conn, "read_fault", {"id": live.id, "step": at})
         return found[0] if found else None
 
-    async def flush(self, live: Live) -> None:
-        """Store what has been decided of the run's steps."""
-        if not live.writes or live.is_over:
-            return
-        batch = Jsonb(list(live.writes.values()), dumps=_encode)
-        live.writes = {}
-        await rows(self.conn, "put_steps", {"id": live.id, "batch": batch, "now": self.now})
-        self.brought.moved.add(live.id)
-
-    async def flush_all(self) -> None:
-        """Store what has been decided so far, for a statement that has to see it."""
-        for live in self._lives.values():
-            await self.flush(live)
-
     # -- the ends of runs -----------------------------------------------------------------------------------------
 
-    async def move_run(self, live: Live, move: RunMove, error: tuple[str, str] | None = None) -> None:
+    def move_run(self, live: Live, move: RunMove, error: tuple[str, str] | None = None) -> None:
         """Move a run to another active state."""
         status = _next(live, move)
         live.row["status"] = status.value
         error_class, text = error or (None, None)
         values = {"id": live.id, "status": status.value, "error_class": error_class, "error": text, "now": self.now}
-        await rows(self.conn, "move_run", values)
+        self.later("move_run", values)
         self.brought.moved.add(live.id)
 
     async def end(self, live: Live, move: RunMove, error: tuple[str, str] | None = None) -> None:
         """End a run, or begin to undo it: whatever is under way is canceled, children with all that is below them."""
         status = _next(live, move)
+        self._orders.pop(live.id, None)
         await self._stop(live, _ENDED if error is None else error[1])
-        await self.flush(live)
         if status is RunStatus.COMPENSATING:
-            await self.move_run(live, move, error)
+            self.move_run(live, move, error)
             self.look(live, None)
             return
         live.row["status"] = status.value
@@ -234,7 +283,7 @@ class Tree:
             "error": text,
             "now": self.now,
         }
-        await rows(self.conn, "end_run", values)
+        self.later("end_run", values)
         self.brought.moved.add(live.id)
         self.brought.has_room = True
         await self._tell_parent(live, status, outputs, error)
@@ -251,7 +300,7 @@ class Tree:
         job_runs = [by for at, by in held.items() if at < 0 or _is_job(live, at)]
         if any(not _is_job(live, at) for at in open_steps if at >= 0):
             values = {"id": live.id, "steps": open_steps, "status": "canceled", "now": self.now}
-            await rows(self.conn, "close_approvals", {**values, "by": None, "comment": None})
+            self.later("close_approvals", {**values, "by": None, "comment": None})
         if job_runs:
             self.brought.ended += await runs.end_active(
                 self.conn,
@@ -262,12 +311,10 @@ class Tree:
                 now=self.now,
                 reason=why[:500],
             )
-        for row in await rows(self.conn, "active_runs", {"ids": sorted(children)}) if children else []:
-            child = self._lives.get(row["id"]) or await self._add(row)
-            if not child.is_over:
-                # What is being undone is left half done: nobody would hold its tree any more.
-                cut = RunMove.UNDO_FAILED if child.status is RunStatus.COMPENSATING else RunMove.CANCEL
-                await self.end(child, cut, ("canceled", "canceled: the run above it has ended"))
+        for child in await self.joined(sorted(children)):
+            # What is being undone is left half done: nobody would hold its tree any more.
+            cut = RunMove.UNDO_FAILED if child.status is RunStatus.COMPENSATING else RunMove.CANCEL
+            await self.end(child, cut, ("canceled", "canceled: the run above it has ended"))
 
     async def _outputs(self, live: Live) -> str:
         """The outputs of a run's completed steps, by ref."""
@@ -284,9 +331,7 @@ class Tree:
         parent_id: UUID | None = live.row["parent_run_id"]
         if parent_id is None:
             return
-        if parent_id not in self._lives:
-            for row in await rows(self.conn, "active_runs", {"ids": [parent_id]}):
-                await self._add(row)
+        await self.joined([parent_id])
         await self.end_step(parent_id, _end_of_child(live, status, outputs, error))
 
     async def _undo(self, live: Live) -> None:
@@ -298,7 +343,7 @@ class Tree:
             return
         if missing := [at for at in found.steps if at not in live.facts.outputs]:
             await self.read(live, missing)
-        await workflow_starts.undo(self, live, found.steps)
+        workflow_starts.undo(self, live, found.steps)
 
 
 def _next(live: Live, move: RunMove) -> RunStatus:

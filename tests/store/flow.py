@@ -11,7 +11,6 @@ from uuid import UUID
 from strait_core import ids
 from strait_core.run import Status
 from strait_core.store import endings, limits, queue, workflow_runs, workflows
-from strait_core.store.faults import Rollback
 from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Claimed
@@ -33,7 +32,12 @@ class Flow:
 
     async def workflow(self, *steps: Mapping[str, Any], slug: str = "w", **settings: Any) -> StoredWorkflow:
         """A workflow of these steps; a step without a type is one of the job `a`."""
-        spec = WorkflowSpec("p", slug, slug, tuple(step_of(_with_job(step)) for step in steps), **settings)
+        return await self.store(
+            WorkflowSpec("p", slug, slug, tuple(step_of(_with_job(one)) for one in steps), **settings)
+        )
+
+    async def store(self, spec: WorkflowSpec) -> StoredWorkflow:
+        """Store a workflow."""
         scene = self.scene
         made = await workflows.insert_workflow(
             scene.conn, _fresh_id(scene), scene.new_id(), spec, scene.now, enabled=True
@@ -84,12 +88,6 @@ class Flow:
         """Claim and start whatever is ready."""
         return await self.scene.start(*await self.scene.claim(1_000))
 
-    async def end_in_vain(self, live: Claimed, **how: Any) -> None:
-        """End an attempt in a transaction that dies before its commit."""
-        async with self.scene.conn.transaction() as transaction:
-            await self.end(live, **how)
-            raise Rollback(transaction)
-
     async def end(
         self, *lives: Claimed, status: Status = Status.COMPLETED, result: Any = None, conn: Conn | None = None
     ) -> None:
@@ -109,7 +107,8 @@ class Flow:
                 conn, {live.workflow_run_id for live in lives if live.workflow_run_id}, self.scene.now, self.brought
             )
             held = await queue.finish_if_held(conn, ends, self.scene.now, freed)
-            await endings.settle_finished(tree, [end for end in ends if end.id in held])
+            await endings.tell_finished(tree, [end for end in ends if end.id in held])
+            await tree.settle()
             await limits.free(conn, freed)
 
     async def move(self, act: Callable[..., Awaitable[None]], run_id: UUID) -> None:

@@ -2,35 +2,30 @@
 -- what the steps touch (entries of the ready order, runs, events, lanes).
 
 -- name: hold
--- The outermost runs of these runs' trees, held, in the order of their ids.
-SELECT id, root_id, workflow_id, project_id, version, status, seq, disabled, has_failures, error_class, error, triggered_by,
-    parent_run_id, parent_step, depth, created_at, started_at, expires_at,
-    CASE WHEN pg_column_size(payload) <= 4096 THEN payload END AS payload
-FROM strait.workflow_runs
+-- Holds the outermost runs of these runs' trees, in the order of their ids.
+SELECT id FROM strait.workflow_runs
 WHERE id = ANY(ARRAY(SELECT root_id FROM strait.workflow_runs WHERE id = ANY(%(ids)s))) ORDER BY id FOR UPDATE
 
 -- name: hold_free
 -- The same for those that nobody holds.
-SELECT id, root_id, workflow_id, project_id, version, status, seq, disabled, has_failures, error_class, error, triggered_by,
-    parent_run_id, parent_step, depth, created_at, started_at, expires_at,
-    CASE WHEN pg_column_size(payload) <= 4096 THEN payload END AS payload
-FROM strait.workflow_runs
+SELECT id FROM strait.workflow_runs
 WHERE id = ANY(ARRAY(SELECT root_id FROM strait.workflow_runs WHERE id = ANY(%(ids)s))) ORDER BY id
 FOR UPDATE SKIP LOCKED
 
 -- name: active_runs
-SELECT id, root_id, workflow_id, project_id, version, status, seq, disabled, has_failures, error_class, error, triggered_by,
-    parent_run_id, parent_step, depth, created_at, started_at, expires_at,
-    CASE WHEN pg_column_size(payload) <= 4096 THEN payload END AS payload
-FROM strait.workflow_runs WHERE id = ANY(%(ids)s)
-
--- name: steps_of
--- Where the steps of a run are, and whom the open ones wait for.
-SELECT array_agg(step) AS steps, array_agg(status) AS statuses,
-    array_agg(step) FILTER (WHERE reason = 'upstream' AND status = 'skipped') AS onward,
-    array_agg(step) FILTER (WHERE status IN ('running', 'waiting')) AS open_steps,
-    array_agg(coalesce(job_run_id, child_run_id, event_id)) FILTER (WHERE status IN ('running', 'waiting')) AS open_ids
-FROM strait.workflow_steps WHERE workflow_run_id = %(id)s
+-- Runs that are not over, where their steps are, and whom the open ones wait for. A statement of its own, so that it
+-- sees what was done before the tree was held.
+SELECT r.id, r.root_id, r.workflow_id, r.project_id, r.version, r.status, r.seq, r.disabled, r.has_failures, r.error_class, r.error,
+    r.triggered_by, r.parent_run_id, r.parent_step, r.depth, r.created_at, r.started_at, r.expires_at,
+    CASE WHEN pg_column_size(r.payload) <= 4096 THEN r.payload END AS payload, s.*
+FROM strait.workflow_runs r CROSS JOIN LATERAL (
+    SELECT array_agg(step) AS steps, array_agg(status) AS statuses,
+        array_agg(step) FILTER (WHERE reason = 'upstream' AND status = 'skipped') AS onward,
+        array_agg(step) FILTER (WHERE status IN ('running', 'waiting')) AS open_steps,
+        array_agg(coalesce(job_run_id, child_run_id, event_id)) FILTER (WHERE status IN ('running', 'waiting'))
+            AS open_ids
+    FROM strait.workflow_steps WHERE workflow_run_id = r.id
+) s WHERE r.id = ANY(%(ids)s)
 
 -- name: read_outputs
 SELECT step, output FROM strait.workflow_steps WHERE workflow_run_id = %(id)s AND step = ANY(%(steps)s)
@@ -54,13 +49,13 @@ RETURNING *
 -- Where steps are now; what a move says nothing of stays as it is, unless the step begins anew.
 WITH batch AS (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
-        step smallint, status text, begins boolean, reason text, output text, error_class text, error text,
+        workflow_run_id uuid, step smallint, status text, begins boolean, reason text, output text, error_class text, error text,
         job_run_id uuid, child_run_id uuid, event_id uuid, due_at timestamptz, started_at timestamptz,
         finished_at timestamptz)
 ), put AS (
     INSERT INTO strait.workflow_steps AS s (workflow_run_id, step, status, attempt, reason, output, error_class, error,
         job_run_id, child_run_id, event_id, due_at, started_at, finished_at)
-    SELECT %(id)s, step, status, CASE WHEN begins THEN 1 ELSE 0 END, reason, output, error_class, error, job_run_id,
+    SELECT workflow_run_id, step, status, CASE WHEN begins THEN 1 ELSE 0 END, reason, output, error_class, error, job_run_id,
         child_run_id, event_id, due_at, started_at, finished_at
     FROM batch
     ON CONFLICT (workflow_run_id, step) DO UPDATE SET status = excluded.status,
@@ -75,11 +70,11 @@ WITH batch AS (
         due_at = excluded.due_at,
         started_at = CASE WHEN excluded.status = 'pending' THEN NULL ELSE coalesce(excluded.started_at, s.started_at) END,
         finished_at = excluded.finished_at
-    RETURNING status
+    RETURNING 1
 )
-UPDATE strait.workflow_runs SET seq = seq + 1, touched_at = %(now)s,
-    has_failures = has_failures OR EXISTS (SELECT FROM batch WHERE status = 'failed' AND step >= 0)
-WHERE id = %(id)s
+UPDATE strait.workflow_runs r SET seq = r.seq + 1, touched_at = %(now)s, has_failures = r.has_failures OR b.failed
+FROM (SELECT workflow_run_id, bool_or(status = 'failed' AND step >= 0) AS failed FROM batch GROUP BY 1) b
+WHERE r.id = ANY(ARRAY(SELECT workflow_run_id FROM batch)) AND r.id = b.workflow_run_id
 
 -- name: move_run
 UPDATE strait.workflow_runs SET status = %(status)s, seq = seq + 1, touched_at = %(now)s,
