@@ -6,7 +6,7 @@ run's state forbids raises ConflictError.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -311,10 +311,13 @@ async def crowded_workflows(conn: Conn) -> list[UUID]:
     return [row["workflow_id"] for row in await rows(conn, "waiting_workflows", {})]
 
 
-async def promote(conn: Conn, workflow_id: UUID, now: datetime, brought: Brought) -> bool:
-    """Start the oldest run of a workflow that waits for room, if there is any; whether one was started."""
+async def promote(conn: Conn, workflow_id: UUID, clock: Callable[[], datetime], brought: Brought) -> bool:
+    """Start the oldest run of a workflow that waits for room, if there is any; whether one was started.
+
+    The time is read once there is room: so the run begins after the one whose end has made it.
+    """
     for candidate in await rows(conn, "next_pending", {"workflow_id": workflow_id, "limit": 1}):
-        tree = await Tree.hold(conn, {candidate["id"]}, now, brought, free_only=True)
+        tree = await Tree.hold(conn, {candidate["id"]}, clock(), brought, free_only=True)
         live = tree.live(candidate["id"])
         if live is None or live.status is not RunStatus.PENDING:
             return False
@@ -322,6 +325,7 @@ async def promote(conn: Conn, workflow_id: UUID, now: datetime, brought: Brought
         most = None if workflow is None else workflow.spec.max_concurrent_runs
         if most is not None and await _running(conn, workflow_id) >= most:
             return False
+        tree.now = clock()
         tree.move_run(live, RunMove.START)
         tree.look(live, None)
         await tree.settle()

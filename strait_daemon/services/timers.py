@@ -87,7 +87,7 @@ class Timers:
         return await workflow_runs.fire_due(conn, run_id, self._clock.now(), brought)
 
     async def _promote(self, conn: Conn, workflow_id: UUID, brought: Brought) -> bool:
-        return await workflow_runs.promote(conn, workflow_id, self._clock.now(), brought)
+        return await workflow_runs.promote(conn, workflow_id, self._clock.now, brought)
 
     async def _sweep(self, conn: Conn) -> None:
         """Look once more at runs in which nothing is under way: there should be nothing to do."""

@@ -17,6 +17,8 @@ from strait_core.store.history import keep_of
 from strait_core.store.queue import Finish
 from strait_core.workflow.definition import WorkflowSpec, step_of
 from tests.api.caller import Caller
+from tests.api.contract import Contract
+from tests.api.endpoint_side import speaking
 
 ASK = {"step_ref": "ask", "step_type": "approval", "approvers": ["ann"]}
 
@@ -192,6 +194,19 @@ def test_the_same_key_triggers_once(api: Caller):
     assert again["id"] == first["id"]
     api.refuse("POST", path, {"payload": 2}, status=422, headers={"Idempotency-Key": "k"})
     assert len(api.call("GET", f"/v1/workflow-runs?project_id={api.project}")["data"]) == 1
+
+
+def test_what_the_sdk_completes_reaches_the_step(api: Caller, contract: Contract):
+    """A result that the endpoint itself gives is the step's output, and the next step starts with it."""
+    make(api, {"step_ref": "a"}, {"step_ref": "b", "depends_on": ["a"]})
+    api.make_job()
+    run = start(api, "flow")
+    job_run = api.run(steps(api, run)["a"]["job_run_id"])
+    with speaking(api, contract, api.start(api.claim(job_run)), job_run) as endpoint:
+        assert endpoint.say("POST", "complete", {"result": {"n": 7}})["status"] == "completed"
+    found = steps(api, run)
+    assert (found["a"]["status"], found["b"]["status"]) == ("completed", "running")
+    assert api.run(found["b"]["job_run_id"])["payload"] == {"parent_outputs": {"a": {"n": 7}}}
 
 
 def test_lists_page_and_narrow(api: Caller):

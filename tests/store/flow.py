@@ -129,7 +129,7 @@ class Flow:
         done = 0
         while True:
             async with self.scene.conn.transaction():
-                if not await workflow_runs.promote(self.scene.conn, workflow.id, self.scene.now, self.brought):
+                if not await workflow_runs.promote(self.scene.conn, workflow.id, lambda: self.scene.now, self.brought):
                     return done
             done += 1
 

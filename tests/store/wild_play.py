@@ -233,7 +233,7 @@ class Play:
     async def _promote(self, conn: Conn) -> None:
         for workflow_id in await workflow_runs.crowded_workflows(conn):
             async with conn.transaction():
-                await workflow_runs.promote(conn, workflow_id, self.scene.now, Brought())
+                await workflow_runs.promote(conn, workflow_id, lambda: self.scene.now, Brought())
 
     async def _expect_nothing_left(self, places: Sequence[dict[str, Any]]) -> None:
         """What a sweep would do now: nothing."""
