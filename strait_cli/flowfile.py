@@ -32,7 +32,7 @@ _TOLD: Final = frozenset(
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML whose numbers stay as they are written, and whose times are text."""
 
 
@@ -47,16 +47,16 @@ def _text(loader: yaml.SafeLoader, node: Any) -> Any:
     return loader.construct_scalar(node)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _number)
-_Loader.add_constructor("tag:yaml.org,2002:float", _number)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
+Loader.add_constructor("tag:yaml.org,2002:int", _number)
+Loader.add_constructor("tag:yaml.org,2002:float", _number)
+Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
 
 
 def read_file(name: str) -> dict[str, Any]:
     """The definition in a file, `-` for standard input: an object of a request's fields."""
     text = read_text(name if name == "-" else f"@{name}", "--file")
     try:
-        said = exact.loads(text) if text.lstrip()[:1] == "{" else yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
+        said = exact.loads(text) if text.lstrip()[:1] == "{" else yaml.load(text, Loader=Loader)  # noqa: S506 - a safe one
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"--file: {name} is neither YAML nor JSON: {error}") from error
     if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):

@@ -94,7 +94,7 @@ def run(words: list[str]) -> int:
         return leave.exit_code
     except StraitError as error:
         errors.show(error, words)
-        return exit_code(error)
+        return _above_differences(words, exit_code(error))
     except TyperException as error:
         wrong = errors.usage(error)
         errors.show(wrong, words)
@@ -109,7 +109,13 @@ def run(words: list[str]) -> int:
             raise
         known = errors.cannot_write(fault) if isinstance(fault, OSError) else errors.own_fault(fault)
         errors.show(known, words)
-        return 1
+        return _above_differences(words, 1)
+
+
+def _above_differences(words: list[str], code: int) -> int:
+    """An error's exit code: 1 of a `diff` means that there are differences, so its errors are above."""
+    at = tree.command_place(words)
+    return 2 if code == 1 and at is not None and "diff" in words[at : at + 2] else code
 
 
 def _invoke(words: list[str]) -> int:

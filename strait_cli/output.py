@@ -197,6 +197,10 @@ class Printer:
         """A state's name in its colour, for lines of stdout."""
         return paint(text, Column("status", kind="status"), self.style())
 
+    def dressed(self, text: str, code: str) -> str:
+        """Text in an SGR style, for lines of stdout."""
+        return dressed(safe(text), code, self.out.color)
+
     def bold(self, text: str) -> str:
         """Text that stands out, for lines of stdout."""
         return dressed(safe(text), "1", self.out.color)
@@ -208,6 +212,10 @@ class Printer:
         if not self.view.quiet:
             sys.stderr.write(dressed(safe(text), "2", self.err.color) + "\n")
             sys.stderr.flush()
+
+    def talk(self, text: str) -> None:
+        """A line of what is about to be asked; it was made safe, and may be dressed as lines of stdout are."""
+        sys.stderr.write(text + "\n")
 
     def trace(self, text: str) -> None:
         """What `-v` asked for."""

@@ -61,6 +61,17 @@ class Session:
 
         return self.client_with(find_key(self.layers), self.layers.value("api_key").origin)
 
+    def api_of(self, project: str) -> Client:
+        """The same, for one project, whatever project is in force."""
+        if self.project == project:
+            return self.api
+        from dataclasses import replace  # noqa: PLC0415 - as above
+
+        api = self.api
+        api.connection = replace(api.connection, project=project)
+        api.http.headers["X-Project-Id"] = project
+        return api
+
     def client_with(self, key: str | None, origin: str) -> Client:
         """A client of the chosen server that sends this key, which came from `origin`; the caller closes it."""
         from strait_cli.client import Client, Connection  # noqa: PLC0415 - httpx, only when something is asked for

@@ -21,7 +21,7 @@ class Noun(NamedTuple):
     aliases: tuple[str, ...] = ()
 
 
-_START, _WORK, _OPERATE, _ME = "Start", "Jobs and runs", "Operate", "This command line"
+_START, _WORK, _CODE, _OPERATE, _ME = "Start", "Jobs and runs", "Config as code", "Operate", "This command line"
 
 NOUNS: Final[dict[str, Noun]] = {
     "dev": Noun("start", "Start PostgreSQL, the daemon and a sample endpoint; no settings needed", _START),
@@ -40,6 +40,11 @@ NOUNS: Final[dict[str, Noun]] = {
     "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),
     "workflow-runs": Noun("workflow_runs", "Watch, cancel and retry workflow runs", _WORK, ("workflow-run", "wfr")),
     "approvals": Noun("approvals", "What workflows ask: list, approve, reject", _WORK, ("approval",)),
+    "validate": Noun("manifests", "Judge a manifest (strait.yaml) without a server", _CODE),
+    "diff": Noun("manifests", "Show what applying a manifest would change", _CODE),
+    "apply": Noun("manifests", "Make a project what a manifest says", _CODE),
+    "export": Noun("manifests", "Write a project as a manifest", _CODE),
+    "schema": Noun("manifests", "Print the JSON Schema of manifests, for editors", _CODE),
     "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
     "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),
     "events": Noun("events", "What runs wait for: list, send, cancel", _WORK, ("event",)),

@@ -12,6 +12,7 @@ from strait_cli.columns import ATTEMPT, EVENT, RUN
 from strait_cli.commands import lineage, many_runs, run_logs
 from strait_cli.filters import DEAD, NARROWING, query_of
 from strait_cli.paths import path_of
+from strait_cli.progress import Progress
 from strait_cli.refs import run_id
 from strait_cli.session import Session
 from strait_cli.verbs import noun, verb
@@ -115,9 +116,11 @@ def wait(session: Session, runs: Runs, timeout: Timeout = None) -> None:
     deadline = None if timeout is None else time.monotonic() + timeout
     ids = [run_id(session.api, one) for one in runs]
     try:
-        for one in ids:
-            for _ in changes(session, Seen(one), until=frozenset(), deadline=deadline):
-                pass
+        with Progress(session, "ended", len(ids)) as progress:
+            for at, one in enumerate(ids, 1):
+                for _ in changes(session, Seen(one), until=frozenset(), deadline=deadline):
+                    pass
+                progress.at(at)
     except Quiet:
         pass
     ended = [session.api.get(path_of("runs", one)) for one in ids]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
@@ -14,6 +16,7 @@ from strait_core.job import check_project, check_slug
 from strait_core.store import calendars, jobs
 from strait_core.store.calendars import StoredCalendar
 from strait_core.store.idempotency import Scope
+from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.timetable import days_faults, definition_of
 from strait_core.wire import schedules as told
@@ -114,11 +117,10 @@ async def get_calendar(api: Api, call: Call) -> Reply:
 
 async def patch_calendar(api: Api, call: Call) -> Reply:
     """PATCH /v1/calendars/{calendar}."""
-    deps, done = api.deps, Done()
+    done = Done()
     async with api.connection() as conn, conn.transaction():
         ref = await find_calendar(conn, call.path["calendar"], call.project)
-        held = [await jobs.lock_job(conn, job_id) for job_id in await calendars.jobs_of(conn, ref.id)]
-        users = [job for job in held if job is not None]
+        users = await users_of(conn, ref.id)
         before = await calendars.lock(conn, ref.id)
         if before is None:
             raise _gone(call)
@@ -126,15 +128,33 @@ async def patch_calendar(api: Api, call: Call) -> Reply:
         faults = days_faults(days)
         if faults:
             raise ValidationError(faults)
-        for job in users:
-            done.add(await ticks.settle(conn, job, deps.clock.now(), deps.new_id))
-        changed = await calendars.update(conn, ref.id, definition_of(days), deps.clock.now())
-        for job in users:
-            await ticks.place(conn, job, deps.clock.now(), deps.new_id)
+        changed = await change_days(api, conn, ref.id, days, users, done)
     if changed is None:
         raise _gone(call)
     tell(api, done)
     return reply(_shaped(changed))
+
+
+async def users_of(conn: Conn, calendar_id: UUID) -> list[StoredJob]:
+    """The jobs whose schedules go by a calendar, held until the caller's transaction ends; to be asked before it is."""
+    held = [await jobs.lock_job(conn, job_id) for job_id in await calendars.jobs_of(conn, calendar_id)]
+    return [job for job in held if job is not None]
+
+
+async def change_days(
+    api: Api, conn: Conn, calendar_id: UUID, days: Days, users: Sequence[StoredJob], done: Done
+) -> StoredCalendar | None:
+    """Give a calendar that is held other days; the schedules of `users` follow. None when it is gone.
+
+    `done` is filled with what came of ticks that were due; tell it after the commit.
+    """
+    deps = api.deps
+    for job in users:
+        done.add(await ticks.settle(conn, job, deps.clock.now(), deps.new_id))
+    changed = await calendars.update(conn, calendar_id, definition_of(days), deps.clock.now())
+    for job in users:
+        await ticks.place(conn, job, deps.clock.now(), deps.new_id)
+    return changed
 
 
 async def delete_calendar(api: Api, call: Call) -> Reply:

@@ -11,8 +11,9 @@ from msgspec import UNSET
 
 from strait_core import completion, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
-from strait_core.job import WEBHOOKS, JobSpec, check_url, evolve, faults_of, settled
+from strait_core.job import WEBHOOKS, JobSpec, check_url, evolve, faults_of
 from strait_core.limits import limits_of
+from strait_core.request import given_of, judged
 from strait_core.schema import check_schema
 from strait_core.store import jobs
 from strait_core.store.faults import Taken
@@ -29,15 +30,12 @@ from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.workflow_refs import refuse_users
 from strait_daemon.services.ticks import Done
 
-REQUIRED: Final = ("name", "slug", "endpoint_url", "project_id")
-# Stands in for a required field that is missing, so that the others can be judged.
-_FILLING: Final = {"name": "x", "slug": "x", "endpoint_url": "https://example.com", "project_id": "x"}
 # Fields that name something the daemon calls.
 URLS: Final = ("endpoint_url", "fallback_endpoint_url", *WEBHOOKS)
 SCHEMAS: Final = ("payload_schema", "result_schema")
 MAX_REASON: Final = 1_000
 
-_PRIVATE_HINT: Final = (
+PRIVATE_HINT: Final = (
     "ALLOW_PRIVATE_ENDPOINTS=true (or a list of networks), set for the daemon, opens private addresses"
 )
 
@@ -45,7 +43,7 @@ _PRIVATE_HINT: Final = (
 async def create_job(api: Api, call: Call) -> Reply:
     """POST /v1/jobs."""
     body: wire.JobCreate = call.body
-    given = _given(body)
+    given = given_of(body)
     refused = [*await _refusals(api, given), *secrets.faults_of(given)]
     spec = _spec_of(secrets.sealed(api.deps.vault, given), call.project, refused)
     enabled = body.enabled is UNSET or body.enabled
@@ -55,7 +53,7 @@ async def create_job(api: Api, call: Call) -> Reply:
 def _invalid(faults: list[Fault]) -> ValidationError:
     """The error of a wrong definition; what looks like a mistake to who runs in a private network gets its way out."""
     private = any(fault.message.startswith("must name a public") for fault in faults)
-    return ValidationError(faults, hint=_PRIVATE_HINT if private else None)
+    return ValidationError(faults, hint=PRIVATE_HINT if private else None)
 
 
 async def _refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
@@ -68,29 +66,10 @@ async def _refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
 
 def _spec_of(given: dict[str, Any], project: str | None, refused: Sequence[Fault]) -> JobSpec:
     """The definition that the given fields make; ValidationError lists every missing and every wrong one."""
-    faults = list(refused)
-    if project is not None and given.setdefault("project_id", project) != project:
-        faults.append(Fault("/project_id", "differs from the project that the query or the header names"))
-    missing = [name for name in REQUIRED if name not in given]
-    values = {**_FILLING, **{name: settled(name, value) for name, value in given.items()}}
-    spec = JobSpec(**values)
-    faults += [Fault(f"/{name}", "is required") for name in missing]
-    faults += [fault for fault in faults_of(spec) if fault.pointer.lstrip("/") not in missing]
+    spec, faults = judged(given, project, refused)
     if faults:
         raise _invalid(faults)
     return spec
-
-
-def _given(body: wire.JobPatch) -> dict[str, Any]:
-    """The fields of a definition that a body names."""
-    given = {
-        name: value
-        for name in body.__struct_fields__
-        if name != "enabled" and (value := getattr(body, name)) is not UNSET
-    }
-    if given.get("rate_limit_keys"):
-        given["rate_limit_keys"] = [limit.plain() for limit in given["rate_limit_keys"]]
-    return given
 
 
 async def _store(api: Api, call: Call, scope: Scope, spec: JobSpec, *, enabled: bool) -> Reply:
@@ -189,7 +168,7 @@ async def patch_job(api: Api, call: Call) -> Reply:
     """PATCH /v1/jobs/{job}."""
     body: wire.JobPatch = call.body
     deps = api.deps
-    given = _given(body)
+    given = given_of(body)
     refused = [*await _refusals(api, given), *secrets.faults_of(given)]
     async with _changing(api, call) as (conn, job):
         spec = evolve(job.spec, secrets.sealed(deps.vault, given, job.spec))

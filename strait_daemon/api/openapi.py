@@ -23,9 +23,9 @@ from strait_core.errors import (
     UnsupportedMediaError,
     ValidationError,
 )
+from strait_core.schemas import refine
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.problems import INTERNAL, STATUSES
-from strait_daemon.api.schemas import refine
 
 OPENAPI: Final = "3.1.1"
 _REF: Final = "#/components/schemas/{name}"
@@ -35,6 +35,7 @@ _TAGS: Final = {
     "budgets": "What projects may spend in a day.",
     "sdk": "What the endpoint of a run may say and ask while its attempt goes on; by the run token.",
     "workflows": "Steps that depend on one another: jobs, approvals, events, sleeps, workflows inside.",
+    "manifests": "Many definitions of a project at once, all or nothing.",
     "schedules": "When jobs run by themselves, and what every tick came to.",
     "ops": "How the server itself is.",
 }

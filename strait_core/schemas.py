@@ -1,9 +1,11 @@
-"""What the types alone do not say, for the OpenAPI document: bounds, lengths, patterns, formats, required fields."""
+"""What the types alone do not say: bounds, lengths, patterns, formats, required fields; for OpenAPI and for editors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+import msgspec
 
 from strait_core.headers import MAX_HEADERS
 from strait_core.idempotency import MAX_KEY
@@ -19,6 +21,7 @@ from strait_core.job import (
 from strait_core.ratekeys import MAX_KEYS, MAX_RATE, MAX_TEMPLATE, MAX_WINDOW_SECS
 from strait_core.signing import MAX_RAW, MIN_RAW
 from strait_core.trigger import MAX_BULK_ITEMS
+from strait_core.wire.manifests import Manifest
 from strait_core.workflow import definition as workflow
 
 _SLUG: Final = {"minLength": 1, "maxLength": LENGTHS["slug"], "pattern": "^[a-z0-9][a-z0-9_-]*$"}
@@ -73,6 +76,9 @@ _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "JobCreate": _DEFINITION,
     "JobPatch": _DEFINITION,
     "JobClone": {"name": _NAME, "slug": _SLUG},
+    "ManifestJob": _DEFINITION,
+    "ManifestWorkflow": _WORKFLOW,
+    "ManifestCalendar": {"slug": _SLUG},
     "RateLimitKey": _RATE_KEY,
     "RateKey": _RATE_KEY,
     "WorkflowCreate": _WORKFLOW,
@@ -80,6 +86,7 @@ _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "WorkflowDryRun": {"steps": _WORKFLOW["steps"]},
     "WorkflowClone": {"name": _NAME, "slug": _SLUG},
     "WorkflowStepBody": _STEP,
+    **{name: {"name": _SLUG, "project": _DEFINITION["project_id"]} for name in ("Manifest", "ManifestRequest")},
     "Pause": {"reason": {"maxLength": 1_000}},
     "TriggerRequest": {**_TRIGGER, "debounce_key": _KEY, "batch_key": _KEY},
     "BulkItem": {**_TRIGGER, "idempotency_key": _KEY},
@@ -88,6 +95,9 @@ _MORE: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
 _REQUIRED: Final = {
     "JobCreate": ["name", "slug", "endpoint_url"],
     "WorkflowCreate": ["name", "slug", "steps"],
+    "ManifestJob": ["name", "slug", "endpoint_url"],
+    "ManifestWorkflow": ["name", "slug", "steps"],
+    "ManifestCalendar": ["slug"],
     "WorkflowStepBody": ["step_ref"],
 }
 
@@ -107,3 +117,35 @@ def refine(components: dict[str, dict[str, Any]]) -> None:
 
 def _branches(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from schema.get("anyOf", (schema,))
+
+
+# What a manifest's file may say in place of a value: a variable, for a secret also where it is kept.
+_VARIABLE: Final = {"type": "string", "pattern": r"\$\{"}
+_REFERENCE: Final = {"type": "string", "pattern": r"^(env:|@)|\$\{"}
+_REF: Final = "#/$defs/{name}"
+
+
+def manifest_schema() -> dict[str, Any]:
+    """The JSON Schema of a manifest's file, from the very types and bounds by which the API judges one."""
+    _, components = msgspec.json.schema_components([Manifest], ref_template=_REF)
+    refine(components)
+    for schema in components.values():
+        for name, own in schema.get("properties", {}).items():
+            own.pop("default", None)
+            schema["properties"][name] = _or_variable(name, own)
+    root = components.pop("Manifest")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Strait manifest",
+        "description": "Jobs, workflows and calendars of one project; `strait apply` makes them so.",
+        **{key: value for key, value in root.items() if key not in {"title", "description"}},
+        "$defs": components,
+    }
+
+
+def _or_variable(name: str, own: dict[str, Any]) -> dict[str, Any]:
+    """A value's schema, widened by what stands for one before it is filled in; objects and lists stay."""
+    kinds = {branch.get("type") for branch in _branches(own)}
+    if not kinds & {"string", "integer", "number", "boolean"} and not any("enum" in one for one in _branches(own)):
+        return own
+    return {"anyOf": [*_branches(own), _REFERENCE if name.endswith("_secret") else _VARIABLE]}
