@@ -26,13 +26,13 @@ def stats(session: Session) -> None:
     if session.out.is_raw or session.out.view.fields or session.out.view.format not in {"table", "wide"}:
         session.out.item(found)
         return
-    session.out.pairs(_facts(found))
+    session.out.pairs(facts(found))
     if found["top_jobs"]:
         session.out.line("")
         session.out.items(found["top_jobs"], _TOP, name="job_slug")
 
 
-def _facts(found: dict[str, Any]) -> dict[str, Any]:
+def facts(found: dict[str, Any]) -> dict[str, Any]:
     """The figures that a person looks for, in order; zero depths are left out."""
     facts: dict[str, Any] = {state: count for state, count in found["depth"].items() if count}
     facts["ready"] = found["ready"]
