@@ -312,6 +312,12 @@ CALENDAR: Final = (
     Column("updated_at", "updated", "time"),
     Column("id", wide=True),
 )
+FINDING: Final = (
+    Column("status"),
+    Column("check"),
+    Column("detail", shrinks=True),
+    Column("fix", shrinks=True),
+)
 CONTEXT: Final = (
     Column("active"),
     Column("name"),

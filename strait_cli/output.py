@@ -180,6 +180,10 @@ class Printer:
         """One line of data."""
         sys.stdout.write(text + "\n")
 
+    def flush(self) -> None:
+        """Let what was written be seen now."""
+        sys.stdout.flush()
+
     def change(self, item: dict[str, Any], text: str) -> None:
         """One change of something watched, shown at once: the object as JSON, or a line for people."""
         if self.is_raw or self.view.format not in {"table", "wide", "jsonl"}:

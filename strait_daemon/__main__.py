@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     migrate.add_argument("action", choices=["status", "up"])
     migrate.add_argument("-o", "--output", default="table")
     doctor = verbs.add_parser("doctor")
-    doctor.add_argument("--invariants", action="store_true", required=True)
+    doctor.add_argument("--invariants", action="store_true")
     doctor.add_argument("-o", "--output", default="table")
     return parser
 
@@ -87,18 +87,24 @@ def _run(arguments: argparse.Namespace) -> int:
 
             return reset(arguments.db)
         case "doctor":
-            from strait_daemon.doctor import doctor  # noqa: PLC0415
-
-            try:
-                return asyncio.run(doctor(arguments.output))
-            except UnavailableError as error:
-                # Here the database is what was asked about, not a setting of the program's.
-                _say(error)
-                return EXIT_NETWORK
+            return _doctor(arguments)
         case _:
             from strait_daemon.migrations import migrate  # noqa: PLC0415
 
             return asyncio.run(migrate(arguments.action, arguments.output))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from strait_daemon.doctor import doctor, look  # noqa: PLC0415 - each verb loads what it needs
+
+    if not arguments.invariants:
+        return asyncio.run(look())
+    try:
+        return asyncio.run(doctor(arguments.output))
+    except UnavailableError as error:
+        # Here the database is what was asked about, not a setting of the program's.
+        _say(error)
+        return EXIT_NETWORK
 
 
 def _serve(arguments: argparse.Namespace) -> int:

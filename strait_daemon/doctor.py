@@ -1,7 +1,7 @@
-"""`strait doctor`: looks at what a running Strait stands on, without starting anything.
+"""`strait doctor`: looks at what a Strait stands on, without starting anything.
 
-So far at one thing: whether the stored runs are as they must always be (`--invariants`). A further kind of check is
-another function that gives `Check`s, and another flag.
+Either whether the stored runs are as they must always be (`--invariants`), or, where no daemon answers that could be
+asked, at the settings and the database that the environment names.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from strait_core.errors import ConfigError, UnavailableError
 from strait_core.store.faults import Broken, Missing
 from strait_core.store.invariants import check_all
 from strait_core.store.pool import connect, endpoint_of
+from strait_core.wire.doctor import Finding, Verdict
+from strait_daemon import checkup
 from strait_daemon import settings as configuration
 from strait_daemon.clock import database_time
 
@@ -43,6 +45,37 @@ async def doctor(output: str) -> int:
     passed = sum(check.passed for check in checks)
     print(f"{passed} of {len(checks)} checks passed", file=sys.stderr)  # noqa: T201
     return 0 if passed == len(checks) else _BROKEN
+
+
+async def look() -> int:
+    """Print what there is to be said of settings and database, as a JSON list; exit code 0 whatever it is."""
+    print(msgspec.json.encode(await seen()).decode())  # noqa: T201 - the data this command is for
+    return 0
+
+
+async def seen() -> list[Finding]:
+    """What can be said of the settings and the database without a daemon."""
+    found: list[Finding] = []
+    try:
+        settings, _ = configuration.load()
+        found += await checkup.process_findings(settings)
+    except ConfigError as error:
+        faults = error.message.split("\n  - ")[1:]
+        found += [checkup.finding("settings", Verdict.FAIL, fault, "see docs/settings.md") for fault in faults]
+    try:
+        conn = await connect(configuration.database_url())
+    except (ConfigError, UnavailableError) as error:
+        return [*found, checkup.finding("postgresql", Verdict.FAIL, error.message, error.hint)]
+    try:
+        now = await database_time(conn)
+        found += await checkup.database_findings(conn, now)
+        found += await checkup.queue_findings(conn, now, configuration.longest_silence())
+        found += await checkup.breaker_findings(conn)
+    except Missing:
+        found.append(checkup.finding("tables", Verdict.FAIL, "some are not there", "strait migrate up"))
+    finally:
+        await conn.close()
+    return found
 
 
 async def invariants() -> list[Check]:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from secrets import token_hex
 from typing import Final
 
@@ -18,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import strait_core
 from strait_core.errors import ConfigError, HeadTooLargeError
+from strait_daemon import checkup
 from strait_daemon.api.app import Deps, make_app, make_ops_app
 from strait_daemon.api.endpoint import SECURITY
 from strait_daemon.api.problems import problem
@@ -112,6 +114,7 @@ def _deps(parts: Parts, siblings: Siblings | None, closing: asyncio.Event) -> De
         metrics_public=settings.metrics_public,
         metrics=Exposition(parts.metrics, parts.pool, siblings),
         ready=parts.ready,
+        process_findings=partial(checkup.process_findings, parts.settings),
         stage=parts.announcer.due,
         brought=parts.announcer.brought,
         log=log,

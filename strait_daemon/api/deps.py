@@ -13,6 +13,7 @@ from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Pool
 from strait_core.store.workflow_live import Brought
 from strait_core.wire import ComponentHealth
+from strait_core.wire.doctor import Finding
 from strait_core.wire.health import JobTested
 from strait_daemon.attempts.ender import Ender
 from strait_daemon.bus import Bus
@@ -28,7 +29,8 @@ from strait_daemon.vault import Vault
 class Deps:
     """The parts the API calls.
 
-    `metrics` gives the exposition and its content type; `ready` one answer per component; `stage` is told of a time at
+    `metrics` gives the exposition and its content type; `ready` one answer per component; `process_findings` what is to
+    be said of the process's own settings; `stage` is told of a time at
     which a run comes due, `brought` of what has come of moves of workflow runs; `rehearse` calls a job's endpoint with
     a payload, within so many seconds. Setting `closing` ends the open streams politely: the server does so before it
     stops.
@@ -51,6 +53,7 @@ class Deps:
     metrics_public: bool
     metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     ready: Callable[[], Awaitable[dict[str, ComponentHealth]]]
+    process_findings: Callable[[], Awaitable[list[Finding]]]
     stage: Callable[[datetime], None]
     brought: Callable[[Brought], None]
     log: Any

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -16,7 +17,7 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
-from strait_daemon import wiring
+from strait_daemon import checkup, wiring
 from strait_daemon.api.app import Deps, make_app
 from strait_daemon.exposition import Exposition
 from strait_daemon.settings import Settings
@@ -116,6 +117,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         metrics_public=False,
         metrics=Exposition(parts.metrics, parts.pool),
         ready=parts.ready,
+        process_findings=partial(checkup.process_findings, parts.settings),
         stage=parts.announcer.due,
         brought=parts.announcer.brought,
         log=log,

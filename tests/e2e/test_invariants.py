@@ -40,7 +40,7 @@ def test_a_line_for_each_check(stage: Stage, migrated: str):
 @pytest.mark.parametrize(
     ("words", "database", "code", "said"),
     [
-        ((), "", 2, "--invariants"),
+        (("--database", "env:X"), "", 2, "--invariants"),
         (("--invariants", "-o", "yaml"), "", 2, "json"),
         (("--invariants",), "", 3, "DATABASE_URL"),
         (("--invariants",), "postgresql://me:hunter2@127.0.0.1:{port}/x", 8, "cannot reach PostgreSQL at 127.0.0.1:"),

@@ -58,3 +58,11 @@ def test_the_parser_would_notice(line: str):
     """A command line that does not exist is refused by the same means."""
     with pytest.raises(commands.REFUSED, match=r"\S"):
         commands.parse(commands.words_of(line))
+
+
+def test_every_trouble_ends_with_a_way_to_look():
+    """Each chapter of the troubleshooting page ends with the command that says more: the doctor, or explain."""
+    _, *chapters = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8").split("\n## ")
+    assert len(chapters) >= 5
+    last = [chapter.strip().splitlines()[-1] for chapter in chapters]
+    assert [line for line in last if not line.startswith(("    strait doctor", "    strait runs explain"))] == []
