@@ -19,6 +19,10 @@ def _took(item: dict[str, Any]) -> float | None:
     return (ended - began).total_seconds() if began and ended else None
 
 
+def _fires(schedule: dict[str, Any]) -> str:
+    return str(schedule.get("workflow_slug") or schedule.get("job_slug") or "")
+
+
 def _does(step: dict[str, Any]) -> str:
     names = ("job_id", "sub_workflow", "event_key", "sleep_duration", "sleep_until", "approvers")
     found = next((step[name] for name in names if step.get(name)), "")
@@ -206,12 +210,15 @@ STEP_RUN: Final = (
     Column("started_at", "started", "time", wide=True),
     Column("finished_at", "finished", "time", wide=True),
 )
-STEP_NODE: Final = (
-    Column("level", kind="number"),
+SIMULATED_STEP: Final = (
     Column("step_ref", "step"),
     Column("step_type", "type"),
     Column("status", kind="status"),
+    Column("starts_at_secs", "from s", "number"),
+    Column("ends_at_secs", "to s", "number"),
+    Column("length_from", "known from"),
     Column("on_critical_path", "critical"),
+    Column("note", shrinks=True),
 )
 STEP_TIME: Final = (
     Column("step_ref", "step"),
@@ -250,7 +257,7 @@ WEBHOOK: Final = (
     Column("project_id", "project", wide=True),
 )
 SCHEDULE: Final = (
-    Column("job_slug", "job"),
+    Column("slug", "fires", of=_fires),
     Column("cron"),
     Column("timezone", "zone"),
     Column("state"),
@@ -258,6 +265,7 @@ SCHEDULE: Final = (
     Column("last_fire_at", "last", "time"),
     Column("last_run_id", "last run"),
     Column("last_breach.deadline", "late"),
+    Column("kind", wide=True),
     Column("id", wide=True),
     Column("project_id", "project", wide=True),
     Column("expected_by", "success by", "time", wide=True),
@@ -282,7 +290,7 @@ BREACH: Final = (
     Column("run_id", "run"),
 )
 BACKFILL: Final = (
-    Column("job_slug", "job"),
+    Column("slug", "fires", of=_fires),
     Column("state"),
     Column("fires", kind="number"),
     Column("completed", kind="number"),

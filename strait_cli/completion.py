@@ -97,15 +97,16 @@ def _in_command(before: Sequence[str], at: int | None, current: str) -> Iterable
     command = groups.load(noun) if noun else groups.root()
     rest = [] if at is None else list(before[at + 1 :])
     path = [noun] if noun else []
-    verbs: Mapping[str, Any] = getattr(command, "commands", {})
-    if verbs:
+    verbs: Mapping[str, Any]
+    while verbs := getattr(command, "commands", {}):
         place = next((n for n, word in enumerate(rest) if tree.VERB_ALIASES.get(word, word) in verbs), None)
-        if place is not None:
-            name = tree.VERB_ALIASES.get(rest[place], rest[place])
-            command, rest = verbs[name], rest[place + 1 :]
-            path.append(name)
-        elif not current.startswith("-") and not _wants_value(command, before):
-            return _matching(((name, groups.summary(one)) for name, one in verbs.items()), current)
+        if place is None:
+            if not current.startswith("-") and not _wants_value(command, before):
+                return _matching(((name, groups.summary(one)) for name, one in verbs.items()), current)
+            break
+        name = tree.VERB_ALIASES.get(rest[place], rest[place])
+        command, rest = verbs[name], rest[place + 1 :]
+        path.append(name)
     return _in_verb(command, tuple(path), rest, before, current)
 
 
@@ -177,7 +178,7 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
         yield from ((one, fields.get("server", DEFAULT_SERVER)) for one, fields in configfile.contexts().items())
     elif name in {"db", "file"}:
         yield FILES
-    elif name == "timezone":
+    elif name in {"timezone", "cron_timezone"}:
         from strait_core.wallclock import zone_names  # noqa: PLC0415 - reads the tz database's list
 
         yield from ((zone, "") for zone in sorted(zone_names()))
@@ -231,7 +232,7 @@ def _runs(before: Sequence[str], current: str) -> Iterator[Candidate]:
 def _schedules(before: Sequence[str], current: str) -> Iterator[Candidate]:
     del current
     for one in _fetch("/v1/schedules", {}, before):
-        yield one["job_slug"], f"{one['cron']} {one['timezone']} · {one['state']}"
+        yield one["job_slug"] or one["workflow_slug"], f"{one['cron']} {one['timezone']} · {one['state']}"
 
 
 def _calendars(before: Sequence[str], current: str) -> Iterator[Candidate]:
@@ -251,6 +252,15 @@ def _workflow_runs(before: Sequence[str], current: str) -> Iterator[Candidate]:
     if not current.startswith("@"):
         for run in _fetch("/v1/workflow-runs", {}, before):
             yield run["id"], f"{run['workflow_slug']} · {run['status']}"
+
+
+def _steps(before: Sequence[str], current: str) -> Iterator[Candidate]:
+    del current
+    run = next((word for word in before if word.startswith("wfr_")), None)
+    if run is None:
+        run = next((one["id"] for one in _fetch("/v1/workflow-runs", {}, before)), None)
+    for step in _fetch(f"/v1/workflow-runs/{run}/steps", {}, before) if run else ():
+        yield step["step_ref"], f"{step['step_type']} · {step['status']}"
 
 
 def _workers(before: Sequence[str], current: str) -> Iterator[Candidate]:
@@ -274,7 +284,9 @@ _DYNAMIC: Final[Mapping[str, Callable[[Sequence[str], str], Iterator[Candidate]]
     "schedule": _schedules,
     "calendar": _calendars,
     "workflow": _workflows,
+    "workflow_id": _workflows,
     "workflow_run": _workflow_runs,
+    "step": _steps,
     "project": _projects,
 }
 

@@ -11,21 +11,22 @@ from strait_core.errors import UsageError
 from strait_core.run import Status
 
 
-def _flag(kind: Any, name: str, text: str, metavar: str = "TEXT") -> Any:
+def flag(kind: Any, name: str, text: str, metavar: str = "TEXT") -> Any:
+    """A flag that narrows a list."""
     return Annotated[kind | None, typer.Option(name, help=text, metavar=metavar, show_default=False)]
 
 
 # By the name of the filter in the API.
 NARROWING: Final[Mapping[str, Any]] = {
-    "status": _flag(list[str], "--status", "In these states: a,b.", "STATES"),
-    "job_id": _flag(str, "--job", "Of this job: slug or id.", "JOB"),
-    "tag": _flag(list[str], "--tag", "With this tag.", "KEY:VALUE"),
-    "metadata": _flag(list[str], "--metadata", "With this metadata.", "KEY:VALUE"),
-    "triggered_by": _flag(str, "--triggered-by", "Started by this."),
-    "error_class": _flag(str, "--error-class", "Whose last error is of this class."),
-    "batch_id": _flag(str, "--batch-id", "Of this bulk trigger.", "ID"),
-    "created_after": _flag(str, "--created-after", "Younger than this.", "TIME"),
-    "created_before": _flag(str, "--created-before", "Older than this.", "TIME"),
+    "status": flag(list[str], "--status", "In these states: a,b.", "STATES"),
+    "job_id": flag(str, "--job", "Of this job: slug or id.", "JOB"),
+    "tag": flag(list[str], "--tag", "With this tag.", "KEY:VALUE"),
+    "metadata": flag(list[str], "--metadata", "With this metadata.", "KEY:VALUE"),
+    "triggered_by": flag(str, "--triggered-by", "Started by this."),
+    "error_class": flag(str, "--error-class", "Whose last error is of this class."),
+    "batch_id": flag(str, "--batch-id", "Of this bulk trigger.", "ID"),
+    "created_after": flag(str, "--created-after", "Younger than this.", "TIME"),
+    "created_before": flag(str, "--created-before", "Older than this.", "TIME"),
 }
 DEAD: Final[Mapping[str, Any]] = {
     name: NARROWING[name] for name in ("job_id", "tag", "metadata", "error_class", "created_after", "created_before")
@@ -44,7 +45,7 @@ def selection_of(given: Mapping[str, Any]) -> dict[str, Any]:
         said["status"] = states(said["status"])
     for name in ("tag", "metadata"):
         if said.get(name):
-            said[name] = dict(_pair(f"--{name}", text) for text in said[name])
+            said[name] = dict(pair(f"--{name}", text) for text in said[name])
     return said
 
 
@@ -57,8 +58,9 @@ def states(texts: list[str]) -> list[str]:
     return named
 
 
-def _pair(flag: str, text: str) -> tuple[str, str]:
+def pair(name: str, text: str) -> tuple[str, str]:
+    """The two sides of KEY:VALUE."""
     key, colon, value = text.partition(":")
     if not key or not colon:
-        raise UsageError(f'{flag}: "{text}" is not KEY:VALUE')
+        raise UsageError(f'{name}: "{text}" is not KEY:VALUE')
     return key, value

@@ -63,10 +63,12 @@ def job_ref(client: Client, text: str) -> str:
 
 
 def schedule_ref(client: Client, text: str) -> str:
-    """A schedule's id, or its job's slug or id, as the API takes it; a shortened id is completed."""
-    _check(text, "a schedule's id, or its job's slug")
+    """A schedule's id, or the slug or id of its job or workflow, as the API takes it; a shortened id is completed."""
+    _check(text, "a schedule's id, or the slug of its job or workflow")
     if text.startswith("job_"):
         return job_ref(client, text)
+    if text.startswith("wf_"):
+        return workflow_ref(client, text)
     if ids.parse(ids.Prefix.SCHEDULE, text) or ids.prefix_range(ids.Prefix.SCHEDULE, text) is None:
         return text
     return _unique(client, "schedules", text)

@@ -39,7 +39,9 @@ NOUNS: Final[dict[str, Noun]] = {
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
     "cron": Noun("cron", "Check, explain, list and simulate cron expressions without a server; backfill", _WORK),
     "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),
-    "workflow-runs": Noun("workflow_runs", "Watch, cancel and retry workflow runs", _WORK, ("workflow-run", "wfr")),
+    "workflow-runs": Noun(
+        "workflow_runs", "Watch, cancel and retry workflow runs", _WORK, ("workflow-run", "wr", "wfr")
+    ),
     "approvals": Noun("approvals", "What workflows ask: list, approve, reject", _WORK, ("approval",)),
     "validate": Noun("manifests", "Judge a manifest (strait.yaml) without a server", _CODE),
     "diff": Noun("manifests", "Show what applying a manifest would change", _CODE),

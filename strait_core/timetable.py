@@ -1,4 +1,4 @@
-"""The schedule that a job's definition describes: its rule and its policy, and what is wrong with either."""
+"""The schedule that a job's or a workflow's definition describes: its rule, its policy, what is wrong with either."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from strait_core.calendar import faults_of as calendar_faults
 from strait_core.days import Days
 from strait_core.errors import Fault
 from strait_core.rule import DstGap, DstOverlap, Rule
-from strait_core.schedule import Policy, Schedule
+from strait_core.schedule import OverlapPolicy, Policy, Schedule
 from strait_core.wallclock import zone_faults
 
 if TYPE_CHECKING:
-    from strait_core.job import JobSpec
+    from strait_core.workflow.definition import Timed
 
-# Fields that say something only of a job with a cron expression.
+# Fields that say something only of what has a cron expression.
 OF_CRON: Final = (
     "misfire_policy",
     "misfire_max_lateness_secs",
@@ -36,12 +36,15 @@ OF_CRON: Final = (
     "expect_every_secs",
 )
 
-# Fields that say something only of a job with a calendar.
+# Fields that say something only of what has a calendar.
 CALENDAR: Final = ("calendar_mode", "calendar_roll")
 
 
-def schedule_faults(spec: JobSpec, defaults: Mapping[str, Any]) -> list[Fault]:
-    """Everything wrong with the schedule of a definition; its numbers are judged elsewhere, by their bounds."""
+def schedule_faults(spec: Timed, defaults: Mapping[str, Any], zone: str = "timezone") -> list[Fault]:
+    """Everything wrong with the schedule of a definition; its numbers are judged elsewhere, by their bounds.
+
+    `zone` is how it calls its time zone.
+    """
     faults = [] if spec.cron is None else cron.faults(spec.cron, "/cron")
     if spec.cron is None:
         said = [name for name in OF_CRON if getattr(spec, name) != defaults[name]]
@@ -49,26 +52,38 @@ def schedule_faults(spec: JobSpec, defaults: Mapping[str, Any]) -> list[Fault]:
     if spec.calendar is None:
         said = [name for name in CALENDAR if getattr(spec, name) != defaults[name]]
         faults += [Fault(f"/{name}", "works only with calendar") for name in said]
-    if spec.execution_window_cron is not None:
-        faults += window.faults(spec.execution_window_cron, "/execution_window_cron")
-    elif spec.cron is None and spec.timezone != defaults["timezone"]:
-        faults.append(Fault("/timezone", "works only with cron or execution_window_cron"))
-    return faults + zone_faults(spec.timezone, "/timezone")
+    windowed: str | None = getattr(spec, "execution_window_cron", None)
+    if windowed is not None:
+        faults += window.faults(windowed, "/execution_window_cron")
+    elif spec.cron is None and spec.timezone != defaults[zone]:
+        more = " or execution_window_cron" if hasattr(spec, "execution_window_cron") else ""
+        faults.append(Fault(f"/{zone}", f"works only with cron{more}"))
+    return faults + zone_faults(spec.timezone, f"/{zone}")
 
 
-def schedule_of(schedule_id: UUID, spec: JobSpec, calendar: str | None) -> Schedule:
+def overlap_of(spec: Timed) -> OverlapPolicy:
+    """What a tick does while a run has not ended."""
+    return OverlapPolicy.SKIP if minds_every_run(spec) else spec.overlap_policy
+
+
+def minds_every_run(spec: Timed) -> bool:
+    """Whether a tick gives way to any run, and not only to those of earlier ticks."""
+    return bool(getattr(spec, "skip_if_running", False))
+
+
+def schedule_of(schedule_id: UUID, spec: Timed, calendar: str | None) -> Schedule:
     """The schedule of a valid definition that has a cron expression; `calendar` is that of its calendar, as stored."""
     assert spec.cron is not None
     return Schedule(ids.spell(ids.Prefix.SCHEDULE, schedule_id), rule_of(spec, calendar), policy_of(spec))
 
 
-def policy_of(spec: JobSpec) -> Policy:
+def policy_of(spec: Timed) -> Policy:
     """How the schedule of such a definition behaves at its fire times."""
     return Policy(
         misfire_policy=spec.misfire_policy,
         misfire_max_lateness_secs=spec.misfire_max_lateness_secs or 0,
         misfire_max_runs=spec.misfire_max_runs,
-        overlap_policy=spec.overlap_policy,
+        overlap_policy=overlap_of(spec),
         jitter_secs=spec.jitter_secs or 0,
         start_within_secs=spec.start_within_secs,
         finish_within_secs=spec.finish_within_secs,
@@ -76,7 +91,7 @@ def policy_of(spec: JobSpec) -> Policy:
     )
 
 
-def rule_of(spec: JobSpec, calendar: str | None) -> Rule:
+def rule_of(spec: Timed, calendar: str | None) -> Rule:
     """When the schedule of such a definition fires."""
     assert spec.cron is not None
     attached = None

@@ -322,18 +322,13 @@ def _breaker_watch(parts: Parts) -> Service:
 
 def _ticker(parts: Parts) -> Ticker:
     bus = parts.bus
-    return Ticker(parts.pool, parts.clock, parts.new_id, wake=bus.wake, changed=bus.runs_changed, taken=bus.runs_taken)
+    return Ticker(parts.pool, parts.clock, parts.new_id, wake=bus.wake, changed=bus.runs_changed,
+        taken=bus.runs_taken, brought=parts.announcer.brought)  # fmt: skip
 
 
 def _backfiller(parts: Parts) -> Backfiller:
-    return Backfiller(
-        parts.pool,
-        parts.clock,
-        parts.new_id,
-        wake=parts.bus.wake,
-        changed=parts.bus.runs_changed,
-        kept_days=parts.settings.retention_long_days,
-    )
+    return Backfiller(parts.pool, parts.clock, parts.new_id, wake=parts.bus.wake, changed=parts.bus.runs_changed,
+        brought=parts.announcer.brought, kept_days=parts.settings.retention_long_days)  # fmt: skip
 
 
 def _timekeeper(parts: Parts) -> Timekeeper:

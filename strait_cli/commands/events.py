@@ -74,7 +74,7 @@ def send(
     sent = session.api.post(where, request_of({}, text))
     if not by_prefix:
         session.out.item(sent, SENT_EVENT, row=True)
-        session.out.note(f"waits ended: {sent['delivered']}")
+        session.out.note(f"delivered: {sent['delivered']}, on its way: {sent['waits']}")
         return
     session.out.items(sent["data"], SENT_EVENT)
     for conflict in sent["conflicts"]:

@@ -6,11 +6,12 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO, TypeAlias
 
 import typer
 
@@ -22,10 +23,13 @@ from strait_cli.paths import path_of
 from strait_cli.progress import Progress
 from strait_cli.refs import run_id
 from strait_cli.session import Session
-from strait_cli.table import Style, cell
+from strait_cli.table import Column, Style, cell
 from strait_core.errors import PartialError, StraitError, UsageError
 
-_MOST_IDS: Final = 1_000
+if TYPE_CHECKING:
+    from strait_cli.client import Client
+
+Columns: TypeAlias = Sequence[Column]
 _SHOWN: Final = 20
 _LENGTH: Final = re.compile(r"([0-9]{1,9})\s*([smhd]?)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -38,6 +42,27 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Count and show, change 
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.", metavar="N")]
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of runs that a request may be about many of."""
+
+    path: str
+    word: str
+    example: str
+    columns: Columns
+    # The field that says what a run is of.
+    slug: str
+    # How many ids a request may name.
+    most: int
+    ref: Callable[[Client, str], str]
+    selection: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+RUNS: Final = Kind(
+    "runs", "run", "strait runs bulk-cancel --job hello --dry-run", RUN, "job_slug", 1_000, run_id, selection_of
+)
+
+
 def bulk_cancel(
     session: Session, runs: Runs = None, *, dry_run: DryRun = False, yes: Yes = False, given: dict[str, Any]
 ) -> None:
@@ -45,7 +70,7 @@ def bulk_cancel(
 
     Exit 10 when some of them were left as they are.
     """
-    _bulk(session, "cancel", runs or [], given, dry_run=dry_run, yes=yes)
+    bulk(session, RUNS, "cancel", runs or [], given, dry_run=dry_run, yes=yes)
 
 
 def bulk_replay(
@@ -55,34 +80,38 @@ def bulk_replay(
 
     Exit 10 when some of them were left as they are.
     """
-    _bulk(session, "replay", runs or [], given, dry_run=dry_run, yes=yes)
+    bulk(session, RUNS, "replay", runs or [], given, dry_run=dry_run, yes=yes)
 
 
-def _bulk(session: Session, deed: str, runs: list[str], given: dict[str, Any], *, dry_run: bool, yes: bool) -> None:
+def bulk(
+    session: Session, kind: Kind, deed: str, runs: list[str], given: dict[str, Any], *, dry_run: bool, yes: bool
+) -> None:
+    """Do something to many runs: those named, or those that the filters choose; told first, and asked."""
     if bool(runs) == bool(given):
-        raise UsageError(
-            "name runs, or filters that choose them: one of the two",
-            hint="strait runs bulk-cancel --job hello --dry-run",
-        )
-    path = path_of("runs", f"bulk-{deed}")
-    pages = _pages(session, runs, given)
+        raise UsageError("name runs, or filters that choose them: one of the two", hint=kind.example)
+    path = path_of(kind.path, f"bulk-{deed}")
+    pages = _pages(session, kind, runs, given)
     rehearsal = _joined([session.api.post(path, {**page, "dry_run": True}) for page in pages])
     count = rehearsal["matched"] - len(rehearsal["skipped"])
     if dry_run:
-        _show_rehearsal(session, deed, rehearsal, count)
+        _show_rehearsal(session, kind, deed, rehearsal, count)
         return
     if count:
-        confirm(f"{deed} {count} {'run' if count == 1 else 'runs'}{_of(rehearsal)}", yes=yes)
+        confirm(f"{deed} {_counted(kind, count)}{_of(kind, rehearsal)}", yes=yes)
     outcome = _carried_out(session, path, deed, pages, count) if count else {**rehearsal, "done": 0}
     _show_outcome(session, deed, outcome)
 
 
-def _pages(session: Session, runs: list[str], given: dict[str, Any]) -> list[dict[str, Any]]:
-    """The bodies of the requests: ids by the thousand, or the one filter."""
+def _counted(kind: Kind, count: int) -> str:
+    return f"{count} {kind.word}{'' if count == 1 else 's'}"
+
+
+def _pages(session: Session, kind: Kind, runs: list[str], given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bodies of the requests: ids, as many as one may name, or the one filter."""
     if given:
-        return [{"filter": selection_of(given)}]
-    ids = list(dict.fromkeys(run_id(session.api, one) for one in runs))
-    return [{"ids": ids[at : at + _MOST_IDS]} for at in range(0, len(ids), _MOST_IDS)]
+        return [{"filter": kind.selection(given)}]
+    ids = list(dict.fromkeys(kind.ref(session.api, one) for one in runs))
+    return [{"ids": ids[at : at + kind.most]} for at in range(0, len(ids), kind.most)]
 
 
 def _joined(answers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -94,8 +123,8 @@ def _joined(answers: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _of(rehearsal: dict[str, Any]) -> str:
-    slugs = sorted({run["job_slug"] for run in rehearsal["sample"]})
+def _of(kind: Kind, rehearsal: dict[str, Any]) -> str:
+    slugs = sorted({run[kind.slug] for run in rehearsal["sample"]})
     return f" (of {', '.join(slugs[:3])}{' and others' if len(slugs) > 3 else ''})" if slugs else ""
 
 
@@ -123,12 +152,12 @@ def _carried_out(session: Session, path: str, deed: str, pages: list[dict[str, A
     return _joined(answers)
 
 
-def _show_rehearsal(session: Session, deed: str, rehearsal: dict[str, Any], count: int) -> None:
+def _show_rehearsal(session: Session, kind: Kind, deed: str, rehearsal: dict[str, Any], count: int) -> None:
     if session.out.is_json or session.out.is_raw or session.out.view.format == "yaml":
         session.out.item(rehearsal)
     else:
-        session.out.items(rehearsal["sample"], RUN)
-    session.out.note(f"would {deed} {count} {'run' if count == 1 else 'runs'}; nothing was changed")
+        session.out.items(rehearsal["sample"], kind.columns)
+    session.out.note(f"would {deed} {_counted(kind, count)}; nothing was changed")
     _say_skipped(session, rehearsal)
 
 

@@ -1,4 +1,4 @@
-"""`strait schedules`: when jobs run by themselves, and what every tick came to."""
+"""`strait schedules`: when jobs and workflows run by themselves, and what every tick came to."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Annotated, Final
 
 import typer
 
-from strait_cli.columns import BREACH, FIRE, NEXT_FIRE, RUN, SCHEDULE
+from strait_cli.columns import BREACH, FIRE, NEXT_FIRE, RUN, SCHEDULE, WORKFLOW_RUN
 from strait_cli.commands.backfill import EXAMPLES, backfill
 from strait_cli.paths import path_of
 from strait_cli.refs import schedule_ref
 from strait_cli.session import Session
 from strait_cli.verbs import noun, verb
 
-app = noun("See, pause, resume and fire schedules. A schedule comes with a job's `--cron`.")
+app = noun("See, pause, resume and fire schedules. A schedule comes with the `--cron` of a job or a workflow.")
 
-Schedule = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Its id, or the slug or id of its job.")]
+Schedule = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Its id, or the slug or id of what it fires.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.", metavar="N")]
 
 
@@ -53,7 +53,7 @@ def pause(
         str | None, typer.Option("--reason", help="Shown to whoever asks.", metavar="TEXT", show_default=False)
     ] = None,
 ) -> None:
-    """Fire no more ticks; none pile up meanwhile. The job itself still takes triggers."""
+    """Fire no more ticks; none pile up meanwhile. The job or the workflow still takes triggers."""
     request = {} if reason is None else {"reason": reason}
     session.out.item(session.api.post(f"{_path(session, schedule)}/pause", request), SCHEDULE, row=True)
 
@@ -68,8 +68,9 @@ def resume(session: Session, schedule: Schedule) -> None:
 def trigger(session: Session, schedule: Schedule) -> None:
     """Fire now, beside whatever runs; the ticks to come stay as they are."""
     run = session.api.post(f"{_path(session, schedule)}/trigger")
-    session.out.item(run, RUN, row=True)
-    session.out.note(f"follow it: strait runs watch {run['id']}")
+    is_flow = "workflow_slug" in run
+    session.out.item(run, WORKFLOW_RUN if is_flow else RUN, row=True)
+    session.out.note(f"follow it: strait {'workflow-runs' if is_flow else 'runs'} watch {run['id']}")
 
 
 @verb(

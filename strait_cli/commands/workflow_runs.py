@@ -9,7 +9,8 @@ import typer
 
 from strait_cli import body
 from strait_cli.ask import confirm
-from strait_cli.columns import STEP_NODE, STEP_RUN, STEP_TIME, WORKFLOW_RUN
+from strait_cli.columns import STEP_TIME, WORKFLOW_RUN
+from strait_cli.commands import drawing, many_workflow_runs, workflow_steps
 from strait_cli.commands.trigger import Key, request_of
 from strait_cli.paths import path_of
 from strait_cli.refs import workflow_ref, workflow_run_id
@@ -18,7 +19,6 @@ from strait_cli.verbs import noun, verb
 from strait_core.errors import DeadlineError, RunFailedError, UsageError
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, unique prefix of one, or @last.")]
-Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's ref.")]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", help="Give up after so many seconds (exit 124).", min=0, metavar="SECS"),
@@ -37,6 +37,10 @@ def _option(name: str, text: str, metavar: str = "TEXT") -> Any:
 
 
 app = noun("List, watch, pause, cancel and retry workflow runs, and decide their steps.")
+
+
+def _path(session: Session, run: str) -> str:
+    return path_of("workflow-runs", workflow_run_id(session.api, run))
 
 
 def trigger(
@@ -99,18 +103,6 @@ def list_runs(
 def get(session: Session, workflow_run: Run) -> None:
     """Show a workflow run with its payload."""
     session.out.item(session.api.get(_path(session, workflow_run)), WORKFLOW_RUN)
-
-
-@verb(app, "steps", examples=("strait workflow-runs steps @last", "strait workflow-runs steps wfr_01hzy -o wide"))
-def steps(session: Session, workflow_run: Run) -> None:
-    """List the steps of a run: where each is, and what carries it out."""
-    session.out.items(session.api.pages(f"{_path(session, workflow_run)}/steps", limit=_ALL), STEP_RUN, name="step_ref")
-
-
-@verb(app, "step", examples=("strait workflow-runs step @last extract --jq .output",))
-def step(session: Session, workflow_run: Run, step: Step) -> None:
-    """Show one step with its output."""
-    session.out.item(session.api.get(f"{_path(session, workflow_run)}{_step(step)}"), STEP_RUN, name="step_ref")
 
 
 @verb(
@@ -182,14 +174,14 @@ def timeline(session: Session, workflow_run: Run) -> None:
     session.out.items(session.api.get(f"{_path(session, workflow_run)}/timeline")["steps"], STEP_TIME, name="step_ref")
 
 
-@verb(app, "graph", examples=("strait workflow-runs graph @last -o json",))
-def graph(session: Session, workflow_run: Run) -> None:
-    """Show each step with its level, its state, and whether it is on the critical path."""
-    found = session.api.get(f"{_path(session, workflow_run)}/graph")
-    if session.out.is_json:
-        session.out.item(found, name="id")
-    else:
-        session.out.items(found["nodes"], STEP_NODE, name="step_ref")
+@verb(
+    app,
+    "graph",
+    examples=("strait workflow-runs graph @last", "strait workflow-runs graph wfr_01hzy --as dot > run.dot"),
+)
+def graph(session: Session, workflow_run: Run, drawn_as: drawing.As = None) -> None:
+    """Draw a run, each step with its state; -o json also tells what can run, the critical path and what is left."""
+    drawing.draw(session, f"{_path(session, workflow_run)}/graph", drawn_as)
 
 
 # ── moves ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,45 +225,25 @@ def compensate(session: Session, workflow_run: Run, *, yes: Yes = False) -> None
     _moved(session, found["id"], "/compensate")
 
 
-@verb(app, "retry-step", examples=("strait workflow-runs retry-step @last load",))
-def retry_step(session: Session, workflow_run: Run, step: Step) -> None:
-    """Let a step that is over begin anew, and what hangs on it and has not completed."""
-    _moved(session, workflow_run, _step(step, "retry"))
-
-
-@verb(app, "replay-subtree", examples=("strait workflow-runs replay-subtree @last transform",))
-def replay_subtree(session: Session, workflow_run: Run, step: Step) -> None:
-    """Let a step that is over begin anew, and everything that depends on it."""
-    _moved(session, workflow_run, _step(step, "replay-subtree"))
-
-
-@verb(app, "skip-step", examples=('strait workflow-runs skip-step @last review --reason "on holiday"',))
-def skip_step(
-    session: Session, workflow_run: Run, step: Step, reason: Annotated[str | None, _option("--reason", "Why.")] = None
-) -> None:
-    """Skip a step that has not begun, or waits."""
-    _moved(session, workflow_run, _step(step, "skip"), {"reason": reason} if reason else {})
-
-
-@verb(app, "force-complete", examples=("strait workflow-runs force-complete @last extract --set-output '{\"n\": 1}'",))
-def force_complete(
-    session: Session,
-    workflow_run: Run,
-    step: Step,
-    output: Annotated[str | None, _option("--set-output", "What the step gives: JSON, @file or -.", "JSON")] = None,
-) -> None:
-    """Complete a step that has not begun, or waits, with an output of yours."""
-    text = body.payload_text(output, (), edit=False)
-    sent = b"{}" if text is None else f'{{"output": {text}}}'.encode()
-    _moved(session, workflow_run, _step(step, "force-complete"), sent)
-
-
-def _step(step: str, *more: str) -> str:
-    return path_of("steps", step, *more).removeprefix("/v1")
-
-
-def _path(session: Session, run: str) -> str:
-    return path_of("workflow-runs", workflow_run_id(session.api, run))
+app.add_typer(workflow_steps.app, name="steps")
+verb(
+    app,
+    "bulk-cancel",
+    extra=many_workflow_runs.NARROWING,
+    examples=(
+        "strait workflow-runs bulk-cancel --workflow data-pipeline --dry-run",
+        "strait workflow-runs bulk-cancel wfr_01hzy wfr_01hzz --yes",
+    ),
+)(many_workflow_runs.bulk_cancel)
+verb(
+    app,
+    "bulk-retry",
+    extra=many_workflow_runs.NARROWING,
+    examples=(
+        "strait workflow-runs bulk-retry --status failed --workflow data-pipeline --dry-run",
+        "strait workflow-runs bulk-retry --created-after 2030-01-31T00:00:00Z --yes",
+    ),
+)(many_workflow_runs.bulk_retry)
 
 
 APPS: Final = {"workflow-runs": app}

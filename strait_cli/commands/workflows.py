@@ -9,8 +9,8 @@ import typer
 
 from strait_cli import body, exact
 from strait_cli.ask import confirm
-from strait_cli.columns import STEP, WORKFLOW, WORKFLOW_VERSION
-from strait_cli.commands import workflow_runs
+from strait_cli.columns import STEP, WORKFLOW, WORKFLOW_RUN, WORKFLOW_VERSION
+from strait_cli.commands import drawing, simulation, workflow_runs
 from strait_cli.commands.jobs import DEFAULT_PROJECT, Key, Yes
 from strait_cli.paths import path_of
 from strait_cli.refs import workflow_ref
@@ -35,8 +35,13 @@ Name = Annotated[str | None, _text("--name", text="What people call it.")]
 Slug = Annotated[str | None, _text("--slug", text="Its name in commands and URLs: a-z 0-9 _ -")]
 Steps = Annotated[str | None, _text("--steps", text="The steps: JSON, @file or -.", metavar="JSON")]
 Version = Annotated[int | None, typer.Option("--version", help="An earlier one.", metavar="N", show_default=False)]
-As = Annotated[str | None, _text("--as", text="ascii, mermaid, dot or json.", metavar="FORM")]
 
+# What a workflow's schedule shares with that of a job.
+_AS_OF_JOBS: Final = (
+    "misfire_policy", "misfire_max_lateness_secs", "misfire_max_runs", "overlap_policy", "jitter_secs", "dst_gap",
+    "dst_overlap", "calendar", "calendar_mode", "calendar_roll", "start_within_secs", "finish_within_secs",
+    "expect_every_secs",
+)  # fmt: skip
 # Every field of a workflow but those that create and update treat apart (name, slug, steps, project_id).
 FIELDS: Final[Mapping[str, Any]] = {
     "description": Annotated[str | None, _text("--description", text="What the workflow is for.")],
@@ -51,6 +56,15 @@ FIELDS: Final[Mapping[str, Any]] = {
     "max_parallel_steps": Annotated[
         int | None, _text("--max-parallel-steps", text="Steps of one run at once; 0 = no limit.", metavar="N")
     ],
+    "cron": Annotated[str | None, _text("--cron", text="When it runs by itself: '0 9 * * mon-fri'.", metavar="EXPR")],
+    "cron_timezone": Annotated[
+        str | None, _text("--cron-timezone", text="The zone of the expression (UTC).", metavar="ZONE")
+    ],
+    "skip_if_running": Annotated[
+        bool | None,
+        typer.Option("--skip-if-running/--no-skip-if-running", help="No tick while a run goes on.", show_default=False),
+    ],
+    **{name: body.JOB_FIELDS[name] for name in _AS_OF_JOBS},
 }
 
 
@@ -89,6 +103,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     examples=(
         "strait workflows create --file pipeline.yaml",
         "strait workflows create --name Pipeline --slug pipeline --steps @steps.json --max-parallel-steps 4",
+        "strait workflows create --file pipeline.yaml --cron '0 6 * * *' --skip-if-running",
         """strait workflows create --name One --slug one --steps '[{"step_ref": "a", "job_id": "hello"}]'""",
     ),
 )
@@ -207,6 +222,24 @@ def resume(session: Session, workflow: Workflow) -> None:
     session.out.item(session.api.post(f"{_path(session, workflow)}/resume"), WORKFLOW, row=True)
 
 
+@verb(
+    app,
+    "runs",
+    examples=("strait workflows runs pipeline", "strait workflows runs pipeline --status failed,timed_out -o json"),
+)
+def runs(
+    session: Session,
+    workflow: Workflow,
+    status: Annotated[str | None, _text("--status", text="One or more states: a,b.", metavar="STATES")] = None,
+    limit: Limit = 50,
+) -> None:
+    """List the runs of a workflow, newest first."""
+    filters = {} if status is None else {"status": status}
+    pages = session.api.pages(f"{_path(session, workflow)}/runs", filters, limit=limit)
+    session.out.items(pages, WORKFLOW_RUN)
+    session.more(pages)
+
+
 @verb(app, "versions", examples=("strait workflows versions pipeline",))
 def versions(session: Session, workflow: Workflow, limit: Limit = 50) -> None:
     """List the versions of a workflow's definition, newest first."""
@@ -248,25 +281,25 @@ def _change(place: str, change: dict[str, Any]) -> str:
     "graph",
     examples=("strait workflows graph pipeline", "strait workflows graph pipeline --as mermaid > pipeline.mmd"),
 )
-def graph(session: Session, workflow: Workflow, drawn_as: As = None) -> None:
+def graph(session: Session, workflow: Workflow, drawn_as: drawing.As = None) -> None:
     """Draw a workflow: boxes and lines by default, or for Mermaid and Graphviz; -o json gives the graph as data."""
-    form = drawn_as or ("json" if session.out.is_raw or session.out.view.format not in {"table", "wide"} else "ascii")
-    if form not in {"ascii", "mermaid", "dot", "json"}:
-        raise UsageError(f'--as: "{form}" is none of ascii, mermaid, dot, json')
-    query: dict[str, Any] = {"format": form}
-    if form == "ascii" and session.out.out.width is not None:
-        query["width"] = min(max(session.out.out.width, 40), 1_000)
-    drawn = session.api.get(f"{_path(session, workflow)}/graph", query)
-    if isinstance(drawn, str):
-        session.out.drawing(drawn)
-    else:
-        session.out.item(drawn)
+    drawing.draw(session, f"{_path(session, workflow)}/graph", drawn_as)
 
 
 @verb(app, "plan", examples=("strait workflows plan pipeline", "strait workflows plan pipeline --jq .critical_path"))
 def plan(session: Session, workflow: Workflow) -> None:
     """Show in what order the steps go, how many at once, and which chain is the longest."""
     session.out.item(session.api.post(f"{_path(session, workflow)}/plan"), name="workflow_version")
+
+
+verb(
+    app,
+    "simulate",
+    examples=(
+        "strait workflows simulate pipeline",
+        "strait workflows simulate pipeline --fail load --secs extract=90 --set day=2030-01-31",
+    ),
+)(simulation.simulate)
 
 
 @verb(

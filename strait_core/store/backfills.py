@@ -13,13 +13,12 @@ import msgspec
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from strait_core.job import JobSpec
 from strait_core.run import Status
+from strait_core.store.owners import Owner, owner_of
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
 _SQL = load("backfills")
-_decode: Final = msgspec.json.Decoder(JobSpec).decode
 _encode: Final = msgspec.json.Encoder().encode
 FORGET_ROWS: Final = 1_000
 Row = dict[str, Any]
@@ -51,12 +50,10 @@ class StoredBackfill:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A backfill to look at, held, and the job that it fires as it is now; None = it is gone."""
+    """A backfill to look at, held, and what it fires; None = that is gone."""
 
     backfill: StoredBackfill
-    job_id: UUID | None
-    version: int | None
-    spec: JobSpec | None
+    owner: Owner | None
 
 
 async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
@@ -121,8 +118,9 @@ async def take_due(conn: Conn, now: datetime) -> Due | None:
     if not rows:
         return None
     row = rows[0]
-    job_id, version, definition = (row.pop(name) for name in ("job_id", "version", "definition"))
-    return Due(StoredBackfill(**row), job_id, version, None if definition is None else _decode(definition))
+    kind, owner_id, version, definition = (row.pop(name) for name in ("kind", "owner_id", "version", "definition"))
+    owner = None if definition is None else owner_of(kind, owner_id, version, definition)
+    return Due(StoredBackfill(**row), owner)
 
 
 async def settle_fires(conn: Conn, backfill_id: UUID) -> tuple[int, int]:

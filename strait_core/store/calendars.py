@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
+from strait_core.store.owners import Kind
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -78,10 +79,10 @@ async def delete(conn: Conn, calendar_id: UUID) -> None:
     await conn.execute(query(_SQL["delete_calendar"]), {"id": calendar_id})
 
 
-async def jobs_of(conn: Conn, calendar_id: UUID) -> list[UUID]:
-    """The jobs whose schedules go by it."""
-    cursor = await conn.execute(query(_SQL["jobs_of_calendar"]), {"id": calendar_id})
-    return [row[0] for row in await cursor.fetchall()]
+async def users_of(conn: Conn, calendar_id: UUID) -> list[tuple[Kind, UUID]]:
+    """The jobs and workflows whose schedules go by it, in the order in which they are locked."""
+    cursor = await conn.execute(query(_SQL["users_of_calendar"]), {"id": calendar_id})
+    return [(Kind(kind), owner_id) for kind, owner_id in await cursor.fetchall()]
 
 
 async def list_calendars(

@@ -16,15 +16,14 @@ from psycopg.types.json import Jsonb
 
 from strait_core import ids
 from strait_core.deadline import OF_TICKS, SETTLE, Deadline, secs_of
-from strait_core.job import JobSpec
 from strait_core.reasons import Late
 from strait_core.run import TERMINAL
 from strait_core.schedule import Policy
+from strait_core.store.owners import Owner, owner_of
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
 _SQL = load("deadlines")
-_decode: Final = msgspec.json.Decoder(JobSpec).decode
 _encode: Final = msgspec.json.Encoder().encode
 _TERMINAL: Final = sorted(status.value for status in TERMINAL)
 # Two processes may read the clock a little apart.
@@ -56,20 +55,19 @@ def watches_of(schedule_id: UUID, policy: Policy, ticks: Sequence[datetime]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A deadline that is due, held, and what its schedule and job are now; `spec` None = they are gone."""
+    """A deadline that is due, held, and whose schedule it is now; `owner` None = that is gone."""
 
     schedule_id: UUID
     deadline: Deadline
     since: datetime
     due_at: datetime
-    # Whether the schedule itself is paused, and whether the job is neither paused nor disabled nor deleted.
+    # Whether the schedule itself is paused, and whether its owner is neither paused nor disabled nor deleted.
     paused: bool
     takes_runs: bool
     held_fire_at: datetime | None
-    job_id: UUID | None
+    owner: Owner | None
     slug: str | None
     project_id: str | None
-    spec: JobSpec | None
     calendar: str | None
     run_id: UUID | None
 
@@ -148,9 +146,9 @@ async def expect_nothing(conn: Conn, schedule_id: UUID) -> None:
 
 
 async def note_successes(conn: Conn, succeeded: Mapping[UUID, datetime]) -> None:
-    """Runs of these jobs have completed, the last of each at that time."""
+    """Runs of these jobs and workflows have completed, the last of each at that time."""
     if succeeded:
-        batch = [{"job_id": job_id, "at": at} for job_id, at in succeeded.items()]
+        batch = [{"owner_id": owner_id, "at": at} for owner_id, at in succeeded.items()]
         await _rows(conn, "note_successes", {"batch": _batch(batch)})
 
 
@@ -160,10 +158,10 @@ async def take_due(conn: Conn, now: datetime, limit: int) -> list[Taken]:
 
 
 def _taken(row: Row) -> Taken:
-    definition = row.pop("definition")
+    kind, owner_id, version, definition = (row.pop(name) for name in ("kind", "owner_id", "version", "definition"))
     told = {**row, "deadline": Deadline(row["deadline"]), "paused": bool(row["paused"])}
-    spec = None if definition is None else _decode(definition)
-    return Taken(**{**told, "takes_runs": bool(row["takes_runs"])}, spec=spec)
+    owner = None if definition is None else owner_of(kind, owner_id, version, definition)
+    return Taken(**{**told, "takes_runs": bool(row["takes_runs"])}, owner=owner)
 
 
 async def moments(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, Moments]:
@@ -204,9 +202,9 @@ async def breaches(conn: Conn, schedule_id: UUID, *, limit: int, before: UUID | 
     return [StoredBreach(**{**row, "deadline": Deadline(row["deadline"])}) for row in rows]
 
 
-async def breaches_of_run(conn: Conn, job_id: UUID, fire_at: datetime) -> list[Late]:
+async def breaches_of_run(conn: Conn, owner_id: UUID, fire_at: datetime) -> list[Late]:
     """The deadlines of a tick that its run has broken."""
-    rows = await _rows(conn, "breaches_of_run", {"job_id": job_id, "fire_at": fire_at})
+    rows = await _rows(conn, "breaches_of_run", {"owner_id": owner_id, "fire_at": fire_at})
     return [Late(Deadline(row["deadline"]), row["since"], row["limit_at"]) for row in rows]
 
 

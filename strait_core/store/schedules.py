@@ -13,14 +13,15 @@ from msgspec import Struct
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from strait_core.job import JobSpec
 from strait_core.store import history
 from strait_core.store.deadlines import StoredBreach
+from strait_core.store.owners import Kind, Owner, owner_of
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
+from strait_core.timetable import minds_every_run
+from strait_core.workflow.definition import Timed
 
 _SQL = load("schedules")
-_decode: Final = msgspec.json.Decoder(JobSpec).decode
 _encode: Final = msgspec.json.Encoder().encode
 _TICK: Final = timedelta(microseconds=1)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,29 +29,30 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A schedule to look at, locked, and the job it fires as it is now."""
+    """A schedule to look at, locked, and what it fires."""
 
     id: UUID
     next_fire_at: datetime | None
     held_fire_at: datetime | None
     due_at: datetime
-    job_id: UUID
-    version: int
-    spec: JobSpec
+    owner: Owner
     # The definition of its calendar, as it is stored.
     calendar: str | None
     # Whether its project has a budget.
     budgeted: bool = False
 
+    @property
+    def spec(self) -> Timed:
+        """The definition of what it fires."""
+        return self.owner.spec
+
 
 @dataclass(frozen=True, slots=True)
 class StoredSchedule:
-    """A schedule as it stands, and the job it fires; `due_at` None = it does not fire now."""
+    """A schedule as it stands, and what it fires; `due_at` None = it does not fire now."""
 
     id: UUID
-    job_id: UUID
-    spec: JobSpec
-    version: int
+    owner: Owner
     next_fire_at: datetime | None
     held_fire_at: datetime | None
     due_at: datetime | None
@@ -58,7 +60,7 @@ class StoredSchedule:
     paused_at: datetime | None
     pause_reason: str | None
     enabled: bool
-    job_paused: bool
+    owner_paused: bool
     created_at: datetime
     updated_at: datetime
     # The newest tick that made a run; None while there is none, or its time is over.
@@ -69,6 +71,11 @@ class StoredSchedule:
     last_breach: StoredBreach | None
     # The definition of its calendar, as it is stored.
     calendar: str | None
+
+    @property
+    def spec(self) -> Timed:
+        """The definition of what it fires."""
+        return self.owner.spec
 
 
 class Fire(Struct, frozen=True, kw_only=True):
@@ -92,15 +99,6 @@ class Step(Struct, frozen=True, kw_only=True):
     due_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class ActiveTick:
-    """A run that a tick has made and that is not over."""
-
-    id: UUID
-    status: str
-    attempt: int
-
-
 async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(query(_SQL[statement]), values)
@@ -108,9 +106,9 @@ async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[d
 
 
 def _due(row: tuple[Any, ...]) -> Due:
-    schedule_id, next_fire_at, held_fire_at, due_at, job_id, version, definition, calendar, budgeted = row
-    spec = _decode(definition)
-    return Due(schedule_id, next_fire_at, held_fire_at, due_at, job_id, version, spec, calendar, budgeted)
+    schedule_id, next_fire_at, held_fire_at, due_at, kind, owner_id, version, definition, calendar, budgeted = row
+    owner = owner_of(kind, owner_id, version, definition)
+    return Due(schedule_id, next_fire_at, held_fire_at, due_at, owner, calendar, budgeted)
 
 
 async def take_due(
@@ -118,7 +116,7 @@ async def take_due(
 ) -> tuple[list[Due], list[UUID]]:
     """Lock schedules that are due, the longest due first; with `after` only those that came due later than that.
 
-    Apart from the others come those whose job's definition cannot be read: that of a newer release, say.
+    Apart from the others come those whose owner's definition cannot be read: that of a newer release, say.
     """
     values = {"now": now, "after": after or _LONG_AGO, "limit": limit}
     cursor = await conn.cursor(binary=True).execute(query(_SQL["take_due"]), values)
@@ -149,11 +147,18 @@ async def next_due(conn: Conn, after: datetime) -> tuple[datetime | None, dateti
     return (row[0], row[1]) if row else (None, None)
 
 
-async def active_ticks(conn: Conn, jobs: Collection[UUID]) -> dict[UUID, list[ActiveTick]]:
-    """By job, the runs of ticks that are not over, the oldest first."""
-    found: dict[UUID, list[ActiveTick]] = {}
-    for row in await _rows(conn, "active_ticks", {"jobs": list(jobs)}):
-        found.setdefault(row["job_id"], []).append(ActiveTick(row["id"], row["status"], row["attempt"]))
+async def active_ticks(conn: Conn, owners: Collection[Owner]) -> dict[UUID, list[UUID]]:
+    """By owner, the runs that are in the way of its ticks, the oldest first."""
+    jobs = [one.id for one in owners if not one.is_flow]
+    flows = [one for one in owners if one.is_flow]
+    rows = await _rows(conn, "active_ticks", {"owners": jobs}) if jobs else []
+    if flows:
+        every = [one.id for one in flows if minds_every_run(one.spec)]
+        ticks = [one.id for one in flows if one.id not in every]
+        rows += await _rows(conn, "active_flows", {"owners": ticks, "every": every})
+    found: dict[UUID, list[UUID]] = {}
+    for row in rows:
+        found.setdefault(row["owner_id"], []).append(row["id"])
     return found
 
 
@@ -180,17 +185,19 @@ async def advance(conn: Conn, steps: Sequence[Step]) -> None:
 async def put(
     conn: Conn,
     new_id: UUID,
-    job_id: UUID,
+    kind: Kind,
+    owner_id: UUID,
     next_fire_at: datetime | None,
     due_at: datetime | None,
     now: datetime,
     *,
     calendar_id: UUID | None,
 ) -> UUID:
-    """Give a job a schedule, or the one it has its next tick; its id."""
+    """Give a job or a workflow a schedule, or the one it has its next tick; its id."""
     values = {
         "id": new_id,
-        "job_id": job_id,
+        "kind": kind.value,
+        "owner_id": owner_id,
         "next_fire_at": next_fire_at,
         "due_at": due_at,
         "calendar_id": calendar_id,
@@ -200,14 +207,14 @@ async def put(
     return found
 
 
-async def drop(conn: Conn, job_id: UUID) -> None:
-    """Take a job's schedule away; what it came to stays until its time is over."""
-    await conn.execute(query(_SQL["drop_schedule"]), {"job_id": job_id})
+async def drop(conn: Conn, owner_id: UUID) -> None:
+    """Take the schedule of a job or a workflow away; what it came to stays until its time is over."""
+    await conn.execute(query(_SQL["drop_schedule"]), {"owner_id": owner_id})
 
 
-async def lock(conn: Conn, job_id: UUID) -> dict[str, Any] | None:
-    """The row of a job's schedule, held until the transaction ends."""
-    rows = await _rows(conn, "lock_schedule", {"job_id": job_id})
+async def lock(conn: Conn, owner_id: UUID) -> dict[str, Any] | None:
+    """The row of the schedule of a job or a workflow, held until the transaction ends."""
+    rows = await _rows(conn, "lock_schedule", {"owner_id": owner_id})
     return rows[0] if rows else None
 
 
@@ -235,11 +242,12 @@ async def set_paused(
 
 
 def _stored(row: Mapping[str, Any]) -> StoredSchedule:
-    left_out = {"kind", "target_id", "definition", "calendar_id", "last_breach"}
+    left_out = {"kind", "target_id", "version", "definition", "calendar_id", "last_breach"}
     rest = {name: value for name, value in row.items() if name not in left_out}
     told = row["last_breach"]
     breach = None if told is None else msgspec.convert(told, StoredBreach)
-    return StoredSchedule(**rest, job_id=row["target_id"], spec=_decode(row["definition"]), last_breach=breach)
+    owner = owner_of(row["kind"], row["target_id"], row["version"], row["definition"])
+    return StoredSchedule(**rest, owner=owner, last_breach=breach)
 
 
 async def by_id(conn: Conn, schedule_id: UUID, project: str | None) -> StoredSchedule | None:
@@ -248,10 +256,16 @@ async def by_id(conn: Conn, schedule_id: UUID, project: str | None) -> StoredSch
     return _stored(rows[0]) if rows else None
 
 
-async def of_job(conn: Conn, job_id: UUID) -> StoredSchedule | None:
-    """The schedule of that job; None when it has none."""
-    rows = await _rows(conn, "schedule_of_job", {"job_id": job_id})
+async def of_owner(conn: Conn, owner_id: UUID) -> StoredSchedule | None:
+    """The schedule of that job or workflow; None when it has none."""
+    rows = await _rows(conn, "schedules_of", {"owners": [owner_id]})
     return _stored(rows[0]) if rows else None
+
+
+async def with_slug(conn: Conn, slug: str, project: str | None) -> list[StoredSchedule]:
+    """The schedules of the jobs and workflows of that slug, by project."""
+    owners = [row["id"] for row in await _rows(conn, "owners_named", {"slug": slug, "project": project})]
+    return [_stored(row) for row in await _rows(conn, "schedules_of", {"owners": owners})] if owners else []
 
 
 async def list_schedules(

@@ -110,7 +110,7 @@ async def _undecided(conn: Conn, run_id: UUID, ref: str, now: datetime, brought:
 def _index(live: Live, ref: str) -> int:
     at = live.snapshot.index.get(ref)
     if at is None:
-        raise NotFoundError(f"the workflow run has no step {ref[:64]!r}", hint="see `strait workflow-runs steps`")
+        raise NotFoundError(f"the workflow run has no step {ref[:64]!r}", hint="see `strait workflow-runs steps list`")
     return at
 
 

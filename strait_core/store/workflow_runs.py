@@ -35,7 +35,10 @@ UNTOUCHED: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class NewWorkflowRun:
-    """What a trigger says of a run; `disabled` are the indexes of the steps that it switches off."""
+    """What a trigger says of a run; `disabled` are the indexes of the steps that it switches off.
+
+    `fire_at` is the tick that it comes from; None = it comes from none.
+    """
 
     id: UUID
     payload: str
@@ -43,6 +46,7 @@ class NewWorkflowRun:
     labels: Mapping[str, str]
     disabled: Collection[int]
     triggered_by: str
+    fire_at: datetime | None = None
 
 
 async def trigger(conn: Conn, workflow: StoredWorkflow, new: NewWorkflowRun, now: datetime, brought: Brought) -> None:
@@ -68,6 +72,7 @@ async def trigger(conn: Conn, workflow: StoredWorkflow, new: NewWorkflowRun, now
         "parent_step": None,
         "depth": 0,
         "expires_at": _expiry(spec.timeout_secs, now),
+        "fire_at": new.fire_at,
         "now": now,
     }
     (row,) = await rows(conn, "insert_run", values)
@@ -139,6 +144,19 @@ async def cancel(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> N
         raise _not_now(live.status, "canceled")
     await tree.end(live, RunMove.CANCEL)
     await tree.settle()
+
+
+async def cancel_all(conn: Conn, run_ids: Collection[UUID], now: datetime, brought: Brought) -> set[UUID]:
+    """Cancel those of these runs that can be; which they were."""
+    tree = await Tree.hold(conn, run_ids, now, brought)
+    canceled = set()
+    for run_id in sorted(run_ids):
+        live = tree.live(run_id)
+        if live is not None and live.status is not RunStatus.COMPENSATING:
+            await tree.end(live, RunMove.CANCEL)
+            canceled.add(run_id)
+    await tree.settle()
+    return canceled
 
 
 async def retry(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> None:

@@ -308,6 +308,7 @@ async def _store_child(tree: Tree, live: Live, one: Start, workflow: StoredWorkf
         "parent_step": one.step,
         "depth": live.row["depth"] + 1,
         "expires_at": _after(tree.now, workflow.spec.timeout_secs),
+        "fire_at": None,
         "now": tree.now,
     }
     (row,) = await rows(tree.conn, "insert_run", values)

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from strait_core import ids
 from strait_core.run import CANCELABLE, Event, Status
-from strait_core.store import runs, workflow_starts
+from strait_core.store import deadlines, runs, workflow_starts
 from strait_core.store.history import LONG, SHORT
 from strait_core.store.pool import Conn
 from strait_core.store.workflow_live import Brought, Live, Order, StepEnd
@@ -286,6 +286,8 @@ class Tree:
         self.later("end_run", values)
         self.brought.moved.add(live.id)
         self.brought.has_room = True
+        if move is RunMove.COMPLETE and live.snapshot.spec.expect_every_secs is not None:
+            await deadlines.note_successes(self.conn, {live.row["workflow_id"]: self.now})
         await self._tell_parent(live, status, outputs, error)
 
     async def _stop(self, live: Live, why: str) -> None:

@@ -32,8 +32,13 @@ class WorkflowRunFilter:
 
 async def list_runs(conn: Conn, where: WorkflowRunFilter, *, limit: int, before: UUID | None) -> list[Row]:
     """Runs that match, newest first, older than `before`, without their payloads."""
+    return await rows(conn, "list_runs", {**narrowed(where), "before": before, "limit": limit})
+
+
+def narrowed(where: WorkflowRunFilter) -> dict[str, Any]:
+    """A filter as the parameters of a statement."""
     low, high = where.id_range or (None, None)
-    values = {
+    return {
         "project_id": where.project_id,
         "workflow_id": where.workflow_id,
         "statuses": [status.value for status in where.statuses] or None,
@@ -42,10 +47,7 @@ async def list_runs(conn: Conn, where: WorkflowRunFilter, *, limit: int, before:
         "high": high,
         "created_after": where.created_after,
         "created_before": where.created_before,
-        "before": before,
-        "limit": limit,
     }
-    return await rows(conn, "list_runs", values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ class Backfill(Struct, kw_only=True):
     """A backfill: running, done or stopped; `fires` runs are to be made, `made` have been, the rest have ended so."""
 
     schedule_id: str
-    job_slug: str
+    # One of the two: what is fired.
+    job_slug: str | None
+    workflow_slug: str | None
     state: str
     from_at: datetime
     to_at: datetime

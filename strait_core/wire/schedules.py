@@ -32,15 +32,18 @@ class Late(Breach, kw_only=True):
 
 
 class Schedule(Struct, kw_only=True):
-    """A job's schedule; `next_fire_at` is null while it does not fire, `state` says why: paused or disabled.
+    """A schedule of a job or of a workflow, as `kind` says; the fields of the other are null.
 
-    `expected_by`: until when a run of the job has to succeed next; null when nobody expects that.
+    `next_fire_at` is null while it does not fire, `state` says why: paused or disabled. `expected_by`: until when a run
+    has to succeed next; null when nobody expects that.
     """
 
     id: str
     kind: str
-    job_id: str
-    job_slug: str
+    job_id: str | None
+    job_slug: str | None
+    workflow_id: str | None
+    workflow_slug: str | None
     project_id: str
     state: str
     cron: str

@@ -72,6 +72,8 @@ class WorkflowRun(Struct, kw_only=True):
     labels: dict[str, str]
     triggered_by: str
     parent_run_id: str | None
+    # The tick of the workflow's schedule that has made it.
+    fire_at: datetime | None
     created_at: datetime
     started_at: datetime | None
     expires_at: datetime | None
@@ -148,7 +150,12 @@ class RunNode(GraphNode):
 
 
 class WorkflowRunGraph(Struct, kw_only=True):
-    """GET /v1/workflow-runs/{run}/graph: `runnable` are the steps that are under way, or whose turn it is."""
+    """GET /v1/workflow-runs/{run}/graph: `runnable` are the steps that are under way, or whose turn it is.
+
+    `critical_path` is the chain that takes longest, by what has happened and by how long steps took in the newest runs.
+    `remaining_secs` estimates what is left of the run by the same measure, without the steps in `unestimated`, of which
+    nobody knows how long they take; null when the run is over.
+    """
 
     id: str
     status: RunStatus
@@ -156,6 +163,8 @@ class WorkflowRunGraph(Struct, kw_only=True):
     edges: list[GraphEdge]
     runnable: list[str]
     critical_path: list[str]
+    remaining_secs: float | None
+    unestimated: list[str]
 
 
 class Approval(Struct, kw_only=True):

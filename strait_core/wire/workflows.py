@@ -7,7 +7,10 @@ from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from strait_core.calendar import CalendarMode, Roll
 from strait_core.retry import RetryStrategy
+from strait_core.rule import DstGap, DstOverlap
+from strait_core.schedule import MisfirePolicy, OverlapPolicy
 from strait_core.wire.bodies import Request
 from strait_core.workflow.definition import OnFailure, StepType
 
@@ -51,6 +54,22 @@ class WorkflowPatch(Request):
     timeout_secs: int | UnsetType | None = UNSET
     max_concurrent_runs: int | UnsetType | None = UNSET
     max_parallel_steps: int | UnsetType | None = UNSET
+    cron: str | UnsetType | None = UNSET
+    cron_timezone: str | UnsetType | None = UNSET
+    skip_if_running: bool | UnsetType | None = UNSET
+    misfire_policy: MisfirePolicy | UnsetType | None = UNSET
+    misfire_max_lateness_secs: int | UnsetType | None = UNSET
+    misfire_max_runs: int | UnsetType | None = UNSET
+    overlap_policy: OverlapPolicy | UnsetType | None = UNSET
+    jitter_secs: int | UnsetType | None = UNSET
+    dst_gap: DstGap | UnsetType | None = UNSET
+    dst_overlap: DstOverlap | UnsetType | None = UNSET
+    calendar: str | UnsetType | None = UNSET
+    calendar_mode: CalendarMode | UnsetType | None = UNSET
+    calendar_roll: Roll | UnsetType | None = UNSET
+    start_within_secs: int | UnsetType | None = UNSET
+    finish_within_secs: int | UnsetType | None = UNSET
+    expect_every_secs: int | UnsetType | None = UNSET
     steps: list[WorkflowStepBody] | UnsetType = UNSET
 
 
@@ -117,6 +136,22 @@ class Workflow(Struct, kw_only=True):
     timeout_secs: int | None
     max_concurrent_runs: int | None
     max_parallel_steps: int | None
+    cron: str | None
+    cron_timezone: str
+    skip_if_running: bool
+    misfire_policy: MisfirePolicy
+    misfire_max_lateness_secs: int | None
+    misfire_max_runs: int
+    overlap_policy: OverlapPolicy
+    jitter_secs: int | None
+    dst_gap: DstGap
+    dst_overlap: DstOverlap
+    calendar: str | None
+    calendar_mode: CalendarMode
+    calendar_roll: Roll
+    start_within_secs: int | None
+    finish_within_secs: int | None
+    expect_every_secs: int | None
     version: int
     version_id: str
     step_count: int

@@ -7,33 +7,53 @@ meeting, the one from left to right has a gap. What does not fit is listed inste
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from strait_core.workflow.definition import StepSpec, StepType
 from strait_core.workflow.graph import Graph, graph_of
 from strait_core.workflow.layout import Item, rows_of
 from strait_core.workflow.plan import critical_path
+from strait_core.workflow.states import StepStatus
 
 WIDTH: Final = 120
 # More steps are listed: nobody follows their lines.
 MOST_STEPS: Final = 150
 _LONGEST: Final = 32
+# Where a step of a run is: one column each, whatever the terminal.
+MARKS: Final[Mapping[StepStatus, str]] = {
+    StepStatus.COMPLETED: "✓",
+    StepStatus.FAILED: "✗",
+    StepStatus.RUNNING: "▶",
+    StepStatus.WAITING: "‖",
+    StepStatus.PENDING: "·",
+    StepStatus.SKIPPED: "↷",
+    StepStatus.CANCELED: "⊘",
+}
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 _LINES: Final = " │││─┘┐┤─└┌├─┴┬┼"
 _LIGHT: Final = "┌─┐│└┘┬"
 _HEAVY: Final = "┏━┓┃┗┛┯"
 
 
-def boxes(steps: Sequence[StepSpec], width: int = WIDTH) -> str:
-    """The drawing of the steps of a valid definition, within so many columns."""
+def boxes(
+    steps: Sequence[StepSpec],
+    width: int = WIDTH,
+    statuses: Sequence[StepStatus] = (),
+    critical_steps: Collection[int] | None = None,
+) -> str:
+    """The drawing of the steps of a valid definition, within so many columns.
+
+    With `statuses`, one for each step, it is that of a run. `critical_steps` None: the longest chain.
+    """
     graph = graph_of(steps)
     parents = graph.needed_parents()
-    critical = set(critical_path(graph))
-    labels = [_label(step) for step in steps]
+    critical = set(critical_path(graph) if critical_steps is None else critical_steps)
+    marks = [f"{MARKS[status]} " for status in statuses] or [""] * len(steps)
+    labels = [mark + _label(step) for mark, step in zip(marks, steps, strict=True)]
     rows = rows_of(graph.levels, parents, labels, width) if len(steps) <= MOST_STEPS else None
     if rows is None:
-        return _listed(graph, width)
+        return _listed(graph, marks, width)
     canvas = _Canvas()
     for number, row in enumerate(rows):
         if number:
@@ -41,10 +61,12 @@ def boxes(steps: Sequence[StepSpec], width: int = WIDTH) -> str:
         canvas.band(row, critical)
     notes = []
     if len(steps) > 1 and len(critical) < len(steps):
-        notes.append("heavy: the longest chain")
+        notes.append(f"heavy: the {'longest chain' if critical_steps is None else 'chain that takes longest'}")
     hidden = sum(map(len, graph.parents)) - sum(map(len, parents))
     if hidden:
         notes.append(f"not drawn, as they follow from others: {hidden} of the dependencies")
+    if statuses:
+        notes.append("  ".join(f"{mark} {status}" for status, mark in MARKS.items() if status in statuses))
     return "\n".join([*canvas.lines(), *([""] if notes else []), *notes]) + "\n"
 
 
@@ -53,13 +75,14 @@ def _label(step: StepSpec) -> str:
     return ref if step.step_type is StepType.JOB else f"{ref} · {step.step_type.replace('_', ' ')}"
 
 
-def _listed(graph: Graph, width: int) -> str:
+def _listed(graph: Graph, marks: Sequence[str], width: int) -> str:
     lines = []
     for number, level in enumerate(graph.levels):
         lines.append(f"level {number + 1}")
         for step in level:
             after = ", ".join(graph.refs[parent] for parent in graph.parents[step])
-            text = f"{graph.refs[step]} ← {after}" if after else graph.refs[step]
+            name = marks[step] + graph.refs[step]
+            text = f"{name} ← {after}" if after else name
             lines += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
     return "\n".join(lines) + "\n"
 

@@ -12,13 +12,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from strait_core.job import DAY_SECS, HOUR_SECS, MAX_CAP, YEAR_SECS, Bounds
+from strait_core.calendar import CalendarMode, Roll
+from strait_core.job import BOUNDS as JOB_BOUNDS
+from strait_core.job import DAY_SECS, HOUR_SECS, MAX_CAP, YEAR_SECS, Bounds, JobSpec
 from strait_core.retry import RetryStrategy
+from strait_core.rule import DstGap, DstOverlap
+from strait_core.schedule import MisfirePolicy, OverlapPolicy
+from strait_core.timetable import OF_CRON
 
 MAX_STEPS: Final = 1_000
 MAX_REF: Final = 64
@@ -109,7 +114,33 @@ class WorkflowSpec:
     # Runs beyond it wait as `pending`.
     max_concurrent_runs: int | None = None
     max_parallel_steps: int | None = None
+    # What follows is the workflow's schedule, as a job has it.
+    cron: str | None = None
+    cron_timezone: str = "UTC"
+    # A tick makes no run while any run of the workflow, whoever made it, is pending, running or paused.
+    skip_if_running: bool = False
+    misfire_policy: MisfirePolicy = MisfirePolicy.COALESCE
+    misfire_max_lateness_secs: int | None = None
+    misfire_max_runs: int = 100
+    overlap_policy: OverlapPolicy = OverlapPolicy.ALLOW
+    jitter_secs: int | None = None
+    dst_gap: DstGap = DstGap.TRANSITION
+    dst_overlap: DstOverlap = DstOverlap.FIRST
+    calendar: str | None = None
+    calendar_mode: CalendarMode = CalendarMode.EXCLUDE
+    calendar_roll: Roll = Roll.NONE
+    start_within_secs: int | None = None
+    finish_within_secs: int | None = None
+    expect_every_secs: int | None = None
 
+    @property
+    def timezone(self) -> str:
+        """The zone of the schedule, under the name that it has in a job."""
+        return self.cron_timezone
+
+
+# A definition that may have a schedule.
+Timed: TypeAlias = JobSpec | WorkflowSpec
 
 _ALL: Final = frozenset(
     {"step_ref", "step_type", "depends_on", "condition", "on_failure", "output_transform", "event_emit_key"}
@@ -136,6 +167,7 @@ BOUNDS: Final[Mapping[str, Bounds]] = {
     "timeout_secs": Bounds(0, YEAR_SECS, none_means_no_limit=True),
     "max_concurrent_runs": Bounds(0, MAX_CAP, none_means_no_limit=True),
     "max_parallel_steps": Bounds(0, MAX_STEPS, none_means_no_limit=True),
+    **{name: JOB_BOUNDS[name] for name in OF_CRON if name in JOB_BOUNDS},
 }
 STEP_BOUNDS: Final[Mapping[str, Bounds]] = {
     "retry_max_attempts": Bounds(1, 100),
@@ -152,6 +184,7 @@ STEP_DEFAULTS: Final[Mapping[str, Any]] = {f.name: f.default for f in fields(Ste
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_settings: Final = msgspec.json.Decoder(dict[str, Any]).decode
+NO_STEPS: Final = "[]"
 _decode_steps: Final = msgspec.json.Decoder(tuple[StepSpec, ...]).decode
 
 
@@ -214,4 +247,5 @@ def steps_text(spec: WorkflowSpec) -> str:
 
 def read_spec(settings: str, steps: str) -> WorkflowSpec:
     """A definition from what `settings_text` and `steps_text` made."""
-    return WorkflowSpec(**_decode_settings(settings), steps=_decode_steps(steps))
+    spec = msgspec.convert({**_decode_settings(settings), "steps": ()}, WorkflowSpec)
+    return spec if steps == NO_STEPS else replace(spec, steps=_decode_steps(steps))

@@ -12,15 +12,19 @@ from itertools import islice
 from typing import Final
 
 from strait_core import ids, template
+from strait_core.deadline import silence_faults
 from strait_core.duration import parse_duration
 from strait_core.errors import Fault
 from strait_core.job import MAX_CONCURRENCY_KEY, check_length, check_project, check_slug, check_tags
+from strait_core.schedule import OverlapPolicy
 from strait_core.template import Slot
+from strait_core.timetable import schedule_faults
 from strait_core.wire.events import faults_of_key
 from strait_core.workflow import condition, transform
 from strait_core.workflow.condition import Mention
 from strait_core.workflow.definition import (
     BOUNDS,
+    DEFAULTS,
     FIELDS_OF,
     MAX_APPROVER,
     MAX_APPROVERS,
@@ -58,6 +62,7 @@ def faults_of(spec: WorkflowSpec) -> list[Fault]:
         *check_length("description", spec.description),
         *check_tags("tags", spec.tags),
         *_number_faults(spec),
+        *_schedule_faults(spec),
         *islice(_steps_faults(spec.steps), MOST_FAULTS + 1),
     ]
     if len(faults) <= MOST_FAULTS:
@@ -70,6 +75,15 @@ def _number_faults(spec: WorkflowSpec) -> Iterator[Fault]:
         value = getattr(spec, name)
         if value is not None and not bounds.low <= value <= bounds.high:
             yield Fault(f"/{name}", f"must be from {bounds.low} to {bounds.high}")
+
+
+def _schedule_faults(spec: WorkflowSpec) -> Iterator[Fault]:
+    yield from schedule_faults(spec, DEFAULTS, "cron_timezone")
+    yield from silence_faults(spec)
+    if spec.skip_if_running and spec.cron is None:
+        yield Fault("/skip_if_running", "works only with cron")
+    if spec.skip_if_running and spec.overlap_policy not in {OverlapPolicy.ALLOW, OverlapPolicy.SKIP}:
+        yield Fault("/skip_if_running", f"does not go with overlap_policy {spec.overlap_policy}")
 
 
 def _steps_faults(steps: Sequence[StepSpec]) -> Iterator[Fault]:

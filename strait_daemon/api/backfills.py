@@ -12,7 +12,7 @@ from strait_core import ids
 from strait_core.backfill import MOST_AT_ONCE, MOST_FIRES, Known, Plan
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.schedule import Schedule
-from strait_core.store import backfills, jobs, schedules
+from strait_core.store import backfills, schedules
 from strait_core.store.backfills import StoredBackfill
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
@@ -24,7 +24,9 @@ from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Operation, Reply, reply
 from strait_daemon.api.query import PROJECT
-from strait_daemon.api.schedules import SCHEDULE, find_schedule
+from strait_daemon.api.schedule_lookup import find_schedule
+from strait_daemon.api.schedules import SCHEDULE
+from strait_daemon.services.placing import hold_owner
 
 _UNCLEAR: Final = (NotFoundError, ConflictError)
 _PATH: Final = f"{SCHEDULE}/backfill"
@@ -52,11 +54,11 @@ async def start_backfill(api: Api, call: Call) -> Reply:
 async def _start(api: Api, conn: Conn, ref: StoredSchedule, body: BackfillRequest) -> Reply:
     """Plan with the schedule held: neither its clock nor another backfill decides a tick meanwhile."""
     now = api.deps.clock.now()
-    await jobs.lock_job(conn, ref.job_id)
-    await schedules.lock(conn, ref.job_id)
-    found = await schedules.of_job(conn, ref.job_id)
+    await hold_owner(conn, ref.owner.kind, ref.owner.id)
+    await schedules.lock(conn, ref.owner.id)
+    found = await schedules.of_owner(conn, ref.owner.id)
     if found is None:
-        raise NotFoundError(f"the schedule of job {ref.spec.slug!r} has just been deleted")
+        raise NotFoundError(f"the schedule of {ref.owner.kind} {ref.spec.slug!r} has just been deleted")
     plan = await _planned(conn, found, body, now)
     if not plan.ticks:
         return reply(_told(found, plan, await backfills.newest(conn, found.id)))
@@ -131,7 +133,8 @@ def _tick(at: datetime, zone: ZoneInfo) -> BackfillTick:
 def _shaped(found: StoredSchedule, one: StoredBackfill) -> Backfill:
     return Backfill(
         schedule_id=ids.spell(ids.Prefix.SCHEDULE, found.id),
-        job_slug=found.spec.slug,
+        job_slug=None if found.owner.is_flow else found.spec.slug,
+        workflow_slug=found.spec.slug if found.owner.is_flow else None,
         state="running" if one.ended_at is None else "stopped" if one.stopped else "done",
         from_at=one.from_at,
         to_at=one.to_at,

@@ -13,10 +13,9 @@ from strait_core import ids, wire
 from strait_core.days import Days
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.job import check_project, check_slug
-from strait_core.store import calendars, jobs
+from strait_core.store import calendars
 from strait_core.store.calendars import StoredCalendar
 from strait_core.store.idempotency import Scope
-from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.timetable import days_faults, definition_of
 from strait_core.wire import schedules as told
@@ -27,7 +26,8 @@ from strait_daemon.api.following import tell
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Operation, Reply, reply
 from strait_daemon.api.query import PAGING, PROJECT, id_prefix_param
-from strait_daemon.services import ticks
+from strait_daemon.services import placing
+from strait_daemon.services.placing import Firing, hold_owner
 from strait_daemon.services.ticks import Done
 
 CALENDAR: Final = "/v1/calendars/{calendar}"
@@ -135,25 +135,28 @@ async def patch_calendar(api: Api, call: Call) -> Reply:
     return reply(_shaped(changed))
 
 
-async def users_of(conn: Conn, calendar_id: UUID) -> list[StoredJob]:
-    """The jobs whose schedules go by a calendar, held until the caller's transaction ends; to be asked before it is."""
-    held = [await jobs.lock_job(conn, job_id) for job_id in await calendars.jobs_of(conn, calendar_id)]
-    return [job for job in held if job is not None]
+async def users_of(conn: Conn, calendar_id: UUID) -> list[Firing]:
+    """The jobs and workflows whose schedules go by a calendar, held as long as the caller's transaction.
+
+    To be asked before the calendar is held.
+    """
+    held = [await hold_owner(conn, kind, owner_id) for kind, owner_id in await calendars.users_of(conn, calendar_id)]
+    return [one for one in held if one is not None]
 
 
 async def change_days(
-    api: Api, conn: Conn, calendar_id: UUID, days: Days, users: Sequence[StoredJob], done: Done
+    api: Api, conn: Conn, calendar_id: UUID, days: Days, users: Sequence[Firing], done: Done
 ) -> StoredCalendar | None:
     """Give a calendar that is held other days; the schedules of `users` follow. None when it is gone.
 
     `done` is filled with what came of ticks that were due; tell it after the commit.
     """
     deps = api.deps
-    for job in users:
-        done.add(await ticks.settle(conn, job, deps.clock.now(), deps.new_id))
+    for one in users:
+        done.add(await placing.settle(conn, one, deps.clock.now(), deps.new_id))
     changed = await calendars.update(conn, calendar_id, definition_of(days), deps.clock.now())
-    for job in users:
-        await ticks.place(conn, job, deps.clock.now(), deps.new_id)
+    for one in users:
+        await placing.place(conn, one, deps.clock.now(), deps.new_id)
     return changed
 
 
@@ -162,11 +165,11 @@ async def delete_calendar(api: Api, call: Call) -> Reply:
     async with api.connection() as conn, conn.transaction():
         found = await find_calendar(conn, call.path["calendar"], call.project)
         await calendars.lock(conn, found.id)
-        users = await calendars.jobs_of(conn, found.id)
+        users = await calendars.users_of(conn, found.id)
         if users:
             raise ConflictError(
                 f"{len(users)} schedule{'s go' if len(users) > 1 else ' goes'} by calendar {found.slug!r}",
-                hint="give those jobs another calendar or none first: strait jobs update JOB --unset calendar",
+                hint="give those another calendar or none first: strait jobs update JOB --unset calendar",
             )
         await calendars.delete(conn, found.id)
     return Reply(204)

@@ -30,7 +30,7 @@ from strait_core.workflow.definition import WorkflowSpec
 from strait_daemon.api import secrets
 from strait_daemon.api.calendars import change_days, users_of
 from strait_daemon.api.context import Api
-from strait_daemon.api.following import begin, following
+from strait_daemon.api.following import begin, begin_flow, following, following_flow
 from strait_daemon.api.onward import check_targets
 from strait_daemon.api.workflow_refs import check_refs, refuse_users
 from strait_daemon.services.ticks import Done
@@ -193,13 +193,15 @@ class Work:
                 raise _taken(item)
             self._record(item, made.id, [*changes(None, spec), *_switched(item, None)], is_new=True)
             self._to_check.append((item, spec, made.id))
+            await begin_flow(self._api, conn, made)
             return
         known, wanted = (with_refs_as_slugs(one, self._slugs) for one in (before.spec, spec))
         fields = [*changes(known, wanted), *_switched(item, before)]
         self._record(item, before.id, fields, is_new=False)
         if fields:
             enabled = before.enabled if item.enabled is None else item.enabled
-            await workflows.update_workflow(conn, before, spec, deps.new_id(), deps.clock.now(), enabled=enabled)
+            async with following_flow(self._api, conn, before, self.done):
+                await workflows.update_workflow(conn, before, spec, deps.new_id(), deps.clock.now(), enabled=enabled)
             # Cleared, so that what the old version referred to closes no circle with what others refer to now.
             await workflows.put_refs(conn, before.id, ())
             self._to_check.append((item, spec, before.id))
@@ -254,7 +256,11 @@ class Work:
                 await refuse_users(conn, "workflow", one.id, one.slug)
                 if await workflow_runs.has_active(conn, one.id):
                     raise ConflictError(f"workflow {one.slug!r} has runs that are not over")
-                await workflows.delete_workflow(conn, one.id, now)
+                flow = await workflows.lock_workflow(conn, one.id)
+                if flow is None:
+                    return
+                async with following_flow(self._api, conn, flow, self.done):
+                    await workflows.delete_workflow(conn, one.id, now)
             case Kind.JOB:
                 await refuse_users(conn, "job", one.id, one.slug)
                 held = await jobs.lock_job(conn, one.id)
@@ -264,7 +270,7 @@ class Work:
                     if not await jobs.delete_job(conn, one.id, now):
                         raise ConflictError(f"job {one.slug!r} has runs that are not over")
             case Kind.CALENDAR:
-                if await calendars.jobs_of(conn, one.id):
+                if await calendars.users_of(conn, one.id):
                     raise ConflictError(f"schedules go by calendar {one.slug!r}")
                 await calendars.delete(conn, one.id)
 

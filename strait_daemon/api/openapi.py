@@ -46,7 +46,7 @@ _PATH_PARAMETERS: Final = {
     "version": "The version's number.",
     "a": "The number of the version before.",
     "b": "The number of the version after.",
-    "schedule": "The schedule: its id, or the id or the slug of its job.",
+    "schedule": "The schedule: its id, or the id or the slug of its job or its workflow.",
     "calendar": "The calendar: its id or its slug.",
     "worker": "The worker's id.",
     "delivery": "The delivery's id.",
@@ -146,10 +146,15 @@ def _problems() -> list[dict[str, Any]]:
 
 def _types_of(operation: Operation) -> Iterator[Any]:
     if _is_structured(operation.returns):
-        yield operation.returns
+        yield from _each(operation.returns)
     yield from operation.also.values()
     if operation.body is not None:
         yield operation.body.shape
+
+
+def _each(returns: Any) -> tuple[Any, ...]:
+    """The types of a body: it is one of them."""
+    return returns if isinstance(returns, tuple) else (returns,)
 
 
 def _is_structured(returns: Any) -> bool:
@@ -205,7 +210,10 @@ def _responses(operation: Operation, refs: dict[str, Any]) -> dict[str, Any]:
     if operation.once and not operation.also:
         headers["Idempotency-Replayed"] = {**_REPLAYED, "required": False}
     if operation.returns is not None:
-        schema = refs[repr(operation.returns)] if _is_structured(operation.returns) else {"type": "string"}
+        schema: dict[str, Any] = {"type": "string"}
+        if _is_structured(operation.returns):
+            branches = [refs[repr(one)] for one in _each(operation.returns)]
+            schema = branches[0] if len(branches) == 1 else {"anyOf": branches}
         answer["content"] = {operation.media: {"schema": schema}}
     if operation.text:
         answer["content"]["text/plain"] = {"schema": {"type": "string"}}

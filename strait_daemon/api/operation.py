@@ -88,7 +88,8 @@ Handler = Callable[["Api", Call], Awaitable[Reply]]
 class Operation:
     """One method of one path.
 
-    `returns` is the type of the answer's body (None: it has none; `text`: it may be plain text instead), `also` maps
+    `returns` is the type of the answer's body (a tuple: one of these; None: it has none; `text`: it may be plain text
+    instead), `also` maps
     further status codes to theirs, `raises` names the errors besides those that follow from the rest: 401 where
     `secured`, 422 from the query, 408, 413 and 415 from a body, 500 and 503 always. `by_token`: it takes a run token in
     place of the server's secret (401, 403, 410). `once`: it honours Idempotency-Key. An operation that is not `listed`

@@ -12,24 +12,27 @@ from zoneinfo import ZoneInfo
 from strait_core import ids, wire
 from strait_core.deadline import Deadline, quiet_until
 from strait_core.errors import BudgetError, ConflictError, Fault, NotFoundError, ValidationError
-from strait_core.store import budgets, deadlines, jobs, runs, schedules
+from strait_core.store import budgets, deadlines, runs, schedules, workflow_runs
 from strait_core.store.deadlines import StoredBreach
 from strait_core.store.idempotency import Scope
-from strait_core.store.jobs import StoredJob
+from strait_core.store.owners import Owner
 from strait_core.store.pool import Conn
 from strait_core.store.schedules import StoredSchedule
 from strait_core.timetable import schedule_of
 from strait_core.wire import schedules as told
+from strait_core.wire.workflow_runs import WorkflowRun
 from strait_daemon.api import query, shape
 from strait_daemon.api.body import Body, Nothing
 from strait_daemon.api.context import Api
 from strait_daemon.api.following import tell
 from strait_daemon.api.idempotency import answered_once
-from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Call, Operation, Reply, reply
 from strait_daemon.api.purses import spent_error
 from strait_daemon.api.query import LIMIT_PARAM, PAGING, PROJECT, flag_param, id_prefix_param
-from strait_daemon.services import ticks
+from strait_daemon.api.schedule_lookup import find_schedule
+from strait_daemon.api.workflow_runs import shaped
+from strait_daemon.services import placing
+from strait_daemon.services.placing import Firing, hold_owner
 from strait_daemon.services.ticks import Done
 
 SCHEDULE: Final = "/v1/schedules/{schedule}"
@@ -37,31 +40,16 @@ MAX_REASON: Final = 1_000
 _UNCLEAR: Final = (NotFoundError, ConflictError)
 
 
-async def find_schedule(conn: Conn, ref: str, project: str | None) -> StoredSchedule:
-    """The schedule of that id, or of the job of that slug or id."""
-    schedule_id = ids.parse(ids.Prefix.SCHEDULE, ref)
-    if schedule_id is not None:
-        found = await schedules.by_id(conn, schedule_id, project)
-        if found is None:
-            raise NotFoundError(f"there is no schedule {ref!r}", hint="see `strait schedules list`")
-        return found
-    job = await find_job(conn, ref, project)
-    found = await schedules.of_job(conn, job.id)
-    if found is None:
-        slug = job.spec.slug
-        raise NotFoundError(
-            f"job {slug!r} has no schedule", hint=f"give it one: strait jobs update {slug} --cron '0 9 * * *'"
-        )
-    return found
-
-
 def _shaped(found: StoredSchedule) -> told.Schedule:
-    state = "paused" if found.paused or found.job_paused else "active" if found.enabled else "disabled"
+    state = "paused" if found.paused or found.owner_paused else "active" if found.enabled else "disabled"
+    owner = found.owner
     return told.Schedule(
         id=ids.spell(ids.Prefix.SCHEDULE, found.id),
-        kind="job",
-        job_id=ids.spell(ids.Prefix.JOB, found.job_id),
-        job_slug=found.spec.slug,
+        kind=owner.kind.value,
+        job_id=None if owner.is_flow else ids.spell(ids.Prefix.JOB, owner.id),
+        job_slug=None if owner.is_flow else found.spec.slug,
+        workflow_id=ids.spell(ids.Prefix.WORKFLOW, owner.id) if owner.is_flow else None,
+        workflow_slug=found.spec.slug if owner.is_flow else None,
         project_id=found.spec.project_id,
         state=state,
         cron=found.spec.cron or "",
@@ -69,9 +57,9 @@ def _shaped(found: StoredSchedule) -> told.Schedule:
         next_fire_at=None if found.due_at is None else found.next_fire_at,
         held_fire_at=found.held_fire_at,
         last_fire_at=found.last_fire_at,
-        last_run_id=_run_id(found.last_run_id),
+        last_run_id=_run_id(owner, found.last_run_id),
         expected_by=_expected_by(found),
-        last_breach=None if found.last_breach is None else _breach(found.last_breach),
+        last_breach=None if found.last_breach is None else _breach(owner, found.last_breach),
         paused=found.paused,
         paused_at=found.paused_at,
         pause_reason=found.pause_reason,
@@ -87,13 +75,13 @@ def _expected_by(found: StoredSchedule) -> datetime | None:
     return quiet_until(schedule.policy, found.expected_since, schedule.rule)
 
 
-def _breach(one: StoredBreach) -> told.Breach:
+def _breach(owner: Owner, one: StoredBreach) -> told.Breach:
     return told.Breach(
         deadline=one.deadline,
         since=one.since.astimezone(UTC),
         limit_at=one.limit_at.astimezone(UTC),
         found_at=one.found_at.astimezone(UTC),
-        run_id=_run_id(one.run_id),
+        run_id=_run_id(owner, one.run_id),
     )
 
 
@@ -104,7 +92,7 @@ async def list_breaches(api: Api, call: Call) -> Reply:
         found = await find_schedule(conn, call.path["schedule"], call.project)
         rows = await deadlines.breaches(conn, found.id, limit=limit + 1, before=query.before_id(call.query))
     page, cursor = query.cut(rows, limit, lambda one: query.id_cursor(one.id))
-    return reply(wire.Page(data=[_breach(one) for one in page], next_cursor=cursor))
+    return reply(wire.Page(data=[_breach(found.owner, one) for one in page], next_cursor=cursor))
 
 
 async def list_schedules(api: Api, call: Call) -> Reply:
@@ -138,24 +126,25 @@ async def history(api: Api, call: Call) -> Reply:
         found = await find_schedule(conn, call.path["schedule"], call.project)
         rows = await schedules.fires(conn, found.id, limit=limit + 1, before=before, skipped=call.query.get("skipped"))
     page, cursor = query.cut(rows, limit, lambda row: query.number_cursor(2 * _micros(row["fire_at"]) + row["again"]))
-    return reply(wire.Page(data=[_fire(row) for row in page], next_cursor=cursor))
+    return reply(wire.Page(data=[_fire(found.owner, row) for row in page], next_cursor=cursor))
 
 
-def _fire(row: dict[str, Any]) -> told.ScheduleFire:
+def _fire(owner: Owner, row: dict[str, Any]) -> told.ScheduleFire:
     return told.ScheduleFire(
         fire_at=row["fire_at"],
         first_fire_at=row["first_fire_at"],
         ticks=row["ticks"],
         decided_at=row["decided_at"],
         triggered_by=row["triggered_by"],
-        run_id=_run_id(row["run_id"]),
+        run_id=_run_id(owner, row["run_id"]),
         skipped=row["skipped"],
         breaches=[Deadline(name) for name in row["breaches"]],
     )
 
 
-def _run_id(run_id: UUID | None) -> str | None:
-    return None if run_id is None else ids.spell(ids.Prefix.RUN, run_id)
+def _run_id(owner: Owner, run_id: UUID | None) -> str | None:
+    prefix = ids.Prefix.WORKFLOW_RUN if owner.is_flow else ids.Prefix.RUN
+    return None if run_id is None else ids.spell(prefix, run_id)
 
 
 def _micros(at: datetime) -> int:
@@ -184,7 +173,7 @@ async def next_of_job(api: Api, call: Call) -> Reply:
 
 
 def _upcoming(call: Call, found: StoredSchedule) -> Reply:
-    coming = [] if found.due_at is None else ticks.upcoming(found, query.limit_of(call.query))
+    coming = [] if found.due_at is None else placing.upcoming(found, query.limit_of(call.query))
     zone = ZoneInfo(found.spec.timezone)
     shown = [
         told.NextFire(
@@ -199,18 +188,18 @@ def _upcoming(call: Call, found: StoredSchedule) -> Reply:
 
 
 @asynccontextmanager
-async def _changing(api: Api, call: Call) -> AsyncIterator[tuple[Conn, StoredJob, StoredSchedule]]:
-    """A schedule and its job, both held, the job first as every change of a job does; what was due has fired."""
+async def _changing(api: Api, call: Call) -> AsyncIterator[tuple[Conn, Firing, StoredSchedule]]:
+    """A schedule and what it fires, both held, that first as every change of it does; what was due has fired."""
     done = Done()
     async with api.connection() as conn, conn.transaction():
         ref = await find_schedule(conn, call.path["schedule"], call.project)
-        job = await jobs.lock_job(conn, ref.job_id)
-        if job is not None:
-            done.add(await ticks.settle(conn, job, api.deps.clock.now(), api.deps.new_id))
-        found = None if job is None else await schedules.of_job(conn, job.id)
-        if job is None or found is None:
+        one = await hold_owner(conn, ref.owner.kind, ref.owner.id)
+        if one is not None:
+            done.add(await placing.settle(conn, one, api.deps.clock.now(), api.deps.new_id))
+        found = None if one is None else await schedules.of_owner(conn, one.id)
+        if one is None or found is None:
             raise NotFoundError(f"schedule {call.path['schedule']!r} has just been deleted")
-        yield conn, job, found
+        yield conn, one, found
     tell(api, done)
 
 
@@ -228,38 +217,47 @@ async def resume_schedule(api: Api, call: Call) -> Reply:
 
 
 async def _set_paused(api: Api, call: Call, *, paused: bool, reason: str | None) -> Reply:
-    async with _changing(api, call) as (conn, job, found):
+    async with _changing(api, call) as (conn, one, found):
         if found.paused != paused or paused:
-            await ticks.set_paused(conn, job, found, api.deps.clock.now(), paused=paused, reason=reason)
-        after = await schedules.of_job(conn, job.id)
+            await placing.set_paused(conn, one, found, api.deps.clock.now(), paused=paused, reason=reason)
+        after = await schedules.of_owner(conn, one.id)
         assert after is not None
     return reply(_shaped(after))
 
 
 async def trigger_schedule(api: Api, call: Call) -> Reply:
     """POST /v1/schedules/{schedule}/trigger."""
-    deps = api.deps
+    deps, done = api.deps, Done()
 
     async def work(conn: Conn) -> Reply:
         ref = await find_schedule(conn, call.path["schedule"], call.project)
         project, now = ref.spec.project_id, deps.clock.now()
         if (until := await budgets.spent_until(conn, project, now)) is not None:
             raise spent_error(project, until, now)
-        job = await jobs.lock_job(conn, ref.job_id)
-        run_id = None if job is None else await ticks.fire_now(conn, job, ref, now, deps.new_id)
-        row = None if run_id is None else await runs.get_run(conn, run_id)
-        if row is None:
-            raise ConflictError(
-                f"job {ref.spec.slug!r} takes no runs: it is paused or disabled",
-                hint=f"see `strait jobs get {ref.spec.slug}`",
-            )
-        return reply(shape.run(row), 201)
+        one = await hold_owner(conn, ref.owner.kind, ref.owner.id)
+        if one is None:
+            raise NotFoundError(f"schedule {call.path['schedule']!r} has just been deleted")
+        run_id, made = await placing.fire_now(conn, one, ref, now, deps.new_id)
+        done.add(made)
+        return reply(await _run(conn, ref.owner, run_id), 201)
 
     async with api.connection() as conn:
         found = await find_schedule(conn, call.path["schedule"], call.project)
     answer = await answered_once(api, call, Scope(found.spec.project_id, f"triggerSchedule:{found.id}"), work)
+    deps.brought(done.brought)
     deps.bus.wake()
     return answer
+
+
+async def _run(conn: Conn, owner: Owner, run_id: UUID) -> wire.Run | WorkflowRun:
+    """The run that a tick has just made, as the API shows it."""
+    if owner.is_flow:
+        flow = await workflow_runs.get_run(conn, run_id)
+        assert flow is not None
+        return shaped(flow)
+    row = await runs.get_run(conn, run_id)
+    assert row is not None
+    return shape.run(row)
 
 
 def _route(method: str, end: str, **rest: Any) -> Operation:
@@ -317,7 +315,7 @@ ROUTES: Final = (
         "/pause",
         handle=pause_schedule,
         name="pauseSchedule",
-        summary="Fire no more ticks; nothing piles up meanwhile. The job itself still takes triggers.",
+        summary="Fire no more ticks; nothing piles up meanwhile. The job or the workflow still takes triggers.",
         returns=told.Schedule,
         body=Body(told.SchedulePause),
     ),
@@ -335,9 +333,9 @@ ROUTES: Final = (
         "/trigger",
         handle=trigger_schedule,
         name="triggerSchedule",
-        summary="Fire now, beside whatever runs; the ticks to come stay as they are.",
+        summary="Fire now, beside whatever runs, a job or a workflow; the ticks to come stay as they are.",
         status=201,
-        returns=wire.Run,
+        returns=(wire.Run, WorkflowRun),
         body=Body(Nothing),
         raises=(*_UNCLEAR, BudgetError),
         once=True,

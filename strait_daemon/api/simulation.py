@@ -8,7 +8,7 @@ from typing import Final
 
 from strait_core import cron
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
-from strait_core.job import DAY_SECS
+from strait_core.job import DAY_SECS, JobSpec
 from strait_core.simulate import Actor, Story, simulate
 from strait_core.store.schedules import StoredSchedule
 from strait_core.timetable import schedule_of
@@ -17,7 +17,7 @@ from strait_daemon.api.body import Body
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Operation, Reply, reply
 from strait_daemon.api.query import PROJECT
-from strait_daemon.api.schedules import find_schedule
+from strait_daemon.api.schedule_lookup import find_schedule
 
 MOST_JOBS: Final = 20
 MOST_EVENTS: Final = 1_000
@@ -72,7 +72,8 @@ def _span_faults(pointer: str, start: datetime, end: datetime) -> list[Fault]:
 
 def _actor(found: StoredSchedule, length: timedelta) -> Actor:
     spec = found.spec
-    window = None if spec.execution_window_cron is None else cron.parse(spec.execution_window_cron)
+    windowed = spec.execution_window_cron if isinstance(spec, JobSpec) else None
+    window = None if windowed is None else cron.parse(windowed)
     return Actor(spec.slug, schedule_of(found.id, spec, found.calendar), length, window, spec.timezone)
 
 

@@ -7,9 +7,10 @@ from typing import Any, Final
 from strait_core import ids, wire
 from strait_core.errors import ConflictError, NotFoundError, PreconditionError
 from strait_core.wire import workflows as told
+from strait_core.wire.workflow_simulation import WorkflowSimulate, WorkflowSimulation
 from strait_core.workflow.drawing import GraphFormat
+from strait_daemon.api import workflow_simulation, workflows
 from strait_daemon.api import workflow_views as views
-from strait_daemon.api import workflows
 from strait_daemon.api.body import MIB, Body, Nothing
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.query import (
@@ -162,6 +163,18 @@ ROUTES: Final = (
         summary="Say in what order the steps go, how many at once, and which chain is the longest.",
         returns=told.WorkflowPlan,
         body=Body(Nothing),
+    ),
+    _of(
+        "POST",
+        "/simulate",
+        handle=workflow_simulation.simulate,
+        name="simulateWorkflow",
+        summary=(
+            "Say what a run would do with assumed outcomes and the durations of the newest runs: order, parallelism,"
+            " critical path, estimate. Nothing is stored."
+        ),
+        returns=WorkflowSimulation,
+        body=Body(WorkflowSimulate, most=MOST_BYTES),
     ),
     _of(
         "GET",

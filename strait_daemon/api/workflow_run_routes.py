@@ -8,10 +8,21 @@ from strait_core import wire
 from strait_core.errors import ConflictError, ForbiddenError, NotFoundError
 from strait_core.ids import Prefix
 from strait_core.wire import workflow_runs as wire_flows
-from strait_daemon.api import workflow_runs, workflow_steps, workflow_why
+from strait_core.workflow.drawing import GraphFormat
+from strait_daemon.api import bulk_workflow_runs, workflow_graph, workflow_runs, workflow_steps, workflow_why
 from strait_daemon.api.body import SMALL_BYTES, TRIGGER_BYTES, Body, Nothing
 from strait_daemon.api.operation import Operation
-from strait_daemon.api.query import PAGING, PROJECT, Param, id_prefix_param, pair_param, text_param, time_param
+from strait_daemon.api.query import (
+    PAGING,
+    PROJECT,
+    Param,
+    choice_param,
+    id_prefix_param,
+    pair_param,
+    text_param,
+    time_param,
+    width_param,
+)
 
 RUN: Final = "/v1/workflow-runs/{run}"
 STEP: Final = RUN + "/steps/{ref}"
@@ -47,6 +58,15 @@ def _move(end: str, handle: Any, name: str, summary: str, **rest: Any) -> Operat
     )
 
 
+_NARROWING: Final = (
+    PROJECT,
+    *PAGING,
+    workflow_runs.statuses_param(),
+    id_prefix_param(Prefix.WORKFLOW_RUN),
+    pair_param("tag", "Runs that carry this tag."),
+    time_param("created_after", "Runs created later than this."),
+    time_param("created_before", "Runs created earlier than this."),
+)
 _RUNS: Final = (
     Operation(
         method="POST",
@@ -70,18 +90,21 @@ _RUNS: Final = (
         summary="List workflow runs, newest first, without their payloads.",
         tag="workflow-runs",
         returns=wire.Page[wire_flows.WorkflowRun],
-        query=(
-            PROJECT,
-            *PAGING,
-            workflow_runs.statuses_param(),
-            text_param("workflow_id", "The workflow: its id or its slug."),
-            id_prefix_param(Prefix.WORKFLOW_RUN),
-            pair_param("tag", "Runs that carry this tag."),
-            time_param("created_after", "Runs created later than this."),
-            time_param("created_before", "Runs created earlier than this."),
-        ),
+        query=(*_NARROWING, text_param("workflow_id", "The workflow: its id or its slug.")),
         raises=_UNCLEAR,
     ),
+    Operation(
+        method="GET",
+        path="/v1/workflows/{workflow}/runs",
+        handle=workflow_runs.list_runs,
+        name="listRunsOfWorkflow",
+        summary="List the runs of a workflow, newest first, without their payloads.",
+        tag="workflows",
+        returns=wire.Page[wire_flows.WorkflowRun],
+        query=_NARROWING,
+        raises=_UNCLEAR,
+    ),
+    *bulk_workflow_runs.ROUTES,
     _read(RUN, workflow_runs.get_run, "getWorkflowRun", "Read a workflow run.", wire_flows.WorkflowRun),
     _move("/pause", workflow_runs.pause, "pauseWorkflowRun", "Let no further step start; what runs goes on."),
     _move("/resume", workflow_runs.resume, "resumeWorkflowRun", "Let steps start again."),
@@ -112,12 +135,24 @@ _RUNS: Final = (
         "When each step was ready, began and ended.",
         wire_flows.Timeline,
     ),
-    _read(
-        RUN + "/graph",
-        workflow_why.graph,
-        "workflowRunGraph",
-        "The steps of a run and what leads to what, each with its state.",
-        wire_flows.WorkflowRunGraph,
+    Operation(
+        method="GET",
+        path=RUN + "/graph",
+        handle=workflow_graph.graph,
+        name="workflowRunGraph",
+        summary=(
+            "The steps of a run and what leads to what, each with its state: as data, or as text for people (`ascii`),"
+            " for Mermaid or for Graphviz (`dot`)."
+        ),
+        tag="workflow-runs",
+        returns=wire_flows.WorkflowRunGraph,
+        text=True,
+        query=(
+            PROJECT,
+            choice_param("format", GraphFormat, "How it is drawn; json by default."),
+            width_param("width", "How many columns an `ascii` drawing may take, 40 to 1000; 120 by default."),
+        ),
+        raises=(NotFoundError,),
     ),
 )
 _STEPS: Final = (

@@ -70,7 +70,7 @@ def shaped(row: Row, *, whole: bool = True) -> wire_flows.WorkflowRun:
 
 _AS_STORED: Final = (
     "workflow_slug", "project_id", "version", "status", "seq", "has_failures", "error", "error_class", "tags", "labels",
-    "triggered_by", "created_at", "started_at", "expires_at", "finished_at",
+    "triggered_by", "fire_at", "created_at", "started_at", "expires_at", "finished_at",
 )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ async def trigger(api: Api, call: Call) -> Reply:
         assert row is not None
         return reply(shaped(row), 201)
 
-    answer = await _retried(
+    answer = await retried(
         lambda: answered_once(api, call, Scope(known.spec.project_id, f"triggerWorkflow:{known.id}"), work)
     )
     api.deps.brought(brought)
@@ -119,8 +119,8 @@ def _new_run(api: Api, call: Call, workflow: StoredWorkflow | None) -> NewWorkfl
     )
 
 
-async def _retried(work: Callable[[], Awaitable[Reply]]) -> Reply:
-    """Once more when another transaction held the same things in another order."""
+async def retried(work: Callable[[], Awaitable[Reply]]) -> Reply:
+    """An answer, asked for once more when another transaction held the same things in another order."""
     for _ in range(TRIES):
         try:
             return await work()
@@ -137,13 +137,12 @@ async def get_run(api: Api, call: Call) -> Reply:
 
 
 async def list_runs(api: Api, call: Call) -> Reply:
-    """GET /v1/workflow-runs."""
+    """GET /v1/workflow-runs, and GET /v1/workflows/{workflow}/runs."""
     asked = call.query
     limit = query.limit_of(asked)
+    workflow = call.path.get("workflow") or asked.get("workflow_id")
     async with api.connection() as conn:
-        workflow_id = None
-        if "workflow_id" in asked:
-            workflow_id = (await find_workflow(conn, asked["workflow_id"], call.project)).id
+        workflow_id = None if workflow is None else (await find_workflow(conn, workflow, call.project)).id
         where = WorkflowRunFilter(
             project_id=call.project,
             workflow_id=workflow_id,
@@ -171,7 +170,7 @@ async def moved(api: Api, call: Call, act: Act) -> Reply:
             await act(conn, run_id, api.deps.clock.now(), brought)
             return reply(shaped(await run_row(conn, call, run_id)))
 
-    answer = await _retried(work)
+    answer = await retried(work)
     api.deps.brought(brought)
     return answer
 

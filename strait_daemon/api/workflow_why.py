@@ -1,4 +1,4 @@
-"""Why the steps of a workflow run are where they are, when they were under way, and the graph that they make."""
+"""Why the steps of a workflow run are where they are, and when they were under way."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from strait_core.store.workflow_rows import Row
 from strait_core.store.workflow_views import StepView
 from strait_core.wire import workflow_runs as wire_flows
 from strait_core.workflow import reasons
-from strait_core.workflow.plan import drawn
 from strait_core.workflow.snapshot import Snapshot
-from strait_core.workflow.states import STEP_OPEN, STEP_TERMINAL, RunStatus, StepStatus
+from strait_core.workflow.states import RunStatus, StepStatus
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.workflow_runs import run_row, workflow_run_id
@@ -77,35 +76,3 @@ def _millis(begin: datetime | None, end: datetime | None) -> float | None:
     return (
         None if begin is None or end is None else round(max(end - begin, timedelta(0)) / timedelta(milliseconds=1), 3)
     )
-
-
-async def graph(api: Api, call: Call) -> Reply:
-    """GET /v1/workflow-runs/{run}/graph."""
-    async with api.connection() as conn:
-        row = await run_row(conn, call, workflow_run_id(call))
-        snapshot, views = await workflow_views.view_steps(conn, row)
-    made = drawn(snapshot.spec)
-    nodes = [
-        wire_flows.RunNode(
-            step_ref=node.step_ref,
-            step_type=node.step_type,
-            level=node.level,
-            on_critical_path=node.on_critical_path,
-            status=view.status,
-        )
-        for node, view in zip(made.nodes, views, strict=True)
-    ]
-    said = wire_flows.WorkflowRunGraph(
-        id=call.path["run"],
-        status=RunStatus(row["status"]),
-        nodes=nodes,
-        edges=made.edges,
-        runnable=[snapshot.steps[view.at].step_ref for view in views if _is_runnable(snapshot, views, view)],
-        critical_path=made.critical_path,
-    )
-    return reply(said)
-
-
-def _is_runnable(snapshot: Snapshot, views: list[StepView], view: StepView) -> bool:
-    over = all(views[one].status in STEP_TERMINAL for one in snapshot.graph.parents[view.at])
-    return view.status in STEP_OPEN or (view.status is StepStatus.PENDING and over)

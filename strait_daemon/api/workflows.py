@@ -22,9 +22,11 @@ from strait_core.workflow.request import given_of, spec_of
 from strait_core.workflow.validate import faults_of
 from strait_daemon.api import query, workflow_shape
 from strait_daemon.api.context import Api
+from strait_daemon.api.following import begin_flow, following_flow, tell
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.workflow_refs import check_refs, refuse_users
+from strait_daemon.services.ticks import Done
 
 MAX_REASON: Final = 1_000
 
@@ -68,6 +70,7 @@ async def _store(api: Api, call: Call, scope: Scope, spec: WorkflowSpec, *, enab
         if made is None:
             raise _taken(spec)
         await workflows.put_refs(conn, made.id, refs)
+        await begin_flow(api, conn, made)
         return answer(made, 201)
 
     return await answered_once(api, call, scope, work)
@@ -112,13 +115,16 @@ async def list_workflows(api: Api, call: Call) -> Reply:
 @asynccontextmanager
 async def _changing(api: Api, call: Call) -> AsyncIterator[tuple[Conn, StoredWorkflow]]:
     """The workflow that the path names, held in a transaction, as it must be (`If-Match`) before it is changed."""
+    done = Done()
     async with api.connection() as conn, conn.transaction():
         found = await find_workflow(conn, call.path["workflow"], call.project)
         held = await workflows.lock_workflow(conn, found.id)
         if held is None:
             raise _gone(call)
         _check_match(call.headers.get(b"if-match"), held)
-        yield conn, held
+        async with following_flow(api, conn, held, done):
+            yield conn, held
+    tell(api, done)
 
 
 def _check_match(wanted: bytes | None, workflow: StoredWorkflow) -> None:

@@ -16,6 +16,7 @@ from strait_core.store import schedules
 from strait_core.store.faults import BadData, Clash
 from strait_core.store.pool import Conn, Pool, fix_plans_here
 from strait_core.store.schedules import Due
+from strait_core.store.workflow_live import Brought
 from strait_daemon.clock import Clock
 from strait_daemon.services import ticks
 from strait_daemon.services.service import REST_SECS
@@ -36,7 +37,10 @@ log = structlog.get_logger(__name__)
 
 
 class Ticker:
-    """The service. `changed` is told of runs made and canceled, `taken` of canceled ones that a worker holds."""
+    """The service. `changed` is told of runs made and canceled, `taken` of canceled ones that a worker holds.
+
+    `brought` is told of what has come of workflow runs.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Ticker:
         wake: Callable[[], None],
         changed: Callable[[Sequence[UUID]], None],
         taken: Callable[[Sequence[UUID]], None],
+        brought: Callable[[Brought], None],
     ) -> None:
         self._pool = pool
         self._clock = clock
@@ -54,6 +59,7 @@ class Ticker:
         self._wake = wake
         self._changed = changed
         self._taken = taken
+        self._brought = brought
         self._missed_at = float("-inf")
         self._many = False
 
@@ -96,7 +102,7 @@ class Ticker:
                     await fix_plans_here(conn)
                     due, unreadable = await schedules.take_due(conn, until or now, limit, after)
                     done = await ticks.look(conn, due, now, self._new_id) if due else Done()
-                    await self._put_off(conn, unreadable, now, "its job cannot be read")
+                    await self._put_off(conn, unreadable, now, "what it fires cannot be read")
                 alone = done.left
                 self._tell(done, due)
             except (*BadData, *Clash) as error:
@@ -135,3 +141,5 @@ class Ticker:
         if done.ended:
             self._changed([run.id for run in done.ended])
             self._taken([run.id for run in done.ended if run.worker_id is not None])
+        if done.brought.moved:
+            self._brought(done.brought)

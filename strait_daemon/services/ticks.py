@@ -15,8 +15,8 @@ from uuid import UUID
 import structlog
 from msgspec.structs import replace
 
-from strait_core.deadline import SETTLE, WATCHED, quiet_until
-from strait_core.errors import Fault, ValidationError
+from strait_core.deadline import WATCHED
+from strait_core.job import JobSpec
 from strait_core.run import CANCELABLE, Event, Status
 from strait_core.schedule import (
     CATCH_UP,
@@ -28,21 +28,18 @@ from strait_core.schedule import (
     OverlapPolicy,
     SkipReason,
     State,
-    calendar_faults,
     decide,
-    due_at,
-    next_fire,
-    previous_fire,
 )
-from strait_core.store import budgets, calendars, deadlines, endings, queue, schedules
-from strait_core.store.calendars import StoredCalendar
+from strait_core.store import budgets, deadlines, endings, queue, schedules, workflow_runs, workflows
 from strait_core.store.deadlines import Watch, watches_of
-from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.store.runs import Ended
-from strait_core.store.schedules import ActiveTick, Due, Fire, Step, StoredSchedule
-from strait_core.timetable import policy_of, rule_of, schedule_of
-from strait_core.trigger import NewRun, new_run
+from strait_core.store.schedules import Due, Fire, Step
+from strait_core.store.workflow_live import Brought
+from strait_core.store.workflow_runs import NewWorkflowRun
+from strait_core.store.workflows import StoredWorkflow
+from strait_core.timetable import overlap_of, policy_of, schedule_of
+from strait_core.trigger import EMPTY_PAYLOAD, NewRun, new_run
 from strait_core.wire import TriggerRequest
 
 # Runs made for missed ticks of one schedule in one go, and how long until the next go: a backlog drains at this pace.
@@ -51,7 +48,6 @@ PACE: Final = timedelta(seconds=1)
 # How long until a tick that waits for the run before it is looked at again.
 HELD_PAUSE: Final = timedelta(seconds=0.5)
 UNDECIDED_PAUSE: Final = timedelta(minutes=1)
-_TICK: Final = timedelta(microseconds=1)
 _NOTHING_SAID: Final = TriggerRequest()
 NewId = Callable[[], UUID]
 
@@ -62,11 +58,13 @@ log = structlog.get_logger(__name__)
 class Done:
     """What came of a look: runs made, runs canceled, and schedules left because they need a transaction of their own.
 
-    `refused`: schedules whose job has changed since it was read; they are as due as they were.
+    `brought`: what has come of workflow runs. `refused`: schedules whose job or workflow has changed since it was
+    read; they are as due as they were.
     """
 
     made: list[UUID] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
+    brought: Brought = field(default_factory=Brought)
     left: list[UUID] = field(default_factory=list)
     refused: int = 0
 
@@ -74,6 +72,7 @@ class Done:
         """Take in what came of another look."""
         self.made += more.made
         self.ended += more.ended
+        self.brought.add(more.brought)
 
 
 @dataclass(slots=True)
@@ -83,9 +82,14 @@ class _Plan:
     due: Due
     step: Step
     fires: list[Fire] = field(default_factory=list)
-    new: list[NewRun] = field(default_factory=list)
+    new: list[NewRun | NewWorkflowRun] = field(default_factory=list)
     watches: list[Watch] = field(default_factory=list)
     cancel: list[UUID] = field(default_factory=list)
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether it cancels runs, or starts those of a workflow, and so may wait for other transactions."""
+        return bool(self.cancel) or (self.due.owner.is_flow and bool(self.new))
 
 
 async def look(
@@ -100,18 +104,18 @@ async def look(
 ) -> Done:
     """Decide what is due of these schedules at `now`, or at `as_of` when that is given.
 
-    Unless it is `alone`, one that would cancel runs is left for later: canceling waits for other transactions, and
-    nobody else should wait with it.
+    Unless it is `alone`, one that would cancel runs or start those of a workflow is left for later: that may wait for
+    other transactions, and nobody else should wait with it.
     """
     done = Done()
-    overlapping = [one.job_id for one in due if _minds_overlap(one)]
+    overlapping = [one.owner for one in due if _minds_overlap(one)]
     active = await schedules.active_ticks(conn, overlapping) if overlapping else {}
     deciding = _Deciding(as_of or now, room)
-    plans = [_planned(one, active.get(one.job_id, ()), now, deciding, new_id) for one in due]
+    plans = [_planned(one, active.get(one.owner.id, ()), now, deciding, new_id) for one in due]
     await _withhold(conn, [plan for plan in plans if plan.new and plan.due.budgeted], now)
     if not alone:
-        done.left = [plan.due.id for plan in plans if plan.cancel]
-        plans = [plan for plan in plans if not plan.cancel]
+        done.left = [plan.due.id for plan in plans if plan.waits_for_others]
+        plans = [plan for plan in plans if not plan.waits_for_others]
     else:
         for plan in plans:
             await _pass_over_recorded(conn, plan)
@@ -149,7 +153,7 @@ async def _pass_over_recorded(conn: Conn, plan: _Plan) -> None:
 
 
 def _minds_overlap(due: Due) -> bool:
-    return due.held_fire_at is not None or due.spec.overlap_policy is not OverlapPolicy.ALLOW
+    return due.held_fire_at is not None or overlap_of(due.spec) is not OverlapPolicy.ALLOW
 
 
 class _Deciding:
@@ -163,7 +167,7 @@ class _Deciding:
     def of(self, due: Due, live: int, *, held: bool) -> Decisions:
         """What becomes of the ticks of a schedule of which so many runs are live."""
         spec = due.spec
-        if spec.jitter_secs or held or spec.overlap_policy is not OverlapPolicy.ALLOW:
+        if spec.jitter_secs or held or overlap_of(spec) is not OverlapPolicy.ALLOW:
             return self._decide(due, live, held=held)
         same = (
             spec.cron, spec.timezone, spec.dst_gap, spec.dst_overlap, due.next_fire_at, spec.misfire_policy,
@@ -179,7 +183,7 @@ class _Deciding:
         return decide(schedule, State(due.next_fire_at, live, held), self._as_of, room=self._room)
 
 
-def _planned(due: Due, active: Sequence[ActiveTick], now: datetime, deciding: _Deciding, new_id: NewId) -> _Plan:
+def _planned(due: Due, active: Sequence[UUID], now: datetime, deciding: _Deciding, new_id: NewId) -> _Plan:
     """The plan of one schedule; one that cannot be decided stands in nobody's way and is looked at again later."""
     try:
         return _plan(due, active, now, deciding, new_id)
@@ -189,13 +193,12 @@ def _planned(due: Due, active: Sequence[ActiveTick], now: datetime, deciding: _D
         return _Plan(due, Step(id=due.id, next_fire_at=due.next_fire_at, held_fire_at=due.held_fire_at, due_at=later))
 
 
-def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, deciding: _Deciding, new_id: NewId) -> _Plan:
+def _plan(due: Due, active: Sequence[UUID], now: datetime, deciding: _Deciding, new_id: NewId) -> _Plan:
     plan = _Plan(due, Step(id=due.id, next_fire_at=None, held_fire_at=None, due_at=None))
     held, live = due.held_fire_at, len(active)
-    if held is not None and (live == 0 or due.spec.overlap_policy is not OverlapPolicy.QUEUE_ONE):
+    if held is not None and (live == 0 or overlap_of(due.spec) is not OverlapPolicy.QUEUE_ONE):
         _fire(plan, held, CRON if now - held <= GRACE else CATCH_UP, now, new_id)
         held, live = None, live + 1
-    waiting = [one.id for one in active]
     found = deciding.of(due, live, held=held is not None)
     for decision in found.decided:
         if decision.action is Action.SKIP:
@@ -204,7 +207,7 @@ def _plan(due: Due, active: Sequence[ActiveTick], now: datetime, deciding: _Deci
             held = decision.fire_at
         else:
             if decision.cancel_running:
-                plan.cancel = waiting
+                plan.cancel = list(active)
                 _drop_earlier(plan)
             _fire(plan, decision.fire_at, decision.triggered_by, now, new_id)
     plan.step = _step(due.id, found, held, now)
@@ -222,20 +225,32 @@ def _drop_earlier(plan: _Plan) -> None:
 
 
 def _fire(plan: _Plan, fire_at: datetime, triggered_by: str, now: datetime, new_id: NewId) -> None:
-    due = plan.due
+    run = _made(plan.due, fire_at, triggered_by, now, new_id())
+    plan.new.append(run)
+    plan.fires.append(
+        Fire(schedule_id=plan.due.id, fire_at=fire_at, triggered_by=triggered_by, run_id=run.id, first_fire_at=fire_at)
+    )
+
+
+def _made(due: Due, fire_at: datetime, triggered_by: str, now: datetime, run_id: UUID) -> NewRun | NewWorkflowRun:
+    owner = due.owner
+    if not isinstance(owner.spec, JobSpec):
+        return new_flow(run_id, triggered_by, fire_at)
     run = new_run(
         _NOTHING_SAID,
-        due.spec,
-        run_id=new_id(),
-        job_id=due.job_id,
-        job_version=due.version,
+        owner.spec,
+        run_id=run_id,
+        job_id=owner.id,
+        job_version=owner.version,
         now=now,
         triggered_by=triggered_by,
     )
-    plan.new.append(replace(run, fire_at=fire_at))
-    plan.fires.append(
-        Fire(schedule_id=due.id, fire_at=fire_at, triggered_by=triggered_by, run_id=run.id, first_fire_at=fire_at)
-    )
+    return replace(run, fire_at=fire_at)
+
+
+def new_flow(run_id: UUID, triggered_by: str, fire_at: datetime) -> NewWorkflowRun:
+    """The run of a workflow that a tick makes: nothing is said of it."""
+    return NewWorkflowRun(run_id, EMPTY_PAYLOAD, {}, {}, (), triggered_by, fire_at)
 
 
 def _skip(schedule_id: UUID, decision: Decision) -> Fire:
@@ -261,9 +276,9 @@ def _step(schedule_id: UUID, found: Decisions, held: datetime | None, now: datet
 
 
 async def _apply(conn: Conn, plans: Sequence[_Plan], now: datetime, done: Done) -> None:
-    """Cancel, store, record, move on. A plan of which a run is refused is dropped whole: its job has just changed."""
+    """Cancel, store, record, move on. A plan of which a run is refused is dropped whole: its owner has just changed."""
     for plan in plans:
-        if plan.cancel:
+        if plan.cancel and not plan.due.owner.is_flow:
             done.ended += await endings.end_active(
                 conn,
                 plan.cancel,
@@ -273,122 +288,46 @@ async def _apply(conn: Conn, plans: Sequence[_Plan], now: datetime, done: Done) 
                 now=now,
                 reason="the next tick came (overlap_policy cancel_running)",
             )
-    new = [run for plan in plans for run in plan.new]
+    new = [run for plan in plans for run in plan.new if isinstance(run, NewRun)]
     stored = await queue.insert_runs(conn, new, now) if new else set()
+    done.made += stored
+    for plan in plans:
+        if plan.due.owner.is_flow and plan.new:
+            stored |= await _start_flows(conn, plan, now, done.brought)
     kept = [plan for plan in plans if all(run.id in stored for run in plan.new)]
     done.refused += len(plans) - len(kept)
     await schedules.note_fires(conn, [fire for plan in kept for fire in plan.fires], now)
     await deadlines.watch(conn, [watch for plan in kept for watch in plan.watches])
     await schedules.advance(conn, [plan.step for plan in kept])
-    done.made += stored
 
 
-# ── changes of a schedule ─────────────────────────────────────────────────────────────────────────────────────────────
+async def _start_flows(conn: Conn, plan: _Plan, now: datetime, brought: Brought) -> set[UUID]:
+    """Cancel what a plan cancels and start the workflow runs that it makes; none when the workflow has changed."""
+    workflow = await workflows.workflow_by_id(conn, plan.due.owner.id)
+    if workflow is None or workflow.version != plan.due.owner.version or not takes_runs(workflow):
+        return set()
+    if plan.cancel:
+        await workflow_runs.cancel_all(conn, plan.cancel, now, brought)
+    flows = [run for run in plan.new if isinstance(run, NewWorkflowRun)]
+    for run in flows:
+        await workflow_runs.trigger(conn, workflow, run, now, brought)
+    return {run.id for run in flows}
 
 
-async def settle(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> Done:
-    """Decide every tick whose time has come under the rule in force, before it changes: none is lost by an edit.
-
-    The caller holds the job; this takes the schedule too. Jitter is cut short.
-    """
-    row = await schedules.lock(conn, job.id)
-    if row is None or row["due_at"] is None or job.spec.cron is None:
-        return Done()
-    at, held = row["next_fire_at"], row["held_fire_at"]
-    if held is None and (at is None or at > now):
-        return Done()
-    due = Due(row["id"], at, held, row["due_at"], job.id, job.version, job.spec, row["calendar"], budgeted=True)
-    schedule = schedule_of(row["id"], job.spec, row["calendar"])
-    last = previous_fire(schedule.rule, now + _TICK)
-    as_of = now if last is None else max(now, due_at(schedule, last))
-    return await look(conn, [due], now, new_id, alone=True, room=job.spec.misfire_max_runs, as_of=as_of)
+def takes_runs(workflow: StoredWorkflow) -> bool:
+    """Whether a workflow takes runs now."""
+    return workflow.enabled and not workflow.paused
 
 
-async def place(conn: Conn, job: StoredJob, now: datetime, new_id: NewId) -> None:
-    """Let the schedule of a job follow its definition: there or not, firing or not, next after `now`.
-
-    Raises ValidationError when it names a calendar that is not there, or one that leaves it no day.
-    """
-    if job.spec.cron is None:
-        await schedules.drop(conn, job.id)
-        return
-    row = await schedules.lock(conn, job.id)
-    schedule_id = new_id() if row is None else row["id"]
-    fires_now = job.enabled and not job.paused and not (row is not None and row["paused"])
-    held = row is not None and row["held_fire_at"] is not None
-    calendar = await _calendar(conn, job, now)
-    days = None if calendar is None else calendar.definition
-    upcoming, upcoming_due = _upcoming(schedule_id, job, days, now, held=held) if fires_now else (None, None)
-    calendar_id = None if calendar is None else calendar.id
-    await schedules.put(conn, schedule_id, job.id, upcoming, upcoming_due, now, calendar_id=calendar_id)
-    await _expect(conn, schedule_id, job, days, now, fires_now=fires_now)
-
-
-async def _expect(
-    conn: Conn, schedule_id: UUID, job: StoredJob, calendar: str | None, now: datetime, *, fires_now: bool
-) -> None:
-    """Expect successes as long as the schedule fires, counted from now on if they were not expected before."""
-    if not fires_now or not job.spec.expect_every_secs:
-        await deadlines.expect_nothing(conn, schedule_id)
-        return
-    schedule = schedule_of(schedule_id, job.spec, calendar)
-    limit = quiet_until(schedule.policy, now, schedule.rule)
-    await deadlines.expect(conn, schedule_id, now, now + SETTLE if limit is None else limit + SETTLE)
-
-
-async def _calendar(conn: Conn, job: StoredJob, now: datetime) -> StoredCalendar | None:
-    """The calendar that a job names; it is there, and leaves a day."""
-    if job.spec.calendar is None:
-        return None
-    found = await calendars.by_slug(conn, job.spec.calendar, job.spec.project_id)
-    if found is None:
-        said = f"project {job.spec.project_id!r} has no calendar {job.spec.calendar[:128]!r}"
-        raise ValidationError([Fault("/calendar", said)], hint="see `strait calendars list`, or make one first")
-    faults = calendar_faults(rule_of(job.spec, found.definition), now, "/calendar")
-    if faults:
-        raise ValidationError(faults, hint=f"job {job.spec.slug!r} fires by {job.spec.cron!r}")
-    return found
-
-
-def _upcoming(
-    schedule_id: UUID, job: StoredJob, calendar: str | None, now: datetime, *, held: bool
-) -> tuple[datetime | None, datetime | None]:
-    """The next tick, and when somebody has to look: at once when another tick waits."""
-    schedule = schedule_of(schedule_id, job.spec, calendar)
-    at = next_fire(schedule.rule, now)
-    return at, now if held else None if at is None else due_at(schedule, at)
-
-
-async def set_paused(
-    conn: Conn, job: StoredJob, found: StoredSchedule, now: datetime, *, paused: bool, reason: str | None
-) -> None:
-    """Pause a schedule, or let it go on with the next tick after `now`. The caller has settled what was due."""
-    fires_now = job.enabled and not job.paused and not paused
-    held = found.held_fire_at is not None
-    upcoming, upcoming_due = _upcoming(found.id, job, found.calendar, now, held=held) if fires_now else (None, None)
-    await schedules.set_paused(
-        conn, found.id, now, paused=paused, reason=reason, next_fire_at=upcoming, due_at=upcoming_due
-    )
-    await _expect(conn, found.id, job, found.calendar, now, fires_now=fires_now)
-
-
-async def fire_now(conn: Conn, job: StoredJob, found: StoredSchedule, now: datetime, new_id: NewId) -> UUID | None:
-    """Fire by hand, beside whatever runs; None when the job takes no runs."""
-    due = Due(found.id, None, None, now, job.id, job.version, job.spec, found.calendar)
-    plan = _Plan(due, Step(id=found.id, next_fire_at=None, held_fire_at=None, due_at=None))
+async def fire_by_hand(conn: Conn, due: Due, now: datetime, new_id: NewId) -> tuple[UUID | None, Done]:
+    """Make a run now, beside whatever runs, and record it; None when the owner takes no runs."""
+    plan, done = _Plan(due, Step(id=due.id, next_fire_at=None, held_fire_at=None, due_at=None)), Done()
     _fire(plan, now, "manual", now, new_id)
-    if not await queue.insert_runs(conn, plan.new, now):
-        return None
+    (run,) = plan.new
+    stored = await queue.insert_runs(conn, [run], now) if isinstance(run, NewRun) else None
+    if stored is None:
+        stored = await _start_flows(conn, plan, now, done.brought)
+    if run.id not in stored:
+        return None, done
     await schedules.note_fires(conn, plan.fires, now)
-    return plan.new[0].id
-
-
-def upcoming(found: StoredSchedule, count: int) -> list[tuple[datetime, datetime]]:
-    """The next ticks of a schedule that fires: when each is, and when with its jitter it is due."""
-    schedule = schedule_of(found.id, found.spec, found.calendar)
-    coming: list[tuple[datetime, datetime]] = []
-    at = found.next_fire_at
-    while at is not None and len(coming) < count:
-        coming.append((at, due_at(schedule, at)))
-        at = next_fire(schedule.rule, at)
-    return coming
+    return run.id, done

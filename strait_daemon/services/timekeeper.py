@@ -16,9 +16,11 @@ import structlog
 
 from strait_core import ids
 from strait_core.deadline import SETTLE, Deadline, breaches, quiet_until, secs_of, silence
+from strait_core.job import JobSpec
 from strait_core.schedule import Schedule
 from strait_core.store import deadlines, webhooks
 from strait_core.store.deadlines import Moments, MovedOn, NewBreach, Taken
+from strait_core.store.owners import Owner
 from strait_core.store.pool import Conn, Pool
 from strait_core.store.webhooks import Alert
 from strait_core.timetable import schedule_of
@@ -86,17 +88,21 @@ async def _settle(conn: Conn, taken: list[Taken], now: datetime) -> None:
     new = await deadlines.record(conn, [breach for breach, _ in verdicts.broken], now)
     told = [(breach, one) for breach, one in verdicts.broken if breach.id in new]
     for breach, one in told:
-        log.info("deadline_broken", schedule=str(one.schedule_id), job=one.slug, deadline=breach.deadline.value)
-    alerts = [_alert(breach, one, now) for breach, one in told if one.spec and one.spec.alert_webhook_url]
+        log.info("deadline_broken", schedule=str(one.schedule_id), slug=one.slug, deadline=breach.deadline.value)
+    alerts = [_alert(breach, one.owner, now) for breach, one in told if one.owner and _is_told(one.owner)]
     await webhooks.note_alerts(conn, alerts, now)
+
+
+def _is_told(owner: Owner) -> bool:
+    return isinstance(owner.spec, JobSpec) and owner.spec.alert_webhook_url is not None
 
 
 def _judge(one: Taken, run: Moments | None, now: datetime, verdicts: _Verdicts) -> None:
     """Whether a deadline was broken, and what is to be looked at next. Of what takes no runs nothing is expected."""
-    if one.spec is None or one.spec.cron is None or not one.takes_runs:
+    if one.owner is None or one.owner.spec.cron is None or not one.takes_runs:
         verdicts.over.append(one)
         return
-    schedule = schedule_of(one.schedule_id, one.spec, one.calendar)
+    schedule = schedule_of(one.schedule_id, one.owner.spec, one.calendar)
     if one.deadline is Deadline.SUCCESS:
         _judge_silence(one, schedule, now, verdicts)
     else:
@@ -153,20 +159,18 @@ def _breach(one: Taken, limit: datetime, now: datetime) -> NewBreach:
     )
 
 
-def _alert(breach: NewBreach, one: Taken, now: datetime) -> Alert:
-    assert one.job_id is not None
-    assert one.spec is not None
+def _alert(breach: NewBreach, owner: Owner, now: datetime) -> Alert:
     run_id = None if breach.run_id is None else ids.spell(ids.Prefix.RUN, breach.run_id)
     told = Late(
         deadline=breach.deadline,
-        secs=getattr(one.spec, breach.deadline.value),
+        secs=getattr(owner.spec, breach.deadline.value),
         since=breach.since,
         limit_at=breach.limit_at,
         found_at=now,
         run_id=run_id,
         schedule_id=ids.spell(ids.Prefix.SCHEDULE, breach.schedule_id),
-        job_id=ids.spell(ids.Prefix.JOB, one.job_id),
-        job_slug=one.spec.slug,
+        job_id=ids.spell(ids.Prefix.JOB, owner.id),
+        job_slug=owner.spec.slug,
         project_id=breach.project_id,
     )
-    return Alert(breach.project_id, one.job_id, breach.run_id, msgspec.json.encode(told).decode())
+    return Alert(breach.project_id, owner.id, breach.run_id, msgspec.json.encode(told).decode())

@@ -23,7 +23,15 @@ def look(api: Caller) -> None:
     async def work() -> None:
         async with parts.pool.connection() as conn:
             await conn.execute("UPDATE strait.backfills SET due_at = created_at WHERE due_at IS NOT NULL")
-        done = Backfiller(parts.pool, parts.clock, parts.new_id, wake=lambda: None, changed=lambda _: None, kept_days=0)
+        done = Backfiller(
+            parts.pool,
+            parts.clock,
+            parts.new_id,
+            wake=lambda: None,
+            changed=lambda _: None,
+            brought=parts.announcer.brought,
+            kept_days=0,
+        )
         await done.tick()
 
     api.server.do(work())

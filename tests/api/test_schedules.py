@@ -13,6 +13,7 @@ from strait_core.ids import Prefix
 from strait_core.store import jobs
 from strait_core.store.schedules import Due
 from strait_daemon.services import ticks
+from strait_daemon.services.placing import owner_of
 from strait_daemon.services.timekeeper import Timekeeper
 from tests.api.caller import Caller
 
@@ -243,7 +244,7 @@ def fire_at(api: Caller, job: dict[str, Any], found: dict[str, Any], at: datetim
         async with parts.pool.connection() as conn, conn.transaction():
             stored = await jobs.job_by_id(conn, job_id)
             assert stored is not None
-            due = Due(schedule_id, at, None, at, job_id, stored.version, stored.spec, None)
+            due = Due(schedule_id, at, None, at, owner_of(stored), None)
             done = await ticks.look(conn, [due], at, parts.new_id)
         await Timekeeper(parts.pool, parts.clock, kept_days=0).tick()
         return done.made[0]

@@ -40,7 +40,7 @@ def test_a_run_waits_and_its_events_are_sent(shell: Shell, cli_endpoint: Endpoin
     watched = shell.ok("runs", "watch", call.run, "--until", "waiting").out
     assert "event order:1 until" in watched
     sent = shell.ok("events", "send", "order:1", "--payload", '{"paid": true}')
-    assert "waits ended: 1" in sent.err
+    assert "delivered: 1" in sent.err
     assert shell.ok("events", "get", "order:1", "-o", "json").json["payload"] == {"paid": True}
     shell.run("events", "send", "order:1", "--payload", "2", code=6)
     shell.ok("events", "send", "order:", "--by-prefix")

@@ -35,9 +35,9 @@ def test_a_workflow_run_is_triggered_watched_and_read(shell: Shell, cli_endpoint
     assert "load completed" in watched.out
     run = shell.ok("workflow-runs", "list", "--workflow", "pipe", "-o", "name").out.split()[0]
     assert shell.ok("workflow-runs", "get", run, "-o", "json").json["payload"] == {"n": 1}
-    steps = shell.ok("workflow-runs", "steps", run, "-o", "json").json
+    steps = shell.ok("workflow-runs", "steps", "list", run, "-o", "json").json
     assert [(one["step_ref"], one["status"]) for one in steps] == [("extract", "completed"), ("load", "completed")]
-    assert shell.ok("workflow-runs", "step", run, "load", "-o", "json").json["output"]["n"] == 1
+    assert shell.ok("workflow-runs", "steps", "get", run, "load", "-o", "json").json["output"]["n"] == 1
     assert len(shell.ok("workflow-runs", "timeline", run, "-o", "json").json) == 2
     assert "completed" in shell.ok("workflow-runs", "explain", run).out
 
@@ -57,7 +57,56 @@ def test_approvals_and_moves_by_hand(shell: Shell):
     shell.ok("workflow-runs", "cancel", run, "--yes")
     shell.run("workflow-runs", "watch", run, code=9)
     assert shell.ok("workflow-runs", "retry", run, "-o", "json").json["status"] == "running"
-    shell.ok("workflow-runs", "skip-step", run, "again", "--reason", "enough")
+    shell.ok("workflow-runs", "steps", "skip", run, "again", "--reason", "enough")
     shell.ok("workflow-runs", "watch", run)
-    shell.run("workflow-runs", "retry-step", run, "nothing", code=6)
+    shell.run("workflow-runs", "steps", "retry", run, "nothing", code=6)
     shell.run("workflow-runs", "get", "wfr_nothing", code=5)
+
+
+def test_many_runs_of_a_workflow(shell: Shell):
+    """Listed for the one workflow; canceled and retried in bulk after a rehearsal; drawn with their states."""
+    nap = {"step_ref": "nap", "step_type": "sleep", "sleep_duration": "1h"}
+    create(shell, "naps", nap, {**nap, "step_ref": "again", "depends_on": ["nap"]})
+    runs = [shell.ok("workflows", "trigger", "naps", "-o", "name").out.strip() for _ in range(2)]
+    assert shell.ok("workflows", "runs", "naps", "-o", "name").out.split() == runs[::-1]
+    rehearsed = shell.ok("workflow-runs", "bulk-cancel", "--workflow", "naps", "--dry-run")
+    assert "would cancel 2 workflow runs" in rehearsed.err
+    shell.run("workflow-runs", "bulk-cancel", "--workflow", "naps", code=2)
+    assert shell.ok("workflow-runs", "bulk-cancel", "--workflow", "naps", "--yes").out == "cancel: 2 of 2 done\n"
+    shell.ok("workflow-runs", "bulk-retry", *runs, "--yes")
+    drawn = shell.ok("workflow-runs", "graph", runs[0]).out
+    assert "‖ nap" in drawn
+    assert "· again" in drawn
+    found = shell.ok("workflow-runs", "graph", runs[0], "-o", "json").json
+    assert (found["runnable"], found["remaining_secs"] > 7_000, found["unestimated"]) == (["nap"], True, [])
+    assert "fillcolor" in shell.ok("workflow-runs", "graph", runs[0], "--as", "dot").out
+
+
+def test_a_simulation(shell: Shell, job: str):
+    """A table in the order of the steps, what it comes to, and how long; wrong names are told."""
+    steps = [{"step_ref": "a", "job_id": job}, {"step_ref": "b", "job_id": job, "depends_on": ["a"]}]
+    create(shell, "sim", *steps)
+    shown = shell.ok("workflows", "simulate", "sim", "--secs", "a=90").out
+    assert "completed after 91 s, at most 1 at once" in shown
+    assert "critical path: a → b" in shown
+    told = shell.ok("workflows", "simulate", "sim", "--fail", "a", "-o", "json").json
+    assert (told["status"], told["order"]) == ("failed", ["a"])
+    assert [one["status"] for one in told["steps"]] == ["failed", "canceled"]
+    assert "outcomes.x" in shell.run("workflows", "simulate", "sim", "--fail", "x", code=7).err
+    shell.run("workflows", "simulate", "sim", "--secs", "a", code=2)
+
+
+def test_a_workflow_with_a_schedule(shell: Shell):
+    """From flags; shown beside those of jobs; fired by hand it is a workflow run."""
+    steps = '[{"step_ref": "nap", "step_type": "sleep", "sleep_duration": "1h"}]'
+    made = shell.ok(
+        *("workflows", "create", "--name", "W", "--slug", "w", "--steps", steps, "--cron", "0 0 1 1 *"),
+        *("--cron-timezone", "Asia/Tokyo", "--skip-if-running", "--jitter-secs", "60", "-o", "json"),
+    ).json
+    assert (made["cron_timezone"], made["skip_if_running"], made["jitter_secs"]) == ("Asia/Tokyo", True, 60)
+    heads, row = shell.ok("schedules", "list").rows
+    assert (dict(zip(heads, row, strict=True))["FIRES"], row[1]) == ("w", "0 0 1 1 *")
+    fired = shell.ok("schedules", "trigger", "w", "-o", "json").json
+    assert fired["workflow_slug"] == "w"
+    assert shell.ok("schedules", "history", "w", "-o", "json").json[0]["run_id"] == fired["id"]
+    assert shell.run("workflows", "update", "w", "--cron", "99 * * * *", code=7).err.count("minute") == 1

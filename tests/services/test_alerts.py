@@ -15,7 +15,7 @@ import pytest_asyncio
 from strait_core.run import Status
 from strait_core.store import schedules
 from strait_core.store.jobs import StoredJob
-from strait_daemon.services import ticks
+from strait_daemon.services import placing
 from tests.support.endpoint import Call, Endpoint
 from tests.support.rig import Rig, eventually, running
 
@@ -34,7 +34,7 @@ async def expecting(rig: Rig, endpoint: Endpoint, path: str = "/echo", **changes
     """A job whose schedule does not fire during the test, and of which a success is expected every hour."""
     job = await rig.job(endpoint.url(path), cron="0 0 1 1 *", expect_every_secs=3_600, **changes)
     async with rig.conn.transaction():
-        await ticks.place(rig.conn, job, rig.parts.clock.now(), rig.parts.new_id)
+        await placing.place(rig.conn, job, rig.parts.clock.now(), rig.parts.new_id)
     return job
 
 
@@ -72,7 +72,7 @@ async def test_an_alert_reaches_its_receiver(rig: Rig, endpoint: Endpoint) -> No
     await rig.rows("UPDATE strait.deadlines SET since = since - %s, due_at = due_at - %s", ago, ago)
     (call,) = await eventually(lambda: [call for call in endpoint.calls if call.path == "/empty/alert"])
     check_signature(call)
-    found = await schedules.of_job(rig.conn, job.id)
+    found = await schedules.of_owner(rig.conn, job.id)
     assert found is not None
     assert found.last_breach is not None
     body = call.json

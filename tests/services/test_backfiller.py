@@ -24,13 +24,19 @@ NOON = datetime(2030, 1, 16, 12, tzinfo=UTC)
 def filler(stage: Stage, pool: Pool | None = None) -> Backfiller:
     """A daemon's backfiller."""
     return Backfiller(
-        pool or stage.pool, stage.clock, stage.scene.new_id, wake=stage.wake, changed=stage.noted, kept_days=90
+        pool or stage.pool,
+        stage.clock,
+        stage.scene.new_id,
+        wake=stage.wake,
+        changed=stage.noted,
+        brought=lambda _: None,
+        kept_days=90,
     )
 
 
 async def planned(stage: Stage, job: StoredJob, ticks: int, at_once: int = 2) -> StoredBackfill:
     """A backfill of so many hours before now."""
-    found = await schedules.of_job(stage.scene.conn, job.id)
+    found = await schedules.of_owner(stage.scene.conn, job.id)
     assert found is not None
     hours = [NOON - timedelta(hours=number) for number in range(ticks, 0, -1)]
     span = (hours[0], NOON)

@@ -55,7 +55,13 @@ class Daemon:
         self.pool = pool
         self.clock = SkewedClock(stage.clock, skew)
         self.ticker = Ticker(
-            pool, self.clock, stage.scene.new_id, wake=lambda: None, changed=lambda _: None, taken=lambda _: None
+            pool,
+            self.clock,
+            stage.scene.new_id,
+            wake=lambda: None,
+            changed=lambda _: None,
+            taken=lambda _: None,
+            brought=lambda _: None,
         )
         self.task: asyncio.Task[float] | None = None
 
@@ -114,7 +120,13 @@ async def test_a_year_of_schedules_in_seconds(stage: Stage) -> None:
     """The clock leaps from tick to tick: 365 of them, through both changes of the clocks, none missed, none twice."""
     await scheduled(stage, "30 2 * * *", timezone="America/New_York")
     ticker = Ticker(
-        stage.pool, stage.clock, stage.scene.new_id, wake=stage.wake, changed=stage.noted, taken=stage.noted
+        stage.pool,
+        stage.clock,
+        stage.scene.new_id,
+        wake=stage.wake,
+        changed=stage.noted,
+        taken=stage.noted,
+        brought=lambda _: None,
     )
     for _ in range(365):
         (schedule,) = await stage.scene.rows("SELECT due_at FROM strait.schedules")

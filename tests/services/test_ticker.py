@@ -15,7 +15,7 @@ from strait_core.budget import Budget, bucket_of
 from strait_core.run import Status
 from strait_core.store import budgets, jobs, schedules
 from strait_core.store.jobs import StoredJob
-from strait_daemon.services import ticks
+from strait_daemon.services import placing, ticks
 from strait_daemon.services.ticker import LONGEST_SECS, Ticker
 from tests.services.stage import Stage
 
@@ -32,6 +32,7 @@ def ticker(stage: Stage, taken: list[UUID] | None = None) -> Ticker:
         wake=stage.wake,
         changed=stage.noted,
         taken=(taken if taken is not None else []).extend,
+        brought=lambda _: None,
     )
 
 
@@ -45,8 +46,8 @@ async def scheduled(stage: Stage, cron: str = "* * * * *", **changes: Any) -> St
 async def place(stage: Stage, job: StoredJob) -> None:
     conn = stage.scene.conn
     async with conn.transaction():
-        await ticks.settle(conn, job, stage.clock.now(), stage.scene.new_id)
-        await ticks.place(conn, job, stage.clock.now(), stage.scene.new_id)
+        await placing.settle(conn, job, stage.clock.now(), stage.scene.new_id)
+        await placing.place(conn, job, stage.clock.now(), stage.scene.new_id)
 
 
 async def fires(stage: Stage, *, runs: bool | None = None) -> list[tuple[str, str]]:
@@ -214,11 +215,11 @@ async def test_an_edit_loses_no_tick(stage: Stage) -> None:
     async with conn.transaction():
         held = await jobs.lock_job(conn, job.id)
         assert held is not None
-        await ticks.settle(conn, held, stage.clock.now(), stage.scene.new_id)
+        await placing.settle(conn, held, stage.clock.now(), stage.scene.new_id)
         spec = replace(held.spec, cron="7 * * * *", jitter_secs=None)
         changed = await jobs.update_job(conn, held, spec, stage.scene.new_id(), stage.clock.now(), enabled=True)
         assert changed is not None
-        await ticks.place(conn, changed, stage.clock.now(), stage.scene.new_id)
+        await placing.place(conn, changed, stage.clock.now(), stage.scene.new_id)
     assert await fires(stage) == [("12:05", "cron")]
     stage.later(minutes=10)
     await ticker(stage).tick()
@@ -258,9 +259,9 @@ async def test_a_paused_or_disabled_job_piles_nothing_up(stage: Stage) -> None:
 async def test_jitter_is_what_the_preview_says(stage: Stage) -> None:
     """The run comes when the preview said, not before, and carries the tick's own time."""
     job = await scheduled(stage, "0 * * * *", jitter_secs=1_800)
-    found = await schedules.of_job(stage.scene.conn, job.id)
+    found = await schedules.of_owner(stage.scene.conn, job.id)
     assert found is not None
-    ((fire_at, runs_at), *_) = ticks.upcoming(found, 3)
+    ((fire_at, runs_at), *_) = placing.upcoming(found, 3)
     assert NOON + timedelta(hours=1) == fire_at < runs_at
     stage.later(seconds=(runs_at - NOON).total_seconds() - 0.001)
     await ticker(stage).tick()

@@ -14,6 +14,7 @@ import pytest
 
 from strait_core.run import Status
 from strait_core.store import jobs, queue, schedules
+from strait_core.store.owners import Kind
 from tests.services.stage import Stage
 from tests.services.test_ticker import ticker
 from tests.store.scene import SPEC
@@ -35,7 +36,7 @@ async def many_schedules(stage: Stage, count: int) -> None:
             spec = replace(SPEC, slug=f"job-{number}", cron=f"0 {at.hour} * * *")
             job = await jobs.insert_job(scene.conn, scene.new_id(), scene.new_id(), spec, scene.now, enabled=True)
             assert job is not None
-            await schedules.put(scene.conn, scene.new_id(), job.id, at, at, scene.now, calendar_id=None)
+            await schedules.put(scene.conn, scene.new_id(), Kind.JOB, job.id, at, at, scene.now, calendar_id=None)
 
 
 @pytest.mark.soak

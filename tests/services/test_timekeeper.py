@@ -14,7 +14,7 @@ from strait_core.run import Status
 from strait_core.store import calendars, completions, jobs, schedules
 from strait_core.store.jobs import StoredJob
 from strait_core.store.queue import Claimed
-from strait_daemon.services import ticks, timekeeper
+from strait_daemon.services import placing, timekeeper
 from strait_daemon.services.timekeeper import Timekeeper
 from tests.services.stage import Stage
 from tests.services.test_ticker import place, scheduled, ticker
@@ -173,9 +173,9 @@ async def test_a_tick_that_waits_is_late_before_it_has_a_run(stage: Stage) -> No
 async def test_a_run_fired_by_hand_has_no_deadline(stage: Stage) -> None:
     """Who fires it knows what he waits for."""
     job = await scheduled(stage, "0 * * * *", start_within_secs=60)
-    found = await schedules.of_job(stage.scene.conn, job.id)
+    found = await schedules.of_owner(stage.scene.conn, job.id)
     assert found is not None
-    assert await ticks.fire_now(stage.scene.conn, job, found, stage.clock.now(), stage.scene.new_id)
+    assert await placing.fire_now(stage.scene.conn, job, found, stage.clock.now(), stage.scene.new_id)
     assert await watched(stage) == []
 
 
@@ -204,9 +204,9 @@ async def test_what_is_off_is_expected_nothing_of(stage: Stage, off: str) -> Non
     conn = stage.scene.conn
     match off:
         case "paused schedule":
-            found = await schedules.of_job(conn, job.id)
+            found = await schedules.of_owner(conn, job.id)
             assert found is not None
-            await ticks.set_paused(conn, job, found, stage.clock.now(), paused=True, reason=None)
+            await placing.set_paused(conn, job, found, stage.clock.now(), paused=True, reason=None)
         case "no schedule":
             await schedules.drop(conn, job.id)
         case "deleted job":

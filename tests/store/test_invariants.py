@@ -12,6 +12,7 @@ from strait_core.ids import Prefix
 from strait_core.run import Status
 from strait_core.store import backfills, invariants, jobs, queue, schedules, workers, workflow_runs
 from strait_core.store.invariants import PATH_BROKEN, STATEMENTS, Violation
+from strait_core.store.owners import Kind
 from strait_core.store.schedules import Fire
 from strait_core.store.workers import WorkerRow
 from tests.store.flow import Flow
@@ -40,7 +41,9 @@ async def fired(scene: Scene) -> None:
     run = replace(scene.new_run(job), fire_at=scene.now)
     assert await queue.insert_runs(scene.conn, [run], scene.now) == {run.id}
     upcoming = scene.now + timedelta(minutes=1)
-    made = await schedules.put(scene.conn, scene.new_id(), job.id, upcoming, upcoming, scene.now, calendar_id=None)
+    made = await schedules.put(
+        scene.conn, scene.new_id(), Kind.JOB, job.id, upcoming, upcoming, scene.now, calendar_id=None
+    )
     fire = Fire(schedule_id=made, fire_at=scene.now, triggered_by="cron", run_id=run.id, first_fire_at=scene.now)
     await schedules.note_fires(scene.conn, [fire], scene.now)
 

@@ -25,9 +25,9 @@ SELECT * FROM strait.backfills WHERE schedule_id = %(schedule_id)s ORDER BY id D
 
 -- name: take_due
 -- One backfill to look at, the longest due first; one that another process looks at is left to it.
-SELECT b.*, j.id AS job_id, j.version, j.definition
+SELECT b.*, o.kind, o.id AS owner_id, o.version, o.definition
 FROM strait.backfills b LEFT JOIN strait.schedules s ON s.id = b.schedule_id
-LEFT JOIN strait.jobs j ON j.id = s.target_id AND j.deleted_at IS NULL
+LEFT JOIN strait.schedule_owners o ON o.id = s.target_id AND o.deleted_at IS NULL
 WHERE b.due_at <= %(now)s ORDER BY b.due_at LIMIT 1 FOR UPDATE OF b SKIP LOCKED
 
 -- name: hold_open
@@ -36,11 +36,14 @@ SELECT * FROM strait.backfills WHERE schedule_id = %(schedule_id)s AND ended_at 
 -- name: settle_fires
 -- Runs that are over by now, and how they ended; one that is no longer kept has ended long ago.
 WITH over AS MATERIALIZED (
-    SELECT f.schedule_id, f.fire_at, (SELECT h.status FROM strait.run_history h
-        WHERE h.id = f.run_id AND h.finished_at >= f.made_at - interval '1 day' LIMIT 1) AS status
+    SELECT f.schedule_id, f.fire_at, coalesce((SELECT h.status FROM strait.run_history h
+        WHERE h.id = f.run_id AND h.finished_at >= f.made_at - interval '1 day' LIMIT 1),
+        (SELECT w.status FROM strait.workflow_run_history w
+        WHERE w.id = f.run_id AND w.finished_at >= f.made_at - interval '1 day' LIMIT 1)) AS status
     FROM strait.backfill_fires f
     WHERE f.backfill_id = %(id)s AND f.run_id IS NOT NULL AND f.outcome IS NULL
         AND NOT EXISTS (SELECT FROM strait.runs r WHERE r.id = f.run_id)
+        AND NOT EXISTS (SELECT FROM strait.workflow_runs w WHERE w.id = f.run_id)
 )
 UPDATE strait.backfill_fires f SET outcome = coalesce(o.status, 'gone') FROM over o
 WHERE f.schedule_id = o.schedule_id AND f.fire_at = o.fire_at

@@ -21,9 +21,9 @@ UPDATE strait.calendars SET definition = %(definition)s, updated_at = %(now)s WH
 -- name: delete_calendar
 DELETE FROM strait.calendars WHERE id = %(id)s
 
--- name: jobs_of_calendar
--- Jobs whose schedules go by this calendar, in the order in which they are locked.
-SELECT target_id AS id FROM strait.schedules WHERE calendar_id = %(id)s ORDER BY target_id
+-- name: users_of_calendar
+-- Jobs and workflows whose schedules go by this calendar, in the order in which they are locked.
+SELECT kind, target_id FROM strait.schedules WHERE calendar_id = %(id)s ORDER BY kind, target_id
 
 -- name: calendars
 SELECT * FROM strait.calendars

@@ -18,13 +18,13 @@ ON CONFLICT (schedule_id) WHERE deadline = 'expect_every_secs' DO UPDATE SET due
 DELETE FROM strait.deadlines WHERE schedule_id = %(schedule_id)s AND deadline = 'expect_every_secs'
 
 -- name: note_successes
--- Runs of these jobs have completed. In the order of the jobs, as everywhere, so that two batches do not wait for each other.
+-- Runs of these jobs and workflows have completed. In the order of their ids, as everywhere, so that two batches do not wait for each other.
 WITH succeeded AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset(%(batch)s::jsonb) AS b(job_id uuid, at timestamptz)
+    SELECT * FROM jsonb_to_recordset(%(batch)s::jsonb) AS b(owner_id uuid, at timestamptz)
 ), held AS MATERIALIZED (
-    SELECT d.schedule_id, b.at FROM succeeded b JOIN strait.schedules s ON s.target_id = b.job_id
+    SELECT d.schedule_id, b.at FROM succeeded b JOIN strait.schedules s ON s.target_id = b.owner_id
     JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_every_secs'
-    WHERE s.target_id = ANY(ARRAY(SELECT job_id FROM succeeded)) AND d.since < b.at
+    WHERE s.target_id = ANY(ARRAY(SELECT owner_id FROM succeeded)) AND d.since < b.at
     ORDER BY s.target_id FOR UPDATE OF d
 )
 UPDATE strait.deadlines d SET since = h.at FROM held h
@@ -33,19 +33,20 @@ WHERE d.schedule_id = h.schedule_id AND d.deadline = 'expect_every_secs' AND d.s
 -- name: take_due
 -- Deadlines to look at, those that have been due the longest first, with what there is to judge them by; those that
 -- another process looks at are left to it.
-SELECT d.schedule_id, d.deadline, d.since, d.due_at, s.paused, s.held_fire_at, j.id AS job_id, j.project_id, j.slug,
-    j.enabled AND NOT j.paused AND j.deleted_at IS NULL AS takes_runs, j.definition, c.definition AS calendar, f.run_id
+SELECT d.schedule_id, d.deadline, d.since, d.due_at, s.paused, s.held_fire_at, o.kind, o.id AS owner_id, o.project_id,
+    o.slug, o.enabled AND NOT o.paused AND o.deleted_at IS NULL AS takes_runs, o.version, o.definition, c.definition AS calendar,
+    f.run_id
 FROM strait.deadlines d LEFT JOIN strait.schedules s ON s.id = d.schedule_id
-LEFT JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
+LEFT JOIN strait.schedule_owners o ON o.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 LEFT JOIN strait.schedule_fires f ON f.schedule_id = d.schedule_id AND f.fire_at = d.since AND f.keep = 'long'
     AND d.deadline <> 'expect_every_secs'
 WHERE d.due_at <= %(now)s ORDER BY d.due_at LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED
 
 -- name: moments
--- When each of these runs first started and first ended, whatever became of it later by retries and replays. One that is
--- no longer kept has no row.
-SELECT u.id, least(r.started_at, h.started_at, a.started_at) AS started_at,
-    least(h.finished_at, a.finished_at, e.finished_at) AS finished_at
+-- When each of these runs first started and first ended, whatever became of it later by retries and replays; of a
+-- workflow run that was retried the last end counts. One that is no longer kept has no row.
+SELECT u.id, coalesce(least(r.started_at, h.started_at, a.started_at), w.started_at) AS started_at,
+    coalesce(least(h.finished_at, a.finished_at, e.finished_at), w.finished_at) AS finished_at
 FROM unnest(%(ids)s::uuid[]) AS u(id)
 LEFT JOIN strait.runs r ON r.id = u.id
 LEFT JOIN LATERAL (SELECT * FROM strait.run_history h
@@ -55,7 +56,9 @@ LEFT JOIN LATERAL (
     FROM strait.attempts WHERE run_id = u.id AND finished_at >= %(made_at)s) a ON true
 LEFT JOIN LATERAL (SELECT min(at) AS finished_at FROM strait.run_events
     WHERE run_id = u.id AND at >= %(made_at)s AND status = ANY(%(terminal)s)) e ON true
-WHERE r.id IS NOT NULL OR h.id IS NOT NULL
+LEFT JOIN LATERAL (SELECT id, started_at, finished_at FROM strait.all_workflow_runs w
+    WHERE w.id = u.id AND (w.finished_at IS NULL OR w.finished_at >= %(made_at)s) LIMIT 1) w ON true
+WHERE r.id IS NOT NULL OR h.id IS NOT NULL OR w.id IS NOT NULL
 
 -- name: forget
 DELETE FROM strait.deadlines d USING jsonb_to_recordset(%(batch)s::jsonb) AS b(schedule_id uuid, deadline text, since timestamptz)
@@ -83,7 +86,7 @@ WHERE schedule_id = %(schedule_id)s AND (%(before)s::uuid IS NULL OR id < %(befo
 -- name: breaches_of_run
 -- What the tick of a run has broken.
 SELECT b.deadline, b.since, b.limit_at FROM strait.schedules s JOIN strait.breaches b ON b.schedule_id = s.id
-WHERE s.target_id = %(job_id)s AND b.since = %(fire_at)s AND b.deadline <> 'expect_every_secs' ORDER BY b.limit_at
+WHERE s.target_id = %(owner_id)s AND b.since = %(fire_at)s AND b.deadline <> 'expect_every_secs' ORDER BY b.limit_at
 
 -- name: late
 -- Breaches found since an instant, by deadline; no more than `most` are looked at.

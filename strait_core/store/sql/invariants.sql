@@ -275,6 +275,10 @@ SELECT format('run %%s', run_id) FROM strait.schedule_fires WHERE run_id IS NOT 
 SELECT r.id AS subject FROM strait.runs r WHERE r.fire_at IS NOT NULL
     AND NOT EXISTS (SELECT FROM strait.schedule_fires f WHERE f.fire_at = r.fire_at AND f.run_id = r.id)
     AND NOT EXISTS (SELECT FROM strait.backfill_fires f WHERE f.fire_at = r.fire_at AND f.run_id = r.id)
+UNION ALL
+SELECT r.id FROM strait.workflow_runs r WHERE r.fire_at IS NOT NULL
+    AND NOT EXISTS (SELECT FROM strait.schedule_fires f WHERE f.fire_at = r.fire_at AND f.run_id = r.id)
+    AND NOT EXISTS (SELECT FROM strait.backfill_fires f WHERE f.fire_at = r.fire_at AND f.run_id = r.id)
 
 -- name: backfill_over_bound
 -- No backfill has more runs under way than it may have at once, nor counts otherwise than there are.
@@ -285,9 +289,9 @@ SELECT format('backfill %%s', b.id) AS subject FROM strait.backfills b CROSS JOI
     AND (f.active > b.max_concurrency OR f.made <> b.made OR f.active <> b.made - b.completed - b.unsuccessful)
 
 -- name: schedule_silent
--- A schedule fires exactly while neither it nor its job is off.
-SELECT format('schedule %%s', s.id) AS subject FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
-WHERE (s.due_at IS NOT NULL) <> (j.deleted_at IS NULL AND j.enabled AND NOT j.paused AND NOT s.paused
+-- A schedule fires exactly while neither it nor what it fires is off.
+SELECT format('schedule %%s', s.id) AS subject FROM strait.schedules s JOIN strait.schedule_owners o ON o.id = s.target_id
+WHERE (s.due_at IS NOT NULL) <> (o.deleted_at IS NULL AND o.enabled AND NOT o.paused AND NOT s.paused
     AND (s.next_fire_at IS NOT NULL OR s.held_fire_at IS NOT NULL))
 
 -- name: depth_differs

@@ -8,16 +8,17 @@ WITH picked AS MATERIALIZED (
     WHERE s.due_at > %(after)s AND s.due_at <= %(now)s
     ORDER BY s.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-SELECT p.id, p.next_fire_at, p.held_fire_at, p.due_at, j.id, j.version, j.definition, c.definition,
-    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id)
-FROM picked p JOIN strait.jobs j ON j.id = p.target_id LEFT JOIN strait.calendars c ON c.id = p.calendar_id
-WHERE j.id = ANY(ARRAY(SELECT target_id FROM picked)) ORDER BY p.due_at
+SELECT p.id, p.next_fire_at, p.held_fire_at, p.due_at, o.kind, o.id, o.version, o.definition, c.definition,
+    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = o.project_id)
+FROM picked p JOIN strait.schedule_owners o ON o.id = p.target_id LEFT JOIN strait.calendars c ON c.id = p.calendar_id
+WHERE o.id = ANY(ARRAY(SELECT target_id FROM picked)) ORDER BY p.due_at
 
 -- name: take_one
 -- One schedule to look at; waits for whoever has it. Nothing comes back when it is not due.
-SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, j.id, j.version, j.definition, c.definition,
-    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id)
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id LEFT JOIN strait.calendars c ON c.id = s.calendar_id
+SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, o.kind, o.id, o.version, o.definition, c.definition,
+    EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = o.project_id)
+FROM strait.schedules s JOIN strait.schedule_owners o ON o.id = s.target_id
+LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 WHERE s.id = %(id)s AND s.due_at <= %(now)s FOR UPDATE OF s
 
 -- name: put_off
@@ -29,8 +30,19 @@ SELECT (SELECT min(due_at) FROM strait.schedules), (SELECT min(due_at) FROM stra
 -- name: active_ticks
 -- Runs that ticks of these jobs have made and that are not over, the oldest first. Those of backfills keep to a bound of
 -- their own and are in no tick's way.
-SELECT job_id, id, status, attempt FROM strait.runs
-WHERE job_id = ANY(%(jobs)s) AND fire_at IS NOT NULL AND triggered_by <> 'backfill' ORDER BY id
+SELECT job_id AS owner_id, id FROM strait.runs
+WHERE job_id = ANY(%(owners)s) AND fire_at IS NOT NULL AND triggered_by <> 'backfill' ORDER BY id
+
+-- name: active_flows
+-- The same of workflows; of those in `every`, which mind whatever run there is, the oldest one of all. What is undone is
+-- not running any more.
+SELECT workflow_id AS owner_id, id FROM strait.workflow_runs
+WHERE workflow_id = ANY(%(owners)s) AND fire_at IS NOT NULL AND triggered_by <> 'backfill' AND status <> 'compensating'
+UNION
+SELECT r.workflow_id, r.id FROM unnest(%(every)s::uuid[]) AS e(id) CROSS JOIN LATERAL (
+    SELECT workflow_id, id FROM strait.workflow_runs WHERE workflow_id = e.id AND status <> 'compensating'
+    ORDER BY id LIMIT 1
+) r ORDER BY 2
 
 -- name: note_fires
 INSERT INTO strait.schedule_fires (schedule_id, fire_at, decided_at, triggered_by, run_id, skipped, ticks, first_fire_at, keep)
@@ -51,20 +63,20 @@ UPDATE strait.schedules s SET next_fire_at = b.next_fire_at, held_fire_at = b.he
 FROM batch b WHERE s.id = ANY(ARRAY(SELECT id FROM batch)) AND s.id = b.id
 
 -- name: put_schedule
--- The schedule of a job: a new one, or the one there is at its next tick.
+-- The schedule of a job or a workflow: a new one, or the one there is at its next tick.
 INSERT INTO strait.schedules (id, kind, target_id, next_fire_at, due_at, calendar_id, paused, created_at, updated_at)
-VALUES (%(id)s, 'job', %(job_id)s, %(next_fire_at)s, %(due_at)s, %(calendar_id)s, false, %(now)s, %(now)s)
+VALUES (%(id)s, %(kind)s, %(owner_id)s, %(next_fire_at)s, %(due_at)s, %(calendar_id)s, false, %(now)s, %(now)s)
 ON CONFLICT (target_id) DO UPDATE SET next_fire_at = excluded.next_fire_at, due_at = excluded.due_at,
     calendar_id = excluded.calendar_id, updated_at = excluded.updated_at
 RETURNING id
 
 -- name: drop_schedule
-DELETE FROM strait.schedules WHERE target_id = %(job_id)s
+DELETE FROM strait.schedules WHERE target_id = %(owner_id)s
 
 -- name: lock_schedule
 SELECT s.*, c.definition AS calendar
 FROM strait.schedules s LEFT JOIN strait.calendars c ON c.id = s.calendar_id
-WHERE s.target_id = %(job_id)s FOR UPDATE OF s
+WHERE s.target_id = %(owner_id)s FOR UPDATE OF s
 
 -- name: set_paused
 UPDATE strait.schedules SET paused = %(paused)s, paused_at = %(paused_at)s, pause_reason = %(reason)s,
@@ -72,9 +84,9 @@ UPDATE strait.schedules SET paused = %(paused)s, paused_at = %(paused_at)s, paus
 WHERE id = %(id)s
 
 -- name: schedule_by_id
-SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
+SELECT s.*, o.definition, o.enabled, o.paused AS owner_paused, o.version, f.fire_at AS last_fire_at,
     f.run_id AS last_run_id, c.definition AS calendar, d.since AS expected_since, b.last_breach
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+FROM strait.schedules s JOIN strait.schedule_owners o ON o.id = s.target_id
 LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_every_secs' LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
@@ -85,12 +97,13 @@ LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_ev
         ORDER BY id DESC LIMIT 1
     ) n
 ) b ON true
-WHERE s.id = %(id)s AND (%(project)s::text IS NULL OR j.project_id = %(project)s)
+WHERE s.id = %(id)s AND (%(project)s::text IS NULL OR o.project_id = %(project)s)
 
--- name: schedule_of_job
-SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
+-- name: schedules_of
+-- The schedules of these jobs and workflows.
+SELECT s.*, o.definition, o.enabled, o.paused AS owner_paused, o.version, f.fire_at AS last_fire_at,
     f.run_id AS last_run_id, c.definition AS calendar, d.since AS expected_since, b.last_breach
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+FROM strait.schedules s JOIN strait.schedule_owners o ON o.id = s.target_id
 LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_every_secs' LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
@@ -101,12 +114,17 @@ LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_ev
         ORDER BY id DESC LIMIT 1
     ) n
 ) b ON true
-WHERE s.target_id = %(job_id)s
+WHERE s.target_id = ANY(%(owners)s) ORDER BY o.project_id, o.kind
+
+-- name: owners_named
+-- The jobs and workflows of this slug.
+SELECT id FROM strait.schedule_owners
+WHERE slug = %(slug)s AND deleted_at IS NULL AND (%(project)s::text IS NULL OR project_id = %(project)s) LIMIT 20
 
 -- name: schedules
-SELECT s.*, j.definition, j.enabled, j.paused AS job_paused, j.version, f.fire_at AS last_fire_at,
+SELECT s.*, o.definition, o.enabled, o.paused AS owner_paused, o.version, f.fire_at AS last_fire_at,
     f.run_id AS last_run_id, c.definition AS calendar, d.since AS expected_since, b.last_breach
-FROM strait.schedules s JOIN strait.jobs j ON j.id = s.target_id
+FROM strait.schedules s JOIN strait.schedule_owners o ON o.id = s.target_id
 LEFT JOIN strait.calendars c ON c.id = s.calendar_id
 LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_every_secs' LEFT JOIN LATERAL (
     SELECT fire_at, run_id FROM strait.schedule_fires WHERE schedule_id = s.id AND run_id IS NOT NULL
@@ -117,7 +135,7 @@ LEFT JOIN strait.deadlines d ON d.schedule_id = s.id AND d.deadline = 'expect_ev
         ORDER BY id DESC LIMIT 1
     ) n
 ) b ON true
-WHERE (%(project)s::text IS NULL OR j.project_id = %(project)s)
+WHERE (%(project)s::text IS NULL OR o.project_id = %(project)s)
     AND (%(paused)s::boolean IS NULL OR s.paused = %(paused)s)
     AND (%(before)s::uuid IS NULL OR s.id < %(before)s)
     AND (%(low)s::uuid IS NULL OR s.id BETWEEN %(low)s AND %(high)s)

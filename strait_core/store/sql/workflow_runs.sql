@@ -39,10 +39,11 @@ SELECT payload FROM strait.workflow_runs WHERE id = %(id)s
 -- name: insert_run
 INSERT INTO strait.workflow_runs (id, root_id, workflow_id, project_id, version, status, seq, payload, tags, labels,
     disabled, has_failures, triggered_by, parent_run_id, parent_step, depth, created_at, started_at, expires_at,
-    touched_at)
+    touched_at, fire_at)
 VALUES (%(id)s, %(root_id)s, %(workflow_id)s, %(project_id)s, %(version)s, %(status)s, 1, %(payload)s, %(tags)s,
     %(labels)s, %(disabled)s::smallint[], false, %(triggered_by)s, %(parent_run_id)s, %(parent_step)s, %(depth)s,
-    %(now)s, CASE WHEN %(status)s::text = 'running' THEN %(now)s::timestamptz END, %(expires_at)s, %(now)s)
+    %(now)s, CASE WHEN %(status)s::text = 'running' THEN %(now)s::timestamptz END, %(expires_at)s, %(now)s,
+    %(fire_at)s)
 RETURNING *
 
 -- name: put_steps
@@ -89,10 +90,10 @@ WITH ended AS (
 ), kept AS (
     INSERT INTO strait.workflow_run_history (id, root_id, workflow_id, project_id, version, status, seq, payload, tags,
         labels, disabled, has_failures, error_class, error, triggered_by, parent_run_id, parent_step, depth, created_at,
-        started_at, expires_at, finished_at, keep)
+        started_at, expires_at, finished_at, keep, fire_at)
     SELECT id, root_id, workflow_id, project_id, version, %(status)s, seq + 1, payload, tags, labels, disabled,
         has_failures, coalesce(%(error_class)s::text, error_class), coalesce(%(error)s::text, error), triggered_by,
-        parent_run_id, parent_step, depth, created_at, started_at, expires_at, %(now)s, %(keep)s
+        parent_run_id, parent_step, depth, created_at, started_at, expires_at, %(now)s, %(keep)s, fire_at
     FROM ended
 ), steps AS (
     DELETE FROM strait.workflow_steps WHERE workflow_run_id = %(id)s RETURNING *
@@ -110,10 +111,10 @@ WITH back AS (
 ), stored AS (
     INSERT INTO strait.workflow_runs (id, root_id, workflow_id, project_id, version, status, seq, payload, tags, labels,
         disabled, has_failures, triggered_by, parent_run_id, parent_step, depth, created_at, started_at, expires_at,
-        touched_at)
+        touched_at, fire_at)
     SELECT id, root_id, workflow_id, project_id, version, %(status)s, seq + 1, payload, tags, labels, disabled, false,
         triggered_by, parent_run_id, parent_step, depth, created_at, coalesce(started_at, %(now)s), %(expires_at)s,
-        %(now)s
+        %(now)s, fire_at
     FROM back RETURNING *
 ), steps AS (
     DELETE FROM strait.workflow_step_history h USING back b
@@ -202,7 +203,7 @@ WHERE workflow_run_id = %(id)s AND step = ANY(%(steps)s) AND status = 'pending'
 -- name: list_runs
 SELECT r.*, w.slug AS workflow_slug FROM (
     SELECT id, root_id, workflow_id, project_id, version, status, seq, tags, labels, has_failures, error_class, error,
-        triggered_by, parent_run_id, created_at, started_at, expires_at, finished_at
+        triggered_by, parent_run_id, created_at, started_at, expires_at, finished_at, fire_at
     FROM strait.all_workflow_runs r
     WHERE (%(project_id)s::text IS NULL OR r.project_id = %(project_id)s)
         AND (%(workflow_id)s::uuid IS NULL OR r.workflow_id = %(workflow_id)s)
@@ -214,6 +215,51 @@ SELECT r.*, w.slug AS workflow_slug FROM (
         AND (%(before)s::uuid IS NULL OR r.id < %(before)s)
     ORDER BY id DESC LIMIT %(limit)s
 ) r JOIN strait.workflows w ON w.id = r.workflow_id ORDER BY r.id DESC
+
+-- name: recent_lengths
+-- The median seconds of the completed steps of the newest runs of a workflow that are over, by version.
+SELECT r.version, s.step,
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM s.finished_at - s.started_at)::float8) AS secs
+FROM (SELECT id, version, finished_at, keep FROM strait.workflow_run_history
+    WHERE workflow_id = %(workflow_id)s ORDER BY id DESC LIMIT %(limit)s) r
+JOIN strait.workflow_step_history s ON s.workflow_run_id = r.id AND s.keep = r.keep AND s.ended_at = r.finished_at
+WHERE s.step >= 0 AND s.status = 'completed' AND s.started_at IS NOT NULL
+GROUP BY r.version, s.step
+
+-- name: active_ids
+-- Outermost runs that are not over and that a filter chooses.
+SELECT r.id FROM strait.workflow_runs r
+WHERE (%(project_id)s::text IS NULL OR r.project_id = %(project_id)s)
+    AND (%(workflow_id)s::uuid IS NULL OR r.workflow_id = %(workflow_id)s)
+    AND (%(statuses)s::text[] IS NULL OR r.status = ANY(%(statuses)s))
+    AND (%(tags)s::jsonb IS NULL OR r.tags @> %(tags)s)
+    AND (%(low)s::uuid IS NULL OR r.id BETWEEN %(low)s AND %(high)s)
+    AND (%(created_after)s::timestamptz IS NULL OR r.created_at > %(created_after)s)
+    AND (%(created_before)s::timestamptz IS NULL OR r.created_at < %(created_before)s)
+    AND (%(before)s::uuid IS NULL OR r.id < %(before)s)
+    AND r.parent_run_id IS NULL
+ORDER BY r.id DESC LIMIT %(limit)s
+
+-- name: ended_ids
+-- The same of those that are over.
+SELECT r.id FROM strait.workflow_run_history r
+WHERE (%(project_id)s::text IS NULL OR r.project_id = %(project_id)s)
+    AND (%(workflow_id)s::uuid IS NULL OR r.workflow_id = %(workflow_id)s)
+    AND (%(statuses)s::text[] IS NULL OR r.status = ANY(%(statuses)s))
+    AND (%(tags)s::jsonb IS NULL OR r.tags @> %(tags)s)
+    AND (%(low)s::uuid IS NULL OR r.id BETWEEN %(low)s AND %(high)s)
+    AND (%(created_after)s::timestamptz IS NULL OR r.created_at > %(created_after)s)
+    AND (%(created_before)s::timestamptz IS NULL OR r.created_at < %(created_before)s)
+    AND (%(before)s::uuid IS NULL OR r.id < %(before)s)
+    AND r.parent_run_id IS NULL
+ORDER BY r.id DESC LIMIT %(limit)s
+
+-- name: places
+SELECT id, status, project_id, parent_run_id IS NOT NULL AS is_child FROM strait.all_workflow_runs WHERE id = ANY(%(ids)s)
+
+-- name: runs_by_id
+SELECT r.*, w.slug AS workflow_slug FROM strait.all_workflow_runs r JOIN strait.workflows w ON w.id = r.workflow_id
+WHERE r.id = ANY(%(ids)s) ORDER BY r.id DESC
 
 -- name: list_approvals
 SELECT * FROM strait.approvals
