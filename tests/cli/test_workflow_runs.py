@@ -84,7 +84,10 @@ def test_many_runs_of_a_workflow(shell: Shell):
 
 def test_a_simulation(shell: Shell, job: str):
     """A table in the order of the steps, what it comes to, and how long; wrong names are told."""
-    steps = [{"step_ref": "a", "job_id": job}, {"step_ref": "b", "job_id": job, "depends_on": ["a"]}]
+    steps: list[dict[str, Any]] = [
+        {"step_ref": "a", "job_id": job},
+        {"step_ref": "b", "job_id": job, "depends_on": ["a"]},
+    ]
     create(shell, "sim", *steps)
     shown = shell.ok("workflows", "simulate", "sim", "--secs", "a=90").out
     assert "completed after 91 s, at most 1 at once" in shown
