@@ -208,9 +208,9 @@ def read_text(given: str, flag: str) -> str:
         if given.startswith("@"):
             return Path(given[1:]).read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{flag}: cannot read {given}: {error.strerror}") from error
+        raise UsageError(f"{flag}: cannot read {given[1:] or given}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{flag}: {given} is not UTF-8 text") from error
+        raise UsageError(f"{flag}: {given[1:] or given} is not UTF-8 text") from error
     return given
 
 

@@ -28,7 +28,7 @@ SPAN: Final = (
     Column("total_ms", "total ms", "number"),
     Column("detail", shrinks=True),
 )
-_BAR: Final = 32
+_BAR: Final = 24
 # Moves that an attempt's own line tells.
 _TOLD: Final = frozenset({"claim", "start", "complete", "fail", "retry", "dead_letter", "time_out"})
 

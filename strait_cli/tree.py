@@ -24,7 +24,7 @@ class Noun(NamedTuple):
 _START, _WORK, _CODE, _OPERATE, _ME = "Start", "Jobs and runs", "Config as code", "Operate", "This command line"
 
 NOUNS: Final[dict[str, Noun]] = {
-    "dev": Noun("start", "Start PostgreSQL, the daemon and a sample endpoint; no settings needed", _START),
+    "dev": Noun("start", "Start PostgreSQL, the daemon and a sample endpoint; no settings", _START),
     "demo": Noun("demo", "Watch one job go from nothing to completed, then leave", _START),
     "serve": Noun("start", "Run the daemon against your own PostgreSQL", _START, ("server",)),
     "migrate": Noun("migrate", "Show and apply database migrations", _START),
@@ -37,7 +37,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "schedules": Noun("schedules", "See, pause and fire schedules; what their ticks came to", _WORK, ("schedule",)),
     "calendars": Noun("calendars", "Named sets of days for schedules to go by", _WORK, ("calendar",)),
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
-    "cron": Noun("cron", "Check, explain, list and simulate cron expressions without a server; backfill", _WORK),
+    "cron": Noun("cron", "Check, explain and simulate cron expressions offline; backfill", _WORK),
     "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),
     "workflow-runs": Noun(
         "workflow_runs", "Watch, cancel and retry workflow runs", _WORK, ("workflow-run", "wr", "wfr")
@@ -70,18 +70,18 @@ ALIASES: Final[dict[str, str]] = {alias: name for name, noun in NOUNS.items() fo
 # The flags every command takes: long name, whether it takes a value, and the line of the root help.
 GLOBAL_FLAGS: Final[tuple[tuple[str, str], ...]] = (
     ("--server URL", "the API (STRAIT_SERVER; http://127.0.0.1:8080)"),
-    ("--api-key KEY", "the credential, or @file, - or env:NAME (STRAIT_API_KEY, else INTERNAL_SECRET)"),
-    ("--project ID", "work in one project (STRAIT_PROJECT; without it, reads span all)"),
+    ("--api-key KEY", "the credential, @file, - or env:NAME (STRAIT_API_KEY)"),
+    ("--project ID", "work in one project (STRAIT_PROJECT); else read all"),
     ("--context NAME", "use a named context (STRAIT_CONTEXT)"),
-    ("-o, --output FORMAT", "table, wide, json, jsonl, yaml, csv or name (STRAIT_FORMAT)"),
+    ("-o, --output FORMAT", "table wide json jsonl yaml csv name (STRAIT_FORMAT)"),
     ("--fields A,B", "only these fields"),
     ("--jq EXPR", "filter the JSON"),
-    ("--template TEXT", "one line per object: '{{id}} {{created_at | relative}}'"),
+    ("--template TEXT", "a line per object: '{{id}} {{created_at | relative}}'"),
     ("--sort FIELD", "order by a field; -FIELD for descending"),
     ("--no-headers", "tables without their first line"),
     ("--time-format STYLE", "relative, iso, local or utc (STRAIT_TIME_FORMAT)"),
-    ("--color WHEN", "auto, always or never (STRAIT_COLOR, NO_COLOR, FORCE_COLOR)"),
-    ("--request-timeout SECS", "how long one request may take (STRAIT_REQUEST_TIMEOUT; 30)"),
+    ("--color WHEN", "auto, always or never (STRAIT_COLOR, NO_COLOR)"),
+    ("--request-timeout SECS", "seconds for one request (STRAIT_REQUEST_TIMEOUT; 30)"),
     ("-q, --quiet", "no talk on stderr, only data and errors"),
     ("-v, --verbose", "show each request on stderr"),
 )
@@ -93,7 +93,7 @@ VALUED: Final = frozenset(
 
 _EXAMPLES: Final = (
     "strait dev",
-    "strait jobs create --name Hello --slug hello --endpoint http://127.0.0.1:9000/hello",
+    "strait jobs create --name Hello --slug hello --endpoint http://127.0.0.1:9000/",
     'strait trigger hello --payload \'{"greeting": "hi"}\' --wait',
     "strait runs list --status failed,dead_letter --limit 20",
     "strait runs watch @last",
@@ -127,10 +127,9 @@ def root_help() -> str:
     lines.append("Flags, accepted anywhere after `strait`:")
     lines += _rows([*GLOBAL_FLAGS, ("--version", "show the version"), ("-h, --help", "show this help, or a command's")])
     lines += ["", "Examples:", *(f"  {example}" for example in _EXAMPLES), ""]
-    lines.append(
-        "`strait --mode all|api|worker` is `strait serve --mode …`. Help of a command: `strait jobs create --help`"
-    )
-    lines.append(f"Further: {', '.join(f'`strait help {topic}`' for topic in TOPICS)}; all of it: `strait --llms`")
+    lines.append("`strait --mode all|api|worker` is `strait serve --mode …`.")
+    lines.append("Help of a command: `strait jobs create --help`; all of it: `strait --llms`")
+    lines.append(f"Further, by `strait help TOPIC`: {', '.join(TOPICS)}")
     return "\n".join(lines) + "\n"
 
 

@@ -161,8 +161,11 @@ def _renamed(owner: Any, names: Sequence[str], slugs: Mapping[str, str]) -> dict
 
 
 def changes(before: Spec | None, after: Spec) -> list[ManifestField]:
-    """What differs, field by field; of a new object what it says beyond its defaults."""
-    return list(_changes(before, after))
+    """What differs, field by field; of a new object what it says beyond its defaults, with nothing before."""
+    found = list(_changes(before, after))
+    return (
+        found if before is not None else [ManifestField(field=one.field, before=None, after=one.after) for one in found]
+    )
 
 
 def _changes(before: Spec | None, after: Spec) -> Iterator[ManifestField]:

@@ -163,13 +163,9 @@ def _lines(session: Session, plan: dict[str, Any]) -> Iterator[str]:
         yield session.out.dressed(f"{mark} {one['kind']} {one['slug']}", color) + _remark(one, plan["name"])
         for field in one["fields"]:
             after = dump(field["after"])
-            text = after if field["before"] is None and one["action"] == "create" else _arrow(field, after)
+            text = after if one["action"] == "create" else f"{dump(field['before'])} → {after}"
             line = f"    {safe(field['field'])}: {text}"
             yield line if width is None else cut(line, width)
-
-
-def _arrow(field: Mapping[str, Any], after: str) -> str:
-    return f"{dump(field['before'])} → {after}"
 
 
 def _remark(change: Mapping[str, Any], name: str) -> str:
@@ -231,14 +227,16 @@ def export(
         session.out.text(text)
     else:
         _write(Path(file), text, yes=yes)
-    session.out.note(
-        f"project {project}: " + ", ".join(f"{len(one)} {name}" for one, name in zip(found, _KINDS, strict=True))
-    )
+    session.out.note(f"project {project}: " + ", ".join(map(_count, found, _KINDS)))
     for left in manifestout.secrets_left_out(found[1]):
         session.out.note(f"left out: {left}; name it as env:NAME or @file to set it")
 
 
 _KINDS: Final = ("calendars", "jobs", "workflows")
+
+
+def _count(found: list[dict[str, Any]], kind: str) -> str:
+    return f"{len(found)} {kind if len(found) != 1 else kind[:-1]}"
 
 
 def _everything(session: Session, project: str) -> tuple[list[dict[str, Any]], ...]:

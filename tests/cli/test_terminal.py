@@ -137,3 +137,4 @@ def test_help_fits_eighty_columns(alone: Shell):
     assert terminal.wait() == 0
     before, _, _ = terminal.raw.replace("\r", "").partition("Examples:")
     assert max(map(len, before.splitlines())) <= 80
+    assert max(map(len, alone.ok("--help").out.splitlines())) <= 80

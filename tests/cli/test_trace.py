@@ -29,9 +29,9 @@ def test_bars_share_one_scale():
     rows = timeline.rows(attempts, [event, hidden])
     assert [row["what"] for row in rows] == ["attempt", "replay", "attempt"]
     first, middle, last = timeline.lines({"created_at": T0}, rows)
-    assert first == f"+1.0 s     try 1   [{'.' * 16}-{'=' * 15}]  error in 1.0 s: HTTP 500"
+    assert first == f"+1.0 s     try 1   [{'.' * 12}-{'=' * 11}]  error in 1.0 s: HTTP 500"
     assert middle == "+3.0 s     replay   queued by hand"
-    assert f"[{'=' * 8}{' ' * 24}]" in last
+    assert f"[{'=' * 6}{' ' * 18}]" in last
 
 
 def test_a_run_is_traced(shell: Shell, job: str):

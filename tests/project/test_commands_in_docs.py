@@ -6,12 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
 from strait_cli.reference import every_command
 from tests.project.tree import ROOT, files
 from tools import commands
 
 PROMPT = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?(strait(?: .*)?)$")
+
+# In running text: a command that is said in full, and not a pattern of several.
+INLINE = re.compile(r"`(strait [^`…<>|]+)`")
 
 
 def code_lines(page: str) -> list[str]:
@@ -20,6 +24,22 @@ def code_lines(page: str) -> list[str]:
     fenced = "\n".join(re.findall(r"^```[a-z]*\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
     rest = re.sub(r"^```[a-z]*\n.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
     return [*fenced.splitlines(), *(line for line in rest.splitlines() if line.startswith("    "))]
+
+
+def without_code(page: str) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^```[a-z]*\n.*?^```|^    .*$", "", page, flags=re.DOTALL | re.MULTILINE)
+
+
+def named() -> list[tuple[str, str]]:
+    """Where running text names a command, and what it names."""
+    found = {
+        (str(path), line)
+        for path in files()
+        if path.suffix == ".md" and path != Path("docs/cli.md")
+        for line in INLINE.findall(without_code((ROOT / path).read_text(encoding="utf-8")))
+    }
+    return sorted(found)
 
 
 def shown() -> list[tuple[str, str]]:
@@ -42,6 +62,22 @@ def test_shown_command_parses(where: str, line: str):
         commands.parse(commands.words_of(line))
     except commands.REFUSED as error:
         pytest.fail(f"{where}: {line}: {getattr(error, 'message', error)}")
+
+
+@pytest.mark.parametrize(("where", "line"), named())
+def test_named_command_exists(where: str, line: str):
+    """In running text too: the noun, the verb and the flags are there; arguments may be left out."""
+    words = commands.words_of(line)
+    if words[:1] == ["--llms"] or words[:1] == ["help"]:
+        return
+    try:
+        commands.parse(words)
+    except typer.Exit:
+        # A noun alone shows its help.
+        return
+    except commands.REFUSED as error:
+        if type(error).__name__ != "MissingParameter":
+            pytest.fail(f"{where}: {line}: {getattr(error, 'message', error)}")
 
 
 def test_every_command_says_what_it_does():
