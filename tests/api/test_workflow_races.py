@@ -59,7 +59,7 @@ def test_many_short_workflows_at_once(api: Caller) -> None:
     with ThreadPoolExecutor(HANDS) as pool:
         runs = list(pool.map(lambda _: start(api, "short"), range(HANDS)))
         for ref in "ab":
-            list(pool.map(lambda run, ref=ref: end(api, run, ref), runs))  # type: ignore[misc]
+            list(pool.map(lambda run, ref=ref: end(api, run, ref), runs))
     shown = [api.call("GET", f"/v1/workflow-runs/{run['id']}")["status"] for run in runs]
     assert shown == [Status.COMPLETED] * HANDS
     assert all(one["status"] == "completed" for run in runs for one in steps(api, run).values())
