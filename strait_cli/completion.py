@@ -176,7 +176,7 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
 
     if name == "context" or (path[:1] == ("context",) and name == "name" and path[1:] != ("create",)):
         yield from ((one, fields.get("server", DEFAULT_SERVER)) for one, fields in configfile.contexts().items())
-    elif name in {"db", "file"}:
+    elif name in {"db", "file", "files", "folder"}:
         yield FILES
     elif name in {"timezone", "cron_timezone"}:
         from strait_core.wallclock import zone_names  # noqa: PLC0415 - reads the tz database's list
@@ -204,6 +204,7 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
             "unset": body.JOB_FIELDS,
             "drawn_as": ("ascii", "mermaid", "dot", "json"),
             "include": ("payload", "result", "payload,result"),
+            "framework": ("fastapi", "flask", "none"),
         }
         yield from ((str(value), "") for value in known.get(name, ()))
 

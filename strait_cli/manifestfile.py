@@ -30,6 +30,18 @@ SUFFIXES: Final = (".yaml", ".yml", ".json", ".toml")
 # Aliases of aliases make a small file an endless one; no manifest has so many values.
 MOST_VALUES: Final = 100_000
 MOST_DEPTH: Final = 128
+# What a file from anybody's repository must not get hold of.
+OWN: Final = frozenset(
+    {
+        "API_KEY",
+        "INTERNAL_SECRET",
+        "JWT_SIGNING_KEY",
+        "ENCRYPTION_KEY",
+        "DATABASE_URL",
+        "DATABASE_DIRECT_URL",
+        "REDIS_URL",
+    }
+)
 # What stands for a secret where none is needed.
 UNREAD: Final = "x" * 32
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
@@ -85,6 +97,9 @@ class _Fill:
                 return "${"
             if found[1] is None:
                 return self._missing(pointer, line, "${ begins a variable: ${NAME} or ${NAME:-default}; $${ is text")
+            if found[1].removeprefix("STRAIT_") in OWN:
+                # A name in a URL is looked up by the server: whoever wrote the file would hear of the key.
+                return self._missing(pointer, line, f"{found[1]} is a credential of Strait's own; no manifest holds it")
             held = self._environ.get(found[1])
             if found[2] is not None:
                 return held or found[2]

@@ -37,14 +37,24 @@ def _text(name: str, text: str, *aliases: str, metavar: str = "TEXT") -> Any:
 @verb(
     app,
     "list",
-    examples=("strait jobs list", "strait jobs ls --limit 500 -o wide", "strait jobs list --jq '.[].slug'"),
+    examples=("strait jobs list", "strait jobs ls --paused --tag team:data", "strait jobs list --jq '.[].slug'"),
 )
 def list_jobs(
     session: Session,
+    *,
+    tag: Annotated[list[str] | None, _text("--tag", "With this tag.", metavar="KEY:VALUE")] = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enabled/--disabled", help="Only those.", show_default=False)
+    ] = None,
+    paused: Annotated[
+        bool | None, typer.Option("--paused/--not-paused", help="Only those.", show_default=False)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.", metavar="N")] = 50,
 ) -> None:
     """List jobs, newest first."""
-    pages = session.api.pages("/v1/jobs", limit=limit)
+    switches = {"enabled": enabled, "paused": paused}
+    query = {name: str(value).lower() for name, value in switches.items() if value is not None}
+    pages = session.api.pages("/v1/jobs", {**query, "tag": tag}, limit=limit)
     session.out.items(pages, JOB)
     session.more(pages)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,6 +22,9 @@ from strait_core.errors import Fault, UsageError, ValidationError
 # Of each kind; a manifest has less.
 _MOST: Final = 100_000
 _MARKS: Final = {"create": ("+", "32"), "update": ("~", "33"), "delete": ("-", "31"), "left": ("!", "35")}
+if TYPE_CHECKING:
+    from strait_cli.manifestfile import Document
+
 _TO_DO: Final = {"create": "to create", "update": "to change", "delete": "to delete"}
 _DONE: Final = {"create": "created", "update": "changed", "delete": "deleted"}
 
@@ -72,7 +75,7 @@ def diff(session: Session, files: Files = None, *, prune: Prune = False) -> None
     Ends with 0 when nothing would change, with 1 when something would, above 1 with an error. Secrets are never shown,
     only that they change.
     """
-    plan = _asked(session, files or (), "plan", prune=prune)
+    plan = _asked(session, _read(files), "plan", prune=prune)
     _show(session, plan)
     if not plan["same"]:
         raise typer.Exit(1)
@@ -96,7 +99,9 @@ def apply(
     What an item does not name is at its default; secrets and `enabled` that are not named stay. What the manifest has
     applied is its own from then on: with --prune it deletes what it names no longer, and nothing else.
     """
-    plan = _asked(session, files or (), "plan", prune=prune)
+    # Read once: what was looked at is what is sent, and standard input comes once only.
+    document = _read(files)
+    plan = _asked(session, document, "plan", prune=prune)
     if dry_run:
         _show(session, plan)
         session.out.note("nothing was changed")
@@ -112,18 +117,21 @@ def apply(
             f"apply to {session.layers.value('server').text}, project {plan['project_id']}: {_counts(plan)}", yes=yes
         )
     with Progress(session, "applying", None):
-        done = _asked(session, files or (), "apply", prune=prune, expect=plan["digest"])
+        done = _asked(session, document, "apply", prune=prune, expect=plan["digest"])
     if session.out.is_human:
         session.out.line(f"applied: {_counts(done)}")
     else:
         _show(session, done)
 
 
-def _asked(session: Session, files: Sequence[str], verb_: str, *, prune: bool, **more: Any) -> dict[str, Any]:
-    """What the server says to a manifest; its faults with the lines that they are about."""
+def _read(files: Sequence[str] | None) -> Document:
     from strait_cli.manifestfile import read  # noqa: PLC0415 - as above
 
-    document = read(files)
+    return read(files or ())
+
+
+def _asked(session: Session, document: Document, verb_: str, *, prune: bool, **more: Any) -> dict[str, Any]:
+    """What the server says to a manifest; its faults with the lines that they are about."""
     own, flag = document.body.get("project"), session.given.get("project")
     if flag is not None and own is not None and flag != own:
         raise UsageError(f"the manifest is of project {own}, --project says {flag}", hint="leave out one of the two")
@@ -137,7 +145,7 @@ def _asked(session: Session, files: Sequence[str], verb_: str, *, prune: bool, *
     return answer
 
 
-def _placed(fault: Fault, document: Any) -> Fault:
+def _placed(fault: Fault, document: Document) -> Fault:
     place = document.place(fault.pointer)
     return fault if place is None else Fault(fault.pointer, f"{fault.message} ({place})")
 

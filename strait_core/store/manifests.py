@@ -18,7 +18,7 @@ _SQL = load("manifests")
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The objects of a project that are locked, by kind and slug; of jobs, others too that go by a locked calendar."""
+    """Objects that are locked, by kind and slug: those named, and others that go by a named calendar."""
 
     ids: dict[tuple[Kind, str], UUID]
 

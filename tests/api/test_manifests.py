@@ -29,7 +29,12 @@ def whole() -> dict[str, Any]:
             job("second", timeout_secs=60, tags={"team": "data"}),
         ],
         "workflows": [
-            flow("outer", {"step_ref": "in", "step_type": "sub_workflow", "sub_workflow": "inner"}),
+            flow(
+                "outer",
+                {"step_ref": "in", "step_type": "sub_workflow", "sub_workflow": "inner"},
+                cron="0 10 * * *",
+                calendar="days",
+            ),
             flow(
                 "inner",
                 {"step_ref": "a", "job_id": "first"},
@@ -252,5 +257,7 @@ def test_a_schedule_that_changes_loses_no_tick(api: Caller):
     asked(api, "apply", changed)
     assert api.call("GET", f"/v1/jobs/first/next-runs?project_id={api.project}&limit=3")["data"] != before
     changed["jobs"][0] = job("first", on_complete_trigger_job="second")
+    asked(api, "apply", changed)
+    changed["workflows"][0] = flow("outer", {"step_ref": "in", "step_type": "sub_workflow", "sub_workflow": "inner"})
     asked(api, "apply", changed)
     assert api.call("GET", f"/v1/schedules?project_id={api.project}")["data"] == []

@@ -219,3 +219,20 @@ def test_jobs_are_named_by_slug_id_and_prefix(shell: Shell, job: str):
     assert shell.ok("j", "get", found["id"][:-2], "-o", "json").json == found
     assert shell.run("jobs", "get", "job_7zzzzz").code == 5
     assert shell.run("jobs", "get", "../jobs").code == 2
+
+
+def test_a_list_of_jobs_is_narrowed(shell: Shell, job: str):
+    """By tag, by switch, by pause; a tag that is none is refused."""
+    url = "http://127.0.0.1:9/"
+    shell.ok(
+        "jobs", "create", "--name", "T", "--slug", "tagged", "--endpoint", url, "--tag", "team=data", "--no-enabled"
+    )
+    shell.ok("jobs", "pause", job)
+    for words, slugs in (
+        (("--tag", "team:data"), ["tagged"]),
+        (("--disabled",), ["tagged"]),
+        (("--enabled",), [job]),
+        (("--paused",), [job]),
+        (("--not-paused", "--tag", "team:other"), []),
+    ):
+        assert [one["slug"] for one in shell.ok("jobs", "list", *words, "-o", "json").json] == slugs, words

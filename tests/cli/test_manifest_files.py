@@ -57,6 +57,15 @@ def test_every_missing_variable_is_told_with_its_line(tmp_path: Path):
     assert "$${" in told["/jobs/0/description"]
 
 
+@pytest.mark.parametrize("name", ["STRAIT_API_KEY", "INTERNAL_SECRET", "STRAIT_INTERNAL_SECRET", "DATABASE_URL"])
+def test_a_strangers_manifest_gets_no_key(tmp_path: Path, name: str):
+    """In a host name the key would be looked up, and so told, by whoever is asked what would change."""
+    text = f"jobs: [{{slug: a, name: A, endpoint_url: 'http://${{{name}:-x}}.example.com/'}}]"
+    with pytest.raises(ValidationError, match="a credential of Strait's own") as caught:
+        content(tmp_path, text, **{name: "hunter2-hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
 def test_the_three_languages_say_the_same(tmp_path: Path):
     """YAML, JSON and TOML, dates among them."""
     body = {

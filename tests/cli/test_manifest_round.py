@@ -113,7 +113,13 @@ def test_what_is_exported_and_read_again_is_the_same(file: Path, body: dict[str,
         {
             "jobs": [{"slug": slug, **job} for slug, job in body["jobs"].items()],
             "workflows": [
-                {"slug": slug, "name": "w", "steps": [{"step_ref": f"s{at}", **one} for at, one in enumerate(steps)]}
+                {
+                    "slug": slug,
+                    "name": "w",
+                    "cron": "0 9 * * *",
+                    "skip_if_running": len(steps) > 1,
+                    "steps": [{"step_ref": f"s{at}", **one} for at, one in enumerate(steps)],
+                }
                 for slug, steps in body["workflows"].items()
             ],
             "calendars": [{"slug": slug, "weekdays": sorted(days)} for slug, days in body["calendars"].items()],

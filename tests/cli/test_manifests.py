@@ -137,6 +137,13 @@ def test_there_and_back(project: Shell, cli_endpoint: Endpoint):
     assert again == other
 
 
+def test_standard_input_is_read_once(project: Shell):
+    """What is piped in is planned and applied."""
+    text = (project.folder / "strait.yaml").read_text()
+    assert project.ok("apply", "-f", "-", "--yes", "-o", "json", stdin=text).json["applied"] is True
+    assert project.ok("diff", "-f", "-", stdin=text).out == ""
+
+
 def test_the_manifests_project_counts(project: Shell):
     """It goes before that of the context; a flag that says otherwise is a mistake."""
     text = (project.folder / "strait.yaml").read_text()

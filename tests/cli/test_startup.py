@@ -45,7 +45,17 @@ def test_the_quickest_answers_load_nothing(alone: Shell, words: tuple[str, ...])
 
 @pytest.mark.parametrize(
     "words",
-    [("jobs", "--help"), ("jobs", "create", "--help"), ("runs", "watch", "--help"), ("config", "path"), ("jbos",)],
+    [
+        ("jobs", "--help"),
+        ("jobs", "create", "--help"),
+        ("runs", "watch", "--help"),
+        ("config", "path"),
+        ("jbos",),
+        ("apply", "--help"),
+        ("doctor", "--help"),
+        ("top", "--help"),
+        ("init", "--help"),
+    ],
     ids=" ".join,
 )
 def test_help_and_mistakes_load_nothing_heavy(alone: Shell, words: tuple[str, ...]):

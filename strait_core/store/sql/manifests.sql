@@ -35,10 +35,14 @@ WHERE o.project_id = %(project_id)s AND o.manifest = %(manifest)s
     AND NOT EXISTS (SELECT FROM strait.calendars c WHERE c.id = o.object_id)
 
 -- name: lock_workflows
-SELECT id, slug FROM strait.workflows
-WHERE deleted_at IS NULL AND project_id = %(project_id)s
-    AND slug = ANY(ARRAY(SELECT jsonb_array_elements_text(%(slugs)s)))
-ORDER BY id FOR NO KEY UPDATE
+-- The workflows that are named, and those whose schedules go by a calendar that is.
+SELECT w.id, w.slug FROM strait.workflows w
+WHERE w.deleted_at IS NULL AND w.project_id = %(project_id)s
+    AND (w.slug = ANY(ARRAY(SELECT jsonb_array_elements_text(%(slugs)s)))
+        OR w.id IN (SELECT s.target_id FROM strait.schedules s JOIN strait.calendars c ON c.id = s.calendar_id
+            WHERE c.project_id = %(project_id)s
+                AND c.slug = ANY(ARRAY(SELECT jsonb_array_elements_text(%(calendars)s)))))
+ORDER BY w.id FOR NO KEY UPDATE
 
 -- name: lock_jobs
 -- The jobs that are named, and those whose schedules go by a calendar that is.
