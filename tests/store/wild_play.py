@@ -31,6 +31,8 @@ from tests.store.scene import NO_MARKS, Scene
 from tests.store.wild import Story
 from tests.store.wild_engines import Act, Engine
 
+# What is done between two looks, by both daemons together.
+MOST_ACTS: Final = 10
 _LOOK: Final = """
 SELECT 'asked' AS what, workflow_run_id AS id, step, step_ref AS about, NULL::uuid AS event_id
 FROM strait.approvals WHERE status = 'pending'
@@ -65,7 +67,7 @@ class Play:
             self._expect_limits([row for row in places if row["what"] == "open"])
             acts = await self._possible(places)
             assert acts, f"runs are not over, and nothing can happen: {places}"
-            picked = self.chance.sample(acts, min(len(acts), self.chance.randint(1, 4)))
+            picked = self.chance.sample(acts, min(len(acts), self.chance.randint(1, MOST_ACTS)))
             picked += self._needless(places)
             async with asyncio.TaskGroup() as group:
                 for at, engine in enumerate(self.engines):
