@@ -167,12 +167,8 @@ def _values(name: str, path: tuple[str, ...], before: Sequence[str], current: st
 
 def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
     """Values that need no server."""
-    from strait_cli import body, configfile  # noqa: PLC0415 - as above
-    from strait_cli.context import COLORS, DEFAULT_SERVER, FIELDS, FORMATS, TIME_FORMATS  # noqa: PLC0415
-    from strait_core.retry import RetryStrategy  # noqa: PLC0415
-    from strait_core.rule import DstGap, DstOverlap  # noqa: PLC0415
-    from strait_core.run import Status  # noqa: PLC0415
-    from strait_core.schedule import MisfirePolicy, OverlapPolicy  # noqa: PLC0415
+    from strait_cli import configfile  # noqa: PLC0415 - as above
+    from strait_cli.context import DEFAULT_SERVER  # noqa: PLC0415
 
     if name == "context" or (path[:1] == ("context",) and name == "name" and path[1:] != ("create",)):
         yield from ((one, fields.get("server", DEFAULT_SERVER)) for one, fields in configfile.contexts().items())
@@ -183,30 +179,42 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
 
         yield from ((zone, "") for zone in sorted(zone_names()))
     else:
-        known: dict[str, Iterable[str]] = {
-            "format": FORMATS,
-            "color": COLORS,
-            "time_format": TIME_FORMATS,
-            "status": Status,
-            "until": Status,
-            "retry_strategy": RetryStrategy,
-            "version_policy": ("pin", "latest"),
-            "misfire_policy": MisfirePolicy,
-            "overlap_policy": OverlapPolicy,
-            "calendar_mode": ("exclude", "only"),
-            "calendar_roll": ("none", "next", "previous"),
-            "dst_gap": DstGap,
-            "dst_overlap": DstOverlap,
-            "roll": ("none", "next", "previous"),
-            "mode": ("all", "api", "worker"),
-            "setting": FIELDS,
-            "shell": ("bash", "zsh", "fish"),
-            "unset": body.JOB_FIELDS,
-            "drawn_as": ("ascii", "mermaid", "dot", "json"),
-            "include": ("payload", "result", "payload,result"),
-            "framework": ("fastapi", "flask", "none"),
-        }
-        yield from ((str(value), "") for value in known.get(name, ()))
+        yield from ((str(value), "") for value in _words().get(name, ()))
+
+
+def _words() -> Mapping[str, Iterable[str]]:
+    """Parameters that take one of a few words."""
+    from strait_cli import body  # noqa: PLC0415 - as above
+    from strait_cli.context import COLORS, FIELDS, FORMATS, TIME_FORMATS  # noqa: PLC0415
+    from strait_core.retry import RetryStrategy  # noqa: PLC0415
+    from strait_core.rule import DstGap, DstOverlap  # noqa: PLC0415
+    from strait_core.run import Status  # noqa: PLC0415
+    from strait_core.schedule import MisfirePolicy, OverlapPolicy  # noqa: PLC0415
+
+    return {
+        "format": FORMATS,
+        "color": COLORS,
+        "time_format": TIME_FORMATS,
+        "status": Status,
+        "until": Status,
+        "retry_strategy": RetryStrategy,
+        "version_policy": ("pin", "latest"),
+        "completion": ("response", "callback"),
+        "misfire_policy": MisfirePolicy,
+        "overlap_policy": OverlapPolicy,
+        "calendar_mode": ("exclude", "only"),
+        "calendar_roll": ("none", "next", "previous"),
+        "dst_gap": DstGap,
+        "dst_overlap": DstOverlap,
+        "roll": ("none", "next", "previous"),
+        "mode": ("all", "api", "worker"),
+        "setting": FIELDS,
+        "shell": ("bash", "zsh", "fish"),
+        "unset": body.JOB_FIELDS,
+        "drawn_as": ("ascii", "mermaid", "dot", "json"),
+        "include": ("payload", "result", "payload,result"),
+        "framework": ("fastapi", "flask", "none"),
+    }
 
 
 def _jobs(before: Sequence[str], current: str) -> Iterator[Candidate]:
