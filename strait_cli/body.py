@@ -77,11 +77,17 @@ JOB_FIELDS: Final[Mapping[str, Any]] = {
     "on_complete_trigger_job": _field(
         str, "--on-complete-trigger-job", text="Started by runs that completed.", metavar="JOB"
     ),
+    "on_complete_trigger_workflow": _field(
+        str, "--on-complete-trigger-workflow", text="Likewise, a workflow.", metavar="WORKFLOW"
+    ),
     "on_complete_payload_mapping": _field(
         str, "--on-complete-payload-mapping", text="Its payload: JSON with {{result.x}}, @file or -.", metavar="JSON"
     ),
     "on_failure_trigger_job": _field(
         str, "--on-failure-trigger-job", text="Started by runs that failed for good.", metavar="JOB"
+    ),
+    "on_failure_trigger_workflow": _field(
+        str, "--on-failure-trigger-workflow", text="Likewise, a workflow.", metavar="WORKFLOW"
     ),
     "on_failure_payload_mapping": _field(
         str, "--on-failure-payload-mapping", text="Its payload: JSON with {{error}}, @file or -.", metavar="JSON"

@@ -1,8 +1,8 @@
-"""Completion triggers: which job an ending starts, and with what payload. No I/O: who starts it is the store.
+"""Completion triggers: what an ending starts, and with what payload. No I/O: who starts it is the store.
 
-`on_complete_trigger_job` is started by a run that completed, `on_failure_trigger_job` by one that failed, timed out,
-crashed, became a dead letter or met a fault of our own. What was canceled or expired starts nothing: somebody decided
-that it should not go on.
+`on_complete_trigger_job` and `on_complete_trigger_workflow` are started by a run that completed, their counterparts of
+`on_failure` by one that failed, timed out, crashed, became a dead letter or met a fault of our own. What was canceled
+or expired starts nothing: somebody decided that it should not go on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 # How many runs may start one another in a row.
 MAX_CHAIN: Final = 10
 TRIGGERED_BY: Final = "completion"
-FIELDS: Final = ("on_complete_trigger_job", "on_failure_trigger_job")
+# By what they are started; jobs first.
+JOBS: Final = ("on_complete_trigger_job", "on_failure_trigger_job")
+WORKFLOWS: Final = ("on_complete_trigger_workflow", "on_failure_trigger_workflow")
+FIELDS: Final = JOBS + WORKFLOWS
 ROOTS: Final = ("payload", "result", "error", "run")
 # Endings that may start something; exactly these failures are what a replay takes back.
 STARTING: Final = frozenset({Status.COMPLETED}) | REPLAYABLE
@@ -44,24 +47,36 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Onward:
-    """What an ending starts: a job by its slug or id, and the template of the payload."""
+    """What an ending starts: a job or a workflow by its slug or id, and the template of the payload.
 
-    job: str
+    `field` is that of the definition which says so.
+    """
+
+    field: str
+    ref: str
     mapping: Any
 
+    @property
+    def is_flow(self) -> bool:
+        """Whether it is a workflow."""
+        return self.field in WORKFLOWS
 
-def onward(spec: JobSpec, status: Status) -> Onward | None:
-    """What a run of this definition starts when it ends so; None = nothing."""
-    if status is Status.COMPLETED and spec.on_complete_trigger_job is not None:
-        return Onward(spec.on_complete_trigger_job, spec.on_complete_payload_mapping or _AFTER_COMPLETE)
-    if status in REPLAYABLE and spec.on_failure_trigger_job is not None:
-        return Onward(spec.on_failure_trigger_job, spec.on_failure_payload_mapping or _AFTER_FAILURE)
-    return None
+
+def onward(spec: JobSpec, status: Status) -> list[Onward]:
+    """What a run of this definition starts when it ends so."""
+    if status is Status.COMPLETED:
+        which, mapping = 0, spec.on_complete_payload_mapping or _AFTER_COMPLETE
+    elif status in REPLAYABLE:
+        which, mapping = 1, spec.on_failure_payload_mapping or _AFTER_FAILURE
+    else:
+        return []
+    named = ((fields[which], getattr(spec, fields[which])) for fields in (JOBS, WORKFLOWS))
+    return [Onward(name, ref, mapping) for name, ref in named if ref is not None]
 
 
 def has_consequences(spec: JobSpec, status: Status) -> bool:
     """Whether such an ending may start another run, or is a success that somebody expects."""
-    starts_more = spec.on_complete_trigger_job is not None or spec.on_failure_trigger_job is not None
+    starts_more = any(getattr(spec, name) is not None for name in FIELDS)
     return starts_more or (status is Status.COMPLETED and spec.expect_every_secs is not None)
 
 
@@ -81,11 +96,11 @@ def payload(
 def faults_of(spec: JobSpec) -> list[Fault]:
     """What is wrong with a definition's triggers, apart from the jobs that they name."""
     faults: list[Fault] = []
-    for name in FIELDS:
-        mapping_name = name.replace("trigger_job", "payload_mapping")
-        target, mapping = getattr(spec, name), getattr(spec, mapping_name)
-        if mapping is not None and target is None:
-            faults.append(Fault(f"/{mapping_name}", f"works only with {name}"))
+    for job, flow in zip(JOBS, WORKFLOWS, strict=True):
+        mapping_name = job.replace("trigger_job", "payload_mapping")
+        targets, mapping = (getattr(spec, job), getattr(spec, flow)), getattr(spec, mapping_name)
+        if mapping is not None and targets == (None, None):
+            faults.append(Fault(f"/{mapping_name}", f"works only with {job} or {flow}"))
         if mapping is not None:
             faults += template_faults(mapping, ROOTS, f"/{mapping_name}")
     return faults

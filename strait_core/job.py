@@ -104,8 +104,10 @@ class JobSpec:
     batch_max_size: int = 100
     # Started by the ending of a run; see completion.py.
     on_complete_trigger_job: str | None = None
+    on_complete_trigger_workflow: str | None = None
     on_complete_payload_mapping: Mapping[str, Any] | None = None
     on_failure_trigger_job: str | None = None
+    on_failure_trigger_workflow: str | None = None
     on_failure_payload_mapping: Mapping[str, Any] | None = None
     cron: str | None = None
     timezone: str = "UTC"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from strait_core import completion
 from strait_core.days import Days
 from strait_core.errors import Fault, ValidationError
 from strait_core.job import JobSpec, check_project, check_slug
@@ -32,7 +33,7 @@ SCHEMAS: Final = ("payload_schema", "result_schema")
 MASK: Final = "****"
 DAYS: Final = ("dates", "ranges", "weekdays")
 LISTS: Final[Mapping[Kind, str]] = {Kind.CALENDAR: "calendars", Kind.JOB: "jobs", Kind.WORKFLOW: "workflows"}
-_JOB_REFS: Final = ("on_complete_trigger_job", "on_failure_trigger_job")
+_JOB_REFS: Final = completion.FIELDS
 _STEP_REFS: Final = ("job_id", "compensation_job", "sub_workflow")
 
 Spec = JobSpec | WorkflowSpec | Days

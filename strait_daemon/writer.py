@@ -156,7 +156,8 @@ class TransitionWriter:
             async with conn.transaction():
                 await parking.end_tied_into(conn, await self._write(conn, parts, now, verdict), now, verdict)
                 if ended := [run_id for run_id in follows if run_id in verdict.held]:
-                    verdict.started += await completions.follow(conn, ended, now)
+                    verdict.brought = Brought()
+                    verdict.started += await completions.follow(conn, ended, now, verdict.brought)
                 # Last, and all together: whoever frees slots takes their lanes in one order.
                 await limits.free(conn, verdict.freed)
             return verdict

@@ -13,7 +13,7 @@ import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -26,7 +26,7 @@ from strait_core.completion import MAX_CHAIN, TRIGGERED_BY, Onward
 from strait_core.job import JobSpec
 from strait_core.run import Status
 from strait_core.schema import Judge
-from strait_core.store import budgets, deadlines, jobs, queue
+from strait_core.store import budgets, deadlines, queue, targets
 from strait_core.store.faults import Broken, Refused
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn, query
@@ -45,13 +45,19 @@ _CLOCK_SLACK: Final = timedelta(days=1)
 _TRIES: Final = 3
 Row = dict[str, Any]
 
+if TYPE_CHECKING:
+    from strait_core.store.workflow_live import Brought
 
-class _Refusal(Exception):  # noqa: N818 - a verdict, told on the run
+
+class Refusal(Exception):  # noqa: N818 - a verdict, told on the run
     """Why nothing is started."""
 
 
-async def follow(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> list[NewRun]:
-    """Start what these runs start, which the caller's transaction has just ended; the new runs."""
+async def follow(conn: Conn, run_ids: Sequence[UUID], now: datetime, brought: Brought | None = None) -> list[NewRun]:
+    """Start what these runs start, which the caller's transaction has just ended; the new runs.
+
+    What has come of workflow runs is told in `brought`.
+    """
     made_at = min(map(ids.time_of, run_ids)) - _CLOCK_SLACK
     started: list[NewRun] = []
     succeeded: dict[UUID, datetime] = {}
@@ -59,76 +65,70 @@ async def follow(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> list[New
         spec = _decode(row["definition"])
         if row["status"] == Status.COMPLETED and spec.expect_every_secs is not None:
             succeeded[row["job_id"]] = max(row["finished_at"], succeeded.get(row["job_id"], row["finished_at"]))
-        onward = completion.onward(spec, Status(row["status"]))
-        if onward is None:
-            continue
-        try:
-            # A savepoint: whatever the database says of the new run, the ending stands.
-            async with conn.transaction():
-                started.append(await _start(conn, row, onward, now))
-        except Broken:
-            raise
-        except (_Refusal, Refused) as error:
-            why = str(error).partition("\n")[0] or type(error).__name__
-            warning = f"{_field(row)} did not start {onward.job!r}: {why}"
-            await _rows(conn, "warn", {"id": row["id"], "finished_at": row["finished_at"], "warning": warning})
+        for onward in completion.onward(spec, Status(row["status"])):
+            try:
+                # A savepoint: whatever the database says of the new run, the ending stands.
+                async with conn.transaction():
+                    if onward.is_flow:
+                        from strait_core.store import workflow_triggers  # noqa: PLC0415 - its runs' ends come by here
+
+                        await workflow_triggers.start(conn, row, onward, now, brought)
+                    else:
+                        started.append(await _start(conn, row, onward, now))
+            except Broken:
+                raise
+            except (Refusal, Refused) as error:
+                why = str(error).partition("\n")[0] or type(error).__name__
+                await warn(conn, row, f"{onward.field} did not start {onward.ref!r}: {why}")
     await deadlines.note_successes(conn, succeeded)
     return started
 
 
-def _field(row: Row) -> str:
-    return completion.FIELDS[0 if row["status"] == Status.COMPLETED else 1]
+async def warn(conn: Conn, row: Row, warning: str) -> None:
+    """Say on a run that has ended what it could not do."""
+    await _rows(conn, "warn", {"id": row["id"], "finished_at": row["finished_at"], "warning": warning})
+
+
+def depth_after(row: Row) -> int:
+    """How many runs have started one another with the new one; a workflow counts as one."""
+    depth: int = (row["lineage_depth"] or 0) + 1
+    if depth > MAX_CHAIN:
+        raise Refusal(f"{MAX_CHAIN} runs have started one another already")
+    return depth
 
 
 async def _start(conn: Conn, row: Row, onward: Onward, now: datetime) -> NewRun:
-    depth = (row["lineage_depth"] or 0) + 1
-    if depth > MAX_CHAIN:
-        raise _Refusal(f"{MAX_CHAIN} runs have started one another already")
-    made = None
+    depth, made = depth_after(row), None
     for _ in range(_TRIES):
-        job = await _target(conn, row["project_id"], onward.job)
+        job = await _target(conn, row["project_id"], onward.ref)
         if job.budgeted and await budgets.spent_until(conn, row["project_id"], now) is not None:
-            raise _Refusal("the project has spent its budget of the day")
-        made = made or await _payload(row, onward)
+            raise Refusal("the project has spent its budget of the day")
+        made = made or await payload_after(row, onward)
         if job.spec.payload_schema is not None:
             faults = _judge(msgspec.json.encode(job.spec.payload_schema)).faults("payload", made[0])
             if faults:
-                raise _Refusal("; ".join(f"{fault.pointer} {fault.message}" for fault in faults[:3]))
+                raise Refusal("; ".join(f"{fault.pointer} {fault.message}" for fault in faults[:3]))
         run = _new_run(row, job, made, depth, now)
         if run.id in await queue.insert_runs(conn, [run], now):
             return run
-    raise _Refusal("it keeps changing")
+    raise Refusal("it keeps changing")
 
 
 async def _target(conn: Conn, project_id: str, ref: str) -> StoredJob:
     """The job that is to be started, if it takes runs now."""
-    job = await find(conn, project_id, ref)
+    job = await targets.job_named(conn, project_id, ref)
     if job is None:
-        raise _Refusal("there is no such job")
+        raise Refusal("there is no such job")
     if not job.enabled:
-        raise _Refusal("the job is disabled")
+        raise Refusal("the job is disabled")
     if job.paused:
-        raise _Refusal("the job is paused")
-    if gathers(job.spec):
-        raise _Refusal("the job has a window in which its triggers meet")
+        raise Refusal("the job is paused")
+    if targets.gathers(job.spec):
+        raise Refusal("the job has a window in which its triggers meet")
     return job
 
 
-def gathers(spec: JobSpec) -> bool:
-    """Whether triggers of the job meet in a window, which takes them from outside only."""
-    return bool(spec.dedup_window_secs or spec.debounce_window_secs or spec.batch_window_secs)
-
-
-async def find(conn: Conn, project_id: str, ref: str) -> StoredJob | None:
-    """The job that a completion trigger of that project names."""
-    job_id = ids.parse(ids.Prefix.JOB, ref)
-    if job_id is None:
-        return next(iter(await jobs.jobs_by_slug(conn, ref, project_id)), None)
-    job = await jobs.job_by_id(conn, job_id)
-    return job if job is not None and job.spec.project_id == project_id else None
-
-
-async def _payload(row: Row, onward: Onward) -> tuple[str, tuple[str, ...]]:
+async def payload_after(row: Row, onward: Onward) -> tuple[str, tuple[str, ...]]:
     """The new run's payload, and the paths of the mapping that led nowhere."""
     facts = {
         "id": ids.spell(ids.Prefix.RUN, row["id"]),
@@ -148,7 +148,7 @@ async def _payload(row: Row, onward: Onward) -> tuple[str, tuple[str, ...]]:
         else:
             filled = completion.payload(onward.mapping, **told, most=MAX_PAYLOAD_BYTES)
     except TooLongError:
-        raise _Refusal(f"the payload is over {MAX_PAYLOAD_BYTES} bytes") from None
+        raise Refusal(f"the payload is over {MAX_PAYLOAD_BYTES} bytes") from None
     return filled.text, filled.missing
 
 

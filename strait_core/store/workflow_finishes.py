@@ -37,7 +37,7 @@ async def finish_steps(conn: Conn, moves: Sequence[Finish], now: datetime, verdi
             await parking.end_tied_into(conn, passed_over, now, verdict)
         ended = [move for move in moves if move.id in verdict.held and move.id not in verdict.parked]
         if follows := [move.id for move in ended if move.follow]:
-            verdict.started += await completions.follow(conn, follows, now)
+            verdict.started += await completions.follow(conn, follows, now, brought)
         await endings.tell_finished(tree, ended)
         async with conn.pipeline():
             await tree.write()

@@ -37,7 +37,8 @@ UNTOUCHED: Final = timedelta(seconds=60)
 class NewWorkflowRun:
     """What a trigger says of a run; `disabled` are the indexes of the steps that it switches off.
 
-    `fire_at` is the tick that it comes from; None = it comes from none.
+    `fire_at` is the tick that it comes from, `lineage_depth` counts the runs that have started one another before it,
+    by completion triggers; None = none.
     """
 
     id: UUID
@@ -47,6 +48,7 @@ class NewWorkflowRun:
     disabled: Collection[int]
     triggered_by: str
     fire_at: datetime | None = None
+    lineage_depth: int | None = None
 
 
 async def trigger(conn: Conn, workflow: StoredWorkflow, new: NewWorkflowRun, now: datetime, brought: Brought) -> None:
@@ -73,6 +75,7 @@ async def trigger(conn: Conn, workflow: StoredWorkflow, new: NewWorkflowRun, now
         "depth": 0,
         "expires_at": _expiry(spec.timeout_secs, now),
         "fire_at": new.fire_at,
+        "lineage_depth": new.lineage_depth,
         "now": now,
     }
     (row,) = await rows(conn, "insert_run", values)

@@ -24,7 +24,7 @@ from strait_core import ids
 from strait_core.duration import parse_duration
 from strait_core.idempotency import canonical
 from strait_core.schema import Judge
-from strait_core.store import completions, events, queue, waits, workflows
+from strait_core.store import events, queue, targets, waits
 from strait_core.store.events import EventStatus
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
@@ -155,7 +155,7 @@ async def _job(conn: Conn, project: str, ref: str, *, anew: bool) -> StoredJob |
     found = None if anew else known.get((project, ref))
     if found is not None:
         return found
-    found = await completions.find(conn, project, ref)
+    found = await targets.job_named(conn, project, ref)
     known.pop((project, ref), None)
     if found is not None and found.enabled:
         if len(known) >= _MOST_KNOWN:
@@ -205,6 +205,7 @@ def _new_run(tree: Tree, order: Order, job: StoredJob) -> NewRun:
         workflow_run_id=order.live.id,
         step_ref=step.step_ref,
         step_index=order.at,
+        lineage_depth=order.live.row["lineage_depth"],
         retry_initial_secs=step.retry_initial_delay_secs if of_step else None,
         retry_max_secs=step.retry_max_delay_secs if of_step else None,
     )
@@ -272,13 +273,9 @@ def _after(now: datetime, secs: int | None) -> datetime | None:
 async def _begin_child(tree: Tree, live: Live, one: Start, step: StepSpec) -> None:
     """A run of the sub-workflow, in this transaction; if the workflow is limited it waits for room like any other."""
     ref, project = step.sub_workflow or "", live.row["project_id"]
-    workflow_id = ids.parse(ids.Prefix.WORKFLOW, ref)
-    if workflow_id is None:
-        found = next(iter(await workflows.workflows_by_slug(tree.conn, ref, project)), None)
-    else:
-        found = await workflows.workflow_by_id(tree.conn, workflow_id)
+    found = await targets.workflow_named(tree.conn, project, ref)
     depth = live.row["depth"] + 1
-    if found is None or found.spec.project_id != project:
+    if found is None:
         _fail(tree, live, one.step, Fault("sub_workflow", f"sub_workflow: there is no workflow {ref!r}"))
     elif not found.enabled or found.paused:
         how = "disabled" if not found.enabled else "paused"
@@ -309,6 +306,7 @@ async def _store_child(tree: Tree, live: Live, one: Start, workflow: StoredWorkf
         "depth": live.row["depth"] + 1,
         "expires_at": _after(tree.now, workflow.spec.timeout_secs),
         "fire_at": None,
+        "lineage_depth": live.row["lineage_depth"],
         "now": tree.now,
     }
     (row,) = await rows(tree.conn, "insert_run", values)

@@ -73,8 +73,10 @@ class JobPatch(Request):
     batch_window_secs: int | UnsetType | None = UNSET
     batch_max_size: int | UnsetType | None = UNSET
     on_complete_trigger_job: str | UnsetType | None = UNSET
+    on_complete_trigger_workflow: str | UnsetType | None = UNSET
     on_complete_payload_mapping: dict[str, Any] | UnsetType | None = UNSET
     on_failure_trigger_job: str | UnsetType | None = UNSET
+    on_failure_trigger_workflow: str | UnsetType | None = UNSET
     on_failure_payload_mapping: dict[str, Any] | UnsetType | None = UNSET
     cron: str | UnsetType | None = UNSET
     timezone: str | UnsetType | None = UNSET
@@ -162,8 +164,10 @@ class Job(Struct, kw_only=True):
     batch_window_secs: int | None
     batch_max_size: int
     on_complete_trigger_job: str | None
+    on_complete_trigger_workflow: str | None
     on_complete_payload_mapping: dict[str, Any] | None
     on_failure_trigger_job: str | None
+    on_failure_trigger_workflow: str | None
     on_failure_payload_mapping: dict[str, Any] | None
     cron: str | None
     timezone: str

@@ -53,6 +53,14 @@ def spec_of(given: dict[str, Any], project: str | None) -> WorkflowSpec:
 
     `project` is what the request names beside the body; None = nothing.
     """
+    spec, faults = spec_and_faults(given, project)
+    if faults:
+        raise ValidationError(faults)
+    return spec
+
+
+def spec_and_faults(given: dict[str, Any], project: str | None) -> tuple[WorkflowSpec, list[Fault]]:
+    """The same with its faults; what is missing stands for nothing."""
     faults: list[Fault] = []
     if project is not None and given.setdefault("project_id", project) != project:
         faults.append(Fault("/project_id", "differs from the project that the query or the header names"))
@@ -60,6 +68,4 @@ def spec_of(given: dict[str, Any], project: str | None) -> WorkflowSpec:
     spec = WorkflowSpec(**{**_FILLING, **{name: settled(name, value) for name, value in given.items()}})
     faults += [Fault(f"/{name}", "is required") for name in missing]
     faults += [fault for fault in faults_of(spec) if fault.pointer.lstrip("/") not in missing]
-    if faults:
-        raise ValidationError(faults)
-    return spec
+    return spec, faults

@@ -204,7 +204,7 @@ def _text_faults(step: StepSpec, place: str) -> Iterator[Fault]:
         yield from template.faults_of(value, ROOTS, f"{place}/{name}")
     if step.event_key is not None and "{{" not in step.event_key:
         yield from faults_of_key(f"{place}/event_key", step.event_key)
-    if step.event_emit_key is not None:
+    if step.event_emit_key is not None and "{{" not in step.event_emit_key:
         yield from faults_of_key(f"{place}/event_emit_key", step.event_emit_key)
     if step.condition is not None:
         yield from condition.faults_of(step.condition, f"{place}/condition", ROOTS)
@@ -218,7 +218,7 @@ def _templates(step: StepSpec) -> Iterator[tuple[str, object]]:
     payload = payload_of(step)
     if payload is not None:
         yield "payload", payload
-    for name in ("event_key", "sleep_until"):
+    for name in ("event_key", "sleep_until", "event_emit_key"):
         if getattr(step, name) is not None:
             yield name, getattr(step, name)
 

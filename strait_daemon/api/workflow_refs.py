@@ -75,6 +75,23 @@ async def check_refs(conn: Conn, spec: WorkflowSpec, own: UUID | None = None) ->
     return list(_refs(jobs, found_jobs, is_job=True)) + list(_refs(inner, found_inner, is_job=False))
 
 
+async def refuse(conn: Conn, spec: WorkflowSpec, faults: Sequence[Fault], own: UUID | None = None) -> None:
+    """Refuse a definition that has these faults, if any, with those of what it refers to: all of them at once.
+
+    Of a place that is wrong in itself nothing more is said.
+    """
+    if not faults:
+        return
+    more: Sequence[Fault] = ()
+    if not any(fault.pointer in {"/project_id", "/steps"} for fault in faults):
+        try:
+            await check_refs(conn, spec, own)
+        except ValidationError as error:
+            more = error.faults
+    known = {fault.pointer for fault in faults}
+    raise ValidationError([*faults, *(fault for fault in more if fault.pointer not in known)])
+
+
 def _keys(uses: Sequence[_Use]) -> tuple[set[UUID], set[str]]:
     keys = {use.key for use in uses}
     return {key for key in keys if isinstance(key, UUID)}, {key for key in keys if isinstance(key, str)}

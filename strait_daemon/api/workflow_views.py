@@ -8,7 +8,7 @@ from typing import Final, assert_never
 from msgspec import UNSET
 
 from strait_core import wire
-from strait_core.errors import NotFoundError, ValidationError
+from strait_core.errors import NotFoundError
 from strait_core.store import workflows
 from strait_core.store.pool import Conn
 from strait_core.store.workflows import StoredWorkflow, StoredWorkflowVersion
@@ -23,7 +23,7 @@ from strait_core.workflow.validate import faults_of
 from strait_daemon.api import query, workflow_shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.operation import Call, Reply, reply
-from strait_daemon.api.workflow_refs import check_refs
+from strait_daemon.api.workflow_refs import check_refs, refuse
 from strait_daemon.api.workflows import find_workflow
 
 TEXT: Final = b"text/plain; charset=utf-8"
@@ -77,9 +77,7 @@ async def dry_run(api: Api, call: Call) -> Reply:
     async with api.connection() as conn, conn.transaction():
         found = await _find(conn, call)
         spec = found.spec if body.steps is UNSET else evolve(found.spec, {"steps": steps_of(body.steps)})
-        faults = faults_of(spec)
-        if faults:
-            raise ValidationError(faults)
+        await refuse(conn, spec, faults_of(spec), found.id)
         await check_refs(conn, spec, found.id)
     return reply(Verdict(valid=True, step_count=len(spec.steps)))
 

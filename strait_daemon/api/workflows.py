@@ -18,14 +18,14 @@ from strait_core.store.pool import Conn
 from strait_core.store.workflows import StoredWorkflow, WorkflowFilter
 from strait_core.wire.workflows import WorkflowClone, WorkflowCreate, WorkflowPatch
 from strait_core.workflow.definition import WorkflowSpec, evolve
-from strait_core.workflow.request import given_of, spec_of
+from strait_core.workflow.request import given_of, spec_and_faults
 from strait_core.workflow.validate import faults_of
 from strait_daemon.api import query, workflow_shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.following import begin_flow, following_flow, tell
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Reply, reply
-from strait_daemon.api.workflow_refs import check_refs, refuse_users
+from strait_daemon.api.workflow_refs import check_refs, refuse, refuse_users
 from strait_daemon.services.ticks import Done
 
 MAX_REASON: Final = 1_000
@@ -54,7 +54,10 @@ async def find_workflow(conn: Conn, ref: str, project: str | None) -> StoredWork
 async def create_workflow(api: Api, call: Call) -> Reply:
     """POST /v1/workflows."""
     body: WorkflowCreate = call.body
-    spec = spec_of(given_of(body), call.project)
+    spec, faults = spec_and_faults(given_of(body), call.project)
+    if faults:
+        async with api.connection() as conn, conn.transaction():
+            await refuse(conn, spec, faults)
     enabled = body.enabled is UNSET or body.enabled
     return await _store(api, call, Scope(spec.project_id, "createWorkflow"), spec, enabled=enabled)
 
@@ -149,9 +152,7 @@ async def patch_workflow(api: Api, call: Call) -> Reply:
     given = given_of(body)
     async with _changing(api, call) as (conn, before):
         spec = evolve(before.spec, given)
-        faults = faults_of(spec)
-        if faults:
-            raise ValidationError(faults)
+        await refuse(conn, spec, faults_of(spec), before.id)
         enabled = before.enabled if body.enabled is UNSET else body.enabled
         if spec == before.spec and enabled == before.enabled:
             return answer(before)

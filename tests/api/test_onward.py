@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api.caller import Caller
+from tests.api.test_workflow_schedules import make
 
 URL = "http://127.0.0.1:9/"
 
@@ -49,6 +50,19 @@ def test_a_target_must_be_there_and_take_runs(api: Caller, name: str):
         ("windowed", "meet in a window"), ("no slug", "is no job"),
     ):  # fmt: skip
         assert said in faults(api, "POST", "/v1/jobs", body(api, "me", **{name: ref}))[f"/{name}"]
+
+
+@pytest.mark.parametrize("name", ["on_complete_trigger_workflow", "on_failure_trigger_workflow"])
+def test_a_workflow_must_be_there(api: Caller, name: str):
+    """By slug or id, of the same project; else 422 at the field. A mapping goes with either kind of target."""
+    flow = make(api, "there")
+    for ref in ("there", flow["id"]):
+        job = api.make_job(
+            f"j-{ref.replace('_', '-')}"[:60],
+            **{name: ref, name.replace("trigger_workflow", "payload_mapping"): {"a": 1}},
+        )
+        assert job[name] == ref
+    assert "is no workflow" in faults(api, "POST", "/v1/jobs", body(api, "me", **{name: "nobody"}))[f"/{name}"]
 
 
 def test_a_circle_is_refused_and_shown(api: Caller):

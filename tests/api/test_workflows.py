@@ -82,7 +82,8 @@ def test_a_slug_is_taken_once(api: Caller):
 
 
 def test_every_fault_at_once(api: Caller):
-    """What the definition says of itself, missing fields included, with pointers; nothing is stored."""
+    """What it says of itself, missing fields included, and what it refers to, with pointers; nothing is stored."""
+    api.make_job("work")
     faults = told(api.refuse("POST", "/v1/workflows", {"timeout_secs": -1, "steps": [{"job_id": "x"}]}, status=422))
     assert faults.keys() == {"/name", "/slug", "/project_id", "/timeout_secs", "/steps/0/step_ref"}
     ring: list[Json] = [{"step_ref": ref, "job_id": "work", "depends_on": [on]} for ref, on in ("ac", "ba", "cb")]
@@ -94,10 +95,13 @@ def test_every_fault_at_once(api: Caller):
         {"step_ref": "a", "job_id": "work", "depends_on": ["a", "z"]},
         {"step_ref": "a", "job_id": "work", "payload": "{{nobody.x}}", "output_transform": "rows"},
         {"step_ref": "b", "step_type": "sleep", "condition": {"type": "regex", "left": "{{payload}}", "right": "("}},
+        {"step_ref": "c", "job_id": "nobody", "event_emit_key": "{{nobody.x}}"},
+        {"step_ref": "d", "step_type": "sub_workflow", "sub_workflow": "No Slug"},
     ]
     assert refused(api, wrong).keys() == {
         "/steps/0/depends_on/0", "/steps/0/depends_on/1", "/steps/1/step_ref", "/steps/1/payload",
-        "/steps/1/output_transform", "/steps/2/sleep_duration", "/steps/2/condition/right",
+        "/steps/1/output_transform", "/steps/2/sleep_duration", "/steps/2/condition/right", "/steps/3/job_id",
+        "/steps/3/event_emit_key", "/steps/4/sub_workflow",
     }  # fmt: skip
     assert api.call("GET", f"/v1/workflows?project_id={api.project}")["data"] == []
 

@@ -16,6 +16,8 @@ SIGNING_SECRET = "whsec_b3BlbiBzZXNhbWUgb3BlbiBzZXNhbWUgb3Blbg=="
 
 def test_every_field_of_a_job_is_a_flag(shell: Shell, job: str):
     """Create with every flag; the job holds every value."""
+    nap = '[{"step_ref": "nap", "step_type": "sleep", "sleep_duration": "1h"}]'
+    shell.ok("workflows", "create", "--name", "Flow", "--slug", "flow", "--steps", nap)
     shell.settings["JOB_SECRET"] = SIGNING_SECRET
     answer = shell.ok(
         *("jobs", "create", "--name", "Full", "--slug", "full", "--endpoint", "http://127.0.0.1:9/x"),
@@ -31,6 +33,7 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell, job: str):
         *("--rate-limit-window-secs", "30", "--fallback-endpoint-url", "http://127.0.0.1:9/y"),
         *("--poison-pill-threshold", "3", "--breaker-threshold", "8", "--completion", "callback"),
         *("--max-cost-per-run-microusd", "5000", "--on-complete-trigger-job", job),
+        *("--on-complete-trigger-workflow", "flow", "--on-failure-trigger-workflow", "flow"),
         *("--on-complete-payload-mapping", '{"a": "{{result}}"}', "--on-failure-trigger-job", job),
         *("--on-failure-payload-mapping", '{"b": "{{error}}"}'),
         *("--result-schema", '{"maximum": 1}', "-o", "json"),
@@ -63,6 +66,8 @@ def test_every_field_of_a_job_is_a_flag(shell: Shell, job: str):
         "on_complete_trigger_job": job,
         "on_complete_payload_mapping": {"a": "{{result}}"},
         "on_failure_trigger_job": job,
+        "on_complete_trigger_workflow": "flow",
+        "on_failure_trigger_workflow": "flow",
         "on_failure_payload_mapping": {"b": "{{error}}"},
         "default_run_metadata": {"k": "v=w"},
         "version_policy": "latest",

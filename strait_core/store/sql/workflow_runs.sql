@@ -16,7 +16,7 @@ FOR UPDATE SKIP LOCKED
 -- Runs that are not over, where their steps are, and whom the open ones wait for. A statement of its own, so that it
 -- sees what was done before the tree was held.
 SELECT r.id, r.root_id, r.workflow_id, r.project_id, r.version, r.status, r.seq, r.disabled, r.has_failures, r.error_class, r.error,
-    r.triggered_by, r.parent_run_id, r.parent_step, r.depth, r.created_at, r.started_at, r.expires_at,
+    r.triggered_by, r.parent_run_id, r.parent_step, r.depth, r.lineage_depth, r.created_at, r.started_at, r.expires_at,
     CASE WHEN pg_column_size(r.payload) <= 4096 THEN r.payload END AS payload, s.*
 FROM strait.workflow_runs r CROSS JOIN LATERAL (
     SELECT array_agg(step) AS steps, array_agg(status) AS statuses,
@@ -39,11 +39,11 @@ SELECT payload FROM strait.workflow_runs WHERE id = %(id)s
 -- name: insert_run
 INSERT INTO strait.workflow_runs (id, root_id, workflow_id, project_id, version, status, seq, payload, tags, labels,
     disabled, has_failures, triggered_by, parent_run_id, parent_step, depth, created_at, started_at, expires_at,
-    touched_at, fire_at)
+    touched_at, fire_at, lineage_depth)
 VALUES (%(id)s, %(root_id)s, %(workflow_id)s, %(project_id)s, %(version)s, %(status)s, 1, %(payload)s, %(tags)s,
     %(labels)s, %(disabled)s::smallint[], false, %(triggered_by)s, %(parent_run_id)s, %(parent_step)s, %(depth)s,
     %(now)s, CASE WHEN %(status)s::text = 'running' THEN %(now)s::timestamptz END, %(expires_at)s, %(now)s,
-    %(fire_at)s)
+    %(fire_at)s, %(lineage_depth)s)
 RETURNING *
 
 -- name: put_steps
@@ -90,10 +90,12 @@ WITH ended AS (
 ), kept AS (
     INSERT INTO strait.workflow_run_history (id, root_id, workflow_id, project_id, version, status, seq, payload, tags,
         labels, disabled, has_failures, error_class, error, triggered_by, parent_run_id, parent_step, depth, created_at,
-        started_at, expires_at, finished_at, keep, fire_at)
+        started_at, expires_at, finished_at, keep, fire_at,
+        lineage_depth)
     SELECT id, root_id, workflow_id, project_id, version, %(status)s, seq + 1, payload, tags, labels, disabled,
         has_failures, coalesce(%(error_class)s::text, error_class), coalesce(%(error)s::text, error), triggered_by,
-        parent_run_id, parent_step, depth, created_at, started_at, expires_at, %(now)s, %(keep)s, fire_at
+        parent_run_id, parent_step, depth, created_at, started_at, expires_at, %(now)s, %(keep)s, fire_at,
+        lineage_depth
     FROM ended
 ), steps AS (
     DELETE FROM strait.workflow_steps WHERE workflow_run_id = %(id)s RETURNING *
@@ -111,10 +113,10 @@ WITH back AS (
 ), stored AS (
     INSERT INTO strait.workflow_runs (id, root_id, workflow_id, project_id, version, status, seq, payload, tags, labels,
         disabled, has_failures, triggered_by, parent_run_id, parent_step, depth, created_at, started_at, expires_at,
-        touched_at, fire_at)
+        touched_at, fire_at, lineage_depth)
     SELECT id, root_id, workflow_id, project_id, version, %(status)s, seq + 1, payload, tags, labels, disabled, false,
         triggered_by, parent_run_id, parent_step, depth, created_at, coalesce(started_at, %(now)s), %(expires_at)s,
-        %(now)s, fire_at
+        %(now)s, fire_at, lineage_depth
     FROM back RETURNING *
 ), steps AS (
     DELETE FROM strait.workflow_step_history h USING back b
