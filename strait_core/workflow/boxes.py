@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from strait_core.workflow.definition import StepSpec, StepType
@@ -36,6 +37,27 @@ _LIGHT: Final = "┌─┐│└┘┬"
 _HEAVY: Final = "┏━┓┃┗┛┯"
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A drawn graph; `places` tells the row, the column and the width of each step's box, which is three rows high."""
+
+    lines: list[str]
+    places: dict[int, tuple[int, int, int]]
+
+
+def drawing(graph: Graph, labels: Sequence[str], critical: Collection[int], width: int) -> Drawing | None:
+    """The drawing of a graph within so many columns; None when it does not fit."""
+    rows = rows_of(graph.levels, graph.needed_parents(), labels, width)
+    if rows is None:
+        return None
+    canvas = _Canvas()
+    for number, row in enumerate(rows):
+        if number:
+            canvas.channel(rows[number - 1], row)
+        canvas.band(row, critical)
+    return Drawing(canvas.lines(), canvas.places)
+
+
 def boxes(
     steps: Sequence[StepSpec],
     width: int = WIDTH,
@@ -51,14 +73,9 @@ def boxes(
     critical = set(critical_path(graph) if critical_steps is None else critical_steps)
     marks = [f"{MARKS[status]} " for status in statuses] or [""] * len(steps)
     labels = [mark + _label(step) for mark, step in zip(marks, steps, strict=True)]
-    rows = rows_of(graph.levels, parents, labels, width) if len(steps) <= MOST_STEPS else None
-    if rows is None:
+    drawn = drawing(graph, labels, critical, width) if len(steps) <= MOST_STEPS else None
+    if drawn is None:
         return _listed(graph, marks, width)
-    canvas = _Canvas()
-    for number, row in enumerate(rows):
-        if number:
-            canvas.channel(rows[number - 1], row)
-        canvas.band(row, critical)
     notes = []
     if len(steps) > 1 and len(critical) < len(steps):
         notes.append(f"heavy: the {'longest chain' if critical_steps is None else 'chain that takes longest'}")
@@ -67,7 +84,7 @@ def boxes(
         notes.append(f"not drawn, as they follow from others: {hidden} of the dependencies")
     if statuses:
         notes.append("  ".join(f"{mark} {status}" for status, mark in MARKS.items() if status in statuses))
-    return "\n".join([*canvas.lines(), *([""] if notes else []), *notes]) + "\n"
+    return "\n".join([*drawn.lines, *([""] if notes else []), *notes]) + "\n"
 
 
 def _label(step: StepSpec) -> str:
@@ -95,6 +112,7 @@ class _Canvas:
         self._height = 0
         # Where the lines from above enter the items of the next band.
         self._entries: dict[int, int] = {}
+        self.places: dict[int, tuple[int, int, int]] = {}
 
     def lines(self) -> list[str]:
         """What was drawn."""
@@ -107,7 +125,7 @@ class _Canvas:
         for at, char in enumerate(text):
             self._cells[y, x + at] = char
 
-    def band(self, row: Sequence[Item], critical: set[int]) -> None:
+    def band(self, row: Sequence[Item], critical: Collection[int]) -> None:
         """One row of boxes, and the lines that pass it."""
         top = self._height
         for item in row:
@@ -115,6 +133,7 @@ class _Canvas:
                 self._pass(item, top)
                 continue
             left_top, flat, right_top, side, left_end, right_end, out = _HEAVY if item.source in critical else _LIGHT
+            self.places[item.source] = (top, item.x, item.width)
             inner = flat * (item.width - 2)
             self._text(top, item.x, left_top + inner + right_top)
             self._text(top + 1, item.x, f"{side} {item.label} {side}")
