@@ -62,6 +62,7 @@ class Announcer:
     def made(self, runs: Sequence[NewRun]) -> None:
         """These runs are new, or stand at another time."""
         self._metrics.triggered.inc(len(runs))
+        self._bus.runs_made(run.id for run in runs)
         if any(run.status is Status.QUEUED for run in runs):
             self._bus.wake()
         if times := [run.scheduled_at for run in runs if run.status is Status.DELAYED and run.scheduled_at]:

@@ -30,6 +30,8 @@ LISTEN_PAUSE_SECS: Final = 1.0
 # How long room that this process takes itself is its own before the others hear of it.
 SHARE_SECS: Final = 0.25
 STOP_SECS: Final = 3.0
+# Of more runs that moved before anybody looked it is only known that they were many.
+MOST_GATHERED: Final = 20_000
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +42,41 @@ class Message(msgspec.Struct, omit_defaults=True):
     sender: str
     hello: bool = False
     watching: bool = False
+    # Somebody there wants to hear of every run that moves, new ones too.
+    feeding: bool = False
     wake: bool = False
     breakers: bool = False
     changed: list[str] = []
     taken: list[str] = []
     lanes: list[int] = []
+
+
+class Everything:
+    """An ear for all runs: `moved` is set when any has, and `take` tells which; `missed` when some may be unknown."""
+
+    def __init__(self) -> None:
+        self.moved = asyncio.Event()
+        self.missed = False
+        self._ids: dict[UUID, None] = {}
+
+    def add(self, ids: Iterable[UUID]) -> None:
+        """These have moved."""
+        if len(self._ids) < MOST_GATHERED:
+            self._ids.update(dict.fromkeys(ids))
+        else:
+            self.missed = True
+        self.moved.set()
+
+    def miss(self) -> None:
+        """Any may have moved."""
+        self.missed = True
+        self.moved.set()
+
+    def take(self) -> list[UUID]:
+        """What has moved since it was last asked."""
+        self.moved.clear()
+        taken, self._ids = list(self._ids), {}
+        return taken
 
 
 class Transport(Protocol):
@@ -74,11 +106,13 @@ class Bus:
         self._transport = transport
         self._id = uuid4().hex[:12]
         self._watchers: dict[UUID, set[asyncio.Event]] = {}
+        self._ears: set[Everything] = set()
         self._on_wake: list[Callable[[], None]] = []
         self._on_taken: list[Callable[[list[UUID]], None]] = []
         self._on_breakers: list[Callable[[], None]] = []
         self._on_freed: list[Callable[[list[int]], bool]] = []
-        self._peers: dict[str, tuple[float, bool]] = {}
+        # When each was last heard, whether it watches runs, whether it wants to hear of all.
+        self._peers: dict[str, tuple[float, bool, bool]] = {}
         self._outbox = Message(self._id)
         self._kick = asyncio.Event()
         self._sharing: asyncio.TimerHandle | None = None
@@ -144,7 +178,19 @@ class Bus:
         """These runs moved."""
         listed = list(ids)
         self._signal(listed)
-        if any(watching for _, watching in self._peers.values()):
+        if any(watching or feeding for _, watching, feeding in self._peers.values()):
+            self._outbox.changed.extend(map(_short, listed))
+            self._kick.set()
+
+    def runs_made(self, ids: Iterable[UUID]) -> None:
+        """These runs are new: nobody can have watched them, but some want to hear of all."""
+        far = any(feeding for _, _, feeding in self._peers.values())
+        if not far and not self._ears:
+            return
+        listed = list(ids)
+        for ear in self._ears:
+            ear.add(listed)
+        if far:
             self._outbox.changed.extend(map(_short, listed))
             self._kick.set()
 
@@ -173,6 +219,17 @@ class Bus:
             if not events:
                 del self._watchers[run_id]
 
+    @contextmanager
+    def watch_all(self) -> Iterator[Everything]:
+        """An ear that hears of every run and workflow run that moves, in any process."""
+        ear = Everything()
+        self._ears.add(ear)
+        self._say_hello()
+        try:
+            yield ear
+        finally:
+            self._ears.discard(ear)
+
     def start(self) -> None:
         """Begin to listen and to send."""
         self._tasks = [
@@ -194,11 +251,13 @@ class Bus:
             async with asyncio.timeout(STOP_SECS):
                 await self._transport.close()
 
-    def _signal(self, ids: Iterable[UUID]) -> None:
+    def _signal(self, ids: list[UUID]) -> None:
         if self._watchers:
             for run_id in ids:
                 for event in self._watchers.get(run_id, ()):
                     event.set()
+        for ear in self._ears:
+            ear.add(ids)
 
     def _say_hello(self) -> None:
         self._outbox.hello = True
@@ -226,8 +285,8 @@ class Bus:
                 log.debug("signal_lost", error=type(error).__name__)
 
     def _cut(self, outbox: Message) -> Iterator[Message]:
-        outbox.watching = bool(self._watchers)
-        outbox.hello = outbox.hello or outbox.watching
+        outbox.watching, outbox.feeding = bool(self._watchers), bool(self._ears)
+        outbox.hello = outbox.hello or outbox.watching or outbox.feeding
         changed, taken = list(dict.fromkeys(outbox.changed)), outbox.taken
         lanes = sorted(set(outbox.lanes))
         rounds = max(1, -(-len(changed) // IDS_PER_MESSAGE), -(-len(taken) // IDS_PER_MESSAGE))
@@ -236,6 +295,7 @@ class Bus:
                 self._id,
                 hello=outbox.hello,
                 watching=outbox.watching,
+                feeding=outbox.feeding,
                 wake=outbox.wake and at == 0,
                 breakers=outbox.breakers and at == 0,
                 lanes=lanes if at == 0 and len(lanes) <= LANES_PER_MESSAGE else [],
@@ -264,6 +324,8 @@ class Bus:
         for events in self._watchers.values():
             for event in events:
                 event.set()
+        for ear in self._ears:
+            ear.miss()
         for callback in self._on_wake:
             callback()
         self._say_hello()
@@ -272,10 +334,7 @@ class Bus:
         if message.sender == self._id:
             return
         if message.hello:
-            known = message.sender in self._peers
-            self._peers[message.sender] = (asyncio.get_running_loop().time(), message.watching)
-            if not known:
-                self._say_hello()
+            self._meet(message)
         if message.lanes:
             for freed in self._on_freed:
                 freed(message.lanes)
@@ -285,11 +344,19 @@ class Bus:
         if message.breakers:
             for look in self._on_breakers:
                 look()
-        self._signal(map(_long, message.changed))
+        if message.changed:
+            self._signal(list(map(_long, message.changed)))
         if message.taken:
             ids = list(map(_long, message.taken))
             for taken in self._on_taken:
                 taken(ids)
+
+    def _meet(self, message: Message) -> None:
+        """Another process is there; one that was not known is greeted."""
+        known = message.sender in self._peers
+        self._peers[message.sender] = (asyncio.get_running_loop().time(), message.watching, message.feeding)
+        if not known:
+            self._say_hello()
 
 
 def _short(run_id: UUID) -> str:

@@ -14,6 +14,7 @@ from strait_daemon.api.cache import JobCache
 from strait_daemon.api.context import Api
 from strait_daemon.api.deps import Deps
 from strait_daemon.api.endpoint import Endpoint, NotFound, RequestIds
+from strait_daemon.api.feed import Feed
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.routes import all_routes
@@ -37,7 +38,8 @@ def _app(deps: Deps, operations: Sequence[Operation]) -> Starlette:
         async with deps.pool.connection() as conn:
             return await find_job(conn, ref, project)
 
-    api = Api(deps, JobCache(load), Watchers(deps.pool, deps.bus, deps.log))
+    feed = Feed(deps.pool, deps.bus, deps.clock, deps.log)
+    api = Api(deps, JobCache(load), Watchers(deps.pool, deps.bus, deps.log), feed)
     gate = Gate(deps.secret, deps.tokens)
     request_ids = RequestIds(deps.new_id().hex[-8:])
     paths: dict[str, dict[str, Operation]] = {}

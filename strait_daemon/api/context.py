@@ -10,6 +10,7 @@ from typing import Final
 from strait_core.store.pool import Conn
 from strait_daemon.api.cache import JobCache
 from strait_daemon.api.deps import Deps
+from strait_daemon.api.feed import Feed
 from strait_daemon.api.judges import Judges
 from strait_daemon.api.watchers import Watchers
 
@@ -23,6 +24,7 @@ class Api:
     deps: Deps
     jobs: JobCache
     watchers: Watchers
+    feed: Feed
     judges: Judges = field(default_factory=Judges)
     # Per project that has a budget: when it was looked at, and until when it may spend no more.
     purses: dict[str, tuple[float, datetime | None]] = field(default_factory=dict)

@@ -49,6 +49,7 @@ async def stream_run(api: Api, call: Call) -> Reply:
     """Begin a stream: from the snapshot, or from behind `Last-Event-ID`."""
     ref = call.path["run"]
     run_id = run_id_of(ref)
+    api.watchers.check_room()
     async with api.connection() as conn:
         row = await runs.get_run(conn, run_id)
     if row is None or call.project not in {None, row["project_id"]}:
@@ -71,7 +72,7 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
         eye.moved.set()
         yield first
         while not sent.over:
-            moved = await _wait(eye, api.deps.closing)
+            moved = await wait_for_news(eye, api.deps.closing)
             if api.deps.closing.is_set():
                 yield frame("end", sent.seq, sent.note, EndData(CLOSING))
                 return
@@ -92,7 +93,7 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
                 yield frames
 
 
-async def _wait(eye: Watch, closing: asyncio.Event) -> bool:
+async def wait_for_news(eye: Watch, closing: asyncio.Event) -> bool:
     """Wait until the run may have moved, the server closes, or it is time for a sign of life (False)."""
     tasks = [asyncio.create_task(event.wait()) for event in (eye.moved, closing)]
     try:

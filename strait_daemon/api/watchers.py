@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from strait_core.errors import UnavailableError
 from strait_core.store import watch
 from strait_core.store.faults import Broken
 from strait_core.store.pool import Pool
@@ -17,6 +18,9 @@ from strait_daemon.bus import Bus
 LOOK_SECS: Final = 2.0
 # Ids per statement.
 BATCH: Final = 1_000
+# Streams of single runs that one process keeps open; who comes then is asked to come back.
+MOST: Final = 5_000
+RETRY_SECS: Final = 5.0
 
 
 @dataclass(eq=False, slots=True)
@@ -50,6 +54,11 @@ class Watchers:
                 yield eye
             finally:
                 self._watches.discard(eye)
+
+    def check_room(self) -> None:
+        """Raise UnavailableError when no further stream may be opened here."""
+        if len(self._watches) >= MOST:
+            raise UnavailableError(f"{MOST} streams are open in this process", retry_after=RETRY_SECS)
 
     async def _look_often(self) -> None:
         """Runs as long as anybody watches."""

@@ -9,7 +9,14 @@ from strait_core.errors import ConflictError, ForbiddenError, NotFoundError
 from strait_core.ids import Prefix
 from strait_core.wire import workflow_runs as wire_flows
 from strait_core.workflow.drawing import GraphFormat
-from strait_daemon.api import bulk_workflow_runs, workflow_graph, workflow_runs, workflow_steps, workflow_why
+from strait_daemon.api import (
+    bulk_workflow_runs,
+    workflow_graph,
+    workflow_runs,
+    workflow_steps,
+    workflow_stream,
+    workflow_why,
+)
 from strait_daemon.api.body import SMALL_BYTES, TRIGGER_BYTES, Body, Nothing
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.query import (
@@ -152,6 +159,18 @@ _RUNS: Final = (
             choice_param("format", GraphFormat, "How it is drawn; json by default."),
             width_param("width", "How many columns an `ascii` drawing may take, 40 to 1000; 120 by default."),
         ),
+        raises=(NotFoundError,),
+    ),
+    Operation(
+        method="GET",
+        path=RUN + "/stream",
+        handle=workflow_stream.stream_run,
+        name="streamWorkflowRun",
+        summary=workflow_stream.SUMMARY,
+        tag="workflow-runs",
+        media="text/event-stream",
+        returns=str,
+        query=(PROJECT,),
         raises=(NotFoundError,),
     ),
 )

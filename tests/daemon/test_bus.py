@@ -116,7 +116,7 @@ async def test_a_watcher_hears_of_its_run_from_any_process(ears: list[Ear]) -> N
     """Only the event of the run that moved is set; nothing is kept for it once nobody watches."""
     mine, other = uuid4(), uuid4()
     with ears[0].bus.watch(mine) as event, ears[0].bus.watch(mine) as twin, ears[0].bus.watch(other) as silent:
-        await eventually(lambda: any(watching for _, watching in ears[1].bus._peers.values()), 5)
+        await eventually(lambda: any(watching for _, watching, _ in ears[1].bus._peers.values()), 5)
         for each in (event, twin, silent):
             each.clear()
         ears[1].bus.runs_changed([uuid4(), mine])

@@ -12,3 +12,5 @@ FROM strait.run_history WHERE id = %(id)s AND finished_at >= %(made_at)s
 -- name: seqs
 -- Runs that are active still, with the numbers of their last move and note; one that is absent has ended.
 SELECT id, seq, coalesce(note_seq, 0) FROM strait.runs WHERE id = ANY(%(ids)s)
+UNION ALL
+SELECT id, seq, 0 FROM strait.workflow_runs WHERE id = ANY(%(ids)s)

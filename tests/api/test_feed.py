@@ -1,0 +1,124 @@
+"""The feed of all runs: every move from whichever route, filters, coming back, places that run out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from strait_core.run import Status
+from strait_daemon.api import feed, feed_stream, watchers
+from strait_daemon.api.feed import Listener, Told
+from tests.api.caller import Caller
+from tests.api.test_workflow_runs import end, make, start
+from tests.api.test_workflow_stream import events
+
+Event = tuple[str, str, Any]
+
+
+@contextmanager
+def listening(api: Caller, since: str | None = None, **query: str) -> Iterator[Iterator[Event]]:
+    """The events of the feed in the test's project, heard from the moment the block begins."""
+    headers = {} if since is None else {"Last-Event-ID": since}
+    params = {"project_id": api.project, **query}
+    with api.client.stream("GET", "/v1/stream", headers=headers, params=params) as response:
+        lines = response.iter_lines()
+        assert next(lines).startswith("retry")
+        yield events(lines)
+
+
+def states(seen: list[Event]) -> list[tuple[str, str]]:
+    """Whose, and whereto."""
+    return [(data.get("job_slug") or data["workflow_slug"], data["status"]) for _, _, data in seen]
+
+
+def take(coming: Iterator[Event], count: int) -> list[Event]:
+    """The next so many."""
+    return [next(coming) for _ in range(count)]
+
+
+def test_every_move_of_a_run_is_told(api: Caller):
+    """From its creation to its end in order, the states between two looks as well."""
+    job = api.make_job("fed")
+    with listening(api) as coming:
+        run = api.trigger(job)
+        api.complete(run)
+        seen = take(coming, 4)
+    assert states(seen) == [("fed", state) for state in ("queued", "dequeued", "executing", "completed")]
+    assert {data["run_id"] for _, _, data in seen} == {run["id"]}
+    numbers = [int(identity.split(".")[1]) for _, identity, _ in seen]
+    assert numbers == list(range(numbers[0], numbers[0] + 4))
+
+
+def test_moves_by_other_routes_are_told(api: Caller):
+    """A cancel, a replay, a bulk cancel, a run that a step of a workflow made, the workflow run itself."""
+    job = api.make_job()
+    make(api, {"step_ref": "a"})
+    with listening(api) as coming:
+        run = api.trigger(job)
+        api.call("POST", f"/v1/runs/{run['id']}/cancel", {})
+        assert states(take(coming, 2)) == [("job", "queued"), ("job", "canceled")]
+        dead = api.trigger(job)
+        api.complete(dead, Status.DEAD_LETTER)
+        api.call("POST", f"/v1/runs/{dead['id']}/replay", {})
+        api.call("POST", "/v1/runs/bulk-cancel", {"ids": [dead["id"]]})
+        seen = states(take(coming, 6))
+        assert seen[-3:] == [("job", "dead_letter"), ("job", "queued"), ("job", "canceled")]
+        flow = start(api, "flow")
+        assert sorted(states(take(coming, 2))) == [("flow", "running"), ("job", "queued")]
+        end(api, flow, "a")
+        assert ("flow", "completed") in states(take(coming, 4))
+
+
+def test_the_feed_can_be_narrowed(api: Caller):
+    """By job, by workflow, by state; what is not known is refused."""
+    one, other = api.make_job("one"), api.make_job("other")
+    with listening(api, job_id="one") as coming, listening(api, status="completed,canceled") as over:
+        api.trigger(other)
+        run = api.trigger(one)
+        api.complete(run)
+        assert states(take(coming, 4))[0] == ("one", "queued")
+        assert states(take(over, 1)) == [("one", "completed")]
+    api.refuse("GET", "/v1/stream?status=gone", status=422)
+    api.refuse("GET", "/v1/stream?job_id=nobody", status=404)
+    api.refuse("GET", "/v1/stream?color=red", status=422)
+
+
+def test_a_listener_comes_back(api: Caller):
+    """Behind its last id it hears what it missed, once; with one of another life where everything stands."""
+    job = api.make_job("back")
+    with listening(api) as coming, listening(api):
+        first = api.trigger(job)
+        last = take(coming, 1)[0][1]
+        with listening(api, since=last) as again:
+            api.complete(first)
+            assert [state for _, state in states(take(again, 3))] == ["dequeued", "executing", "completed"]
+    life, number, millis = last.split(".")
+    with listening(api, since=f"{int(life) - 1}.{number}.{millis}") as coming:
+        assert states(take(coming, 1)) == [("back", "completed")]
+
+
+def test_a_feed_without_a_place_is_refused(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """503 with Retry-After once too many listen, and the same for streams of single runs."""
+    run = api.trigger(api.make_job())
+    monkeypatch.setattr(feed_stream, "MOST_LISTENERS", 1)
+    monkeypatch.setattr(watchers, "MOST", 0)
+    with listening(api):
+        for path in ("/v1/stream", f"/v1/runs/{run['id']}/stream"):
+            answer = api.client.get(path)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_who_is_too_slow_is_dropped():
+    """One listener that never reads is behind after so many; the others go on."""
+    slow, quick = Listener(lambda _: True), Listener(lambda _: True)
+    for number in range(feed.BEHIND + 2):
+        told = Told(number, "p", None, None, "queued", b"x")
+        slow.offer(told)
+        quick.offer(told)
+        quick.waiting.clear()
+    assert slow.is_behind
+    assert len(slow.waiting) == feed.BEHIND
+    assert not quick.is_behind
