@@ -87,6 +87,12 @@ class Session:
             trace=self.out.trace if self.given.get("verbose") else None,
         )
 
+    @property
+    def has_screen(self) -> bool:
+        """Whether a view may take the whole terminal: one at both ends, and nothing asked for but to look."""
+        is_terminal = sys.stdin.isatty() and os.environ.get("TERM", "") not in {"dumb", ""}
+        return self.out.is_human and is_terminal and not self.out.view.fields
+
     def close(self) -> None:
         """Let go of the connections, if any were made."""
         if "api" in self.__dict__:

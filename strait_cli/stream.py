@@ -27,6 +27,7 @@ PATIENCE_SECS: Final = 60.0
 _SILENCE_SECS: Final = 46.0
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 3.0
+_LOOK_UP_SECS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +51,27 @@ def follow(
     deadline: float | None = None,
     patience: float = PATIENCE_SECS,
     on_loss: Callable[[StraitError], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> Iterator[Message]:
     """The messages of an SSE path until the server ends it well, over any number of connections.
 
     A stream that ends without the caller having stopped reading is opened again with `Last-Event-ID`; the caller
     stops by closing the iterator. `since` is the id of the last message known already. After `patience` seconds
     without a single message the last error is raised, the first connection included. `deadline` is on
-    `time.monotonic()`; past it, `Quiet` is raised.
+    `time.monotonic()`; past it, `Quiet` is raised. Setting `stop`, from any thread, ends it
+    within a fraction of a second.
     """
     last_id = since
     heard, delay, told = time.monotonic(), _FIRST_DELAY, False
     while True:
         with _Reader(client, path, last_id) as reader:
-            for message in reader.messages(deadline):
+            for message in reader.messages(deadline, stop):
                 if message.id is not None:
                     last_id = message.id
                 heard, delay, told = time.monotonic(), _FIRST_DELAY, False
                 yield message
+        if stop is not None and stop.is_set():
+            return
         error = reader.error or UnavailableError(f"{client.connection.server} ended the stream")
         if not isinstance(error, RateLimitedError | UnavailableError):
             raise error
@@ -76,7 +81,7 @@ def follow(
         if on_loss and not told:
             on_loss(error)
             told = True
-        _wait(pause, deadline)
+        _wait(pause, deadline, stop)
         delay = min(delay * 2, _LONGEST_DELAY)
 
 
@@ -86,25 +91,26 @@ def patiently(
     deadline: float | None = None,
     patience: float = PATIENCE_SECS,
     on_loss: Callable[[StraitError], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> T:
-    """What `call` returns, tried again while the server is away, as long as `follow` would."""
+    """What `call` returns, tried again while the server is away, as long as `follow` would and nobody sets `stop`."""
     began, delay = time.monotonic(), _FIRST_DELAY
     while True:
         try:
             return call()
         except (RateLimitedError, UnavailableError) as error:
-            if time.monotonic() - began + delay > patience:
+            if time.monotonic() - began + delay > patience or (stop is not None and stop.is_set()):
                 raise
             if on_loss and delay == _FIRST_DELAY:
                 on_loss(error)
-        _wait(delay, deadline)
+        _wait(delay, deadline, stop)
         delay = min(delay * 2, _LONGEST_DELAY)
 
 
-def _wait(pause: float, deadline: float | None) -> None:
+def _wait(pause: float, deadline: float | None, stop: threading.Event | None) -> None:
     left = pause if deadline is None else min(pause, deadline - time.monotonic())
     if left > 0:
-        time.sleep(left)
+        (stop or threading.Event()).wait(left)
     if deadline is not None and time.monotonic() >= deadline:
         raise Quiet
 
@@ -136,14 +142,18 @@ class _Reader:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._thread.join(1)
 
-    def messages(self, deadline: float | None) -> Iterator[Message]:
+    def messages(self, deadline: float | None, stop: threading.Event | None) -> Iterator[Message]:
         """The messages as they come, until the connection ends; a fault of our own is raised here, in the caller."""
-        while True:
+        while stop is None or not stop.is_set():
             left = None if deadline is None else deadline - time.monotonic()
+            # Whoever may be stopped from outside looks up every so often.
+            wait = left if stop is None else min(_LOOK_UP_SECS, _LOOK_UP_SECS if left is None else left)
             try:
-                message = self._queue.get(timeout=left) if left is None or left > 0 else self._queue.get_nowait()
+                message = self._queue.get(timeout=wait) if wait is None or wait > 0 else self._queue.get_nowait()
             except queue.Empty:
-                raise Quiet from None
+                if left is not None and left <= (wait or 0):
+                    raise Quiet from None
+                continue
             if message is None:
                 break
             yield message

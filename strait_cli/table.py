@@ -105,7 +105,7 @@ def table(items: Sequence[dict[str, Any]], columns: Sequence[Column], style: Sty
         return lines + ["\t".join(paint(text, c, style) for text, c in zip(row, columns, strict=True)) for row in rows]
     shown = [titles, *rows] if headers else rows
     widths = [max(map(width, texts)) for texts in zip(*shown, strict=True)] if shown else []
-    widths = _fitted(widths, columns, style.width)
+    widths = fitted(widths, columns, style.width)
     lines = []
     for at, row in enumerate(shown):
         cells = [_padded(text, w, c) for text, w, c in zip(row, widths, columns, strict=True)]
@@ -130,7 +130,7 @@ def details(pairs: Sequence[tuple[str, str]], style: Style) -> list[str]:
     return lines
 
 
-def _fitted(widths: list[int], columns: Sequence[Column], available: int) -> list[int]:
+def fitted(widths: list[int], columns: Sequence[Column], available: int) -> list[int]:
     """Widths that fit, taken from the widest columns that may shrink; ids and slugs are never cut."""
     natural, widths = widths, list(widths)
     while sum(widths) + _GAP * (len(widths) - 1) > available:

@@ -50,6 +50,8 @@ NOUNS: Final[dict[str, Noun]] = {
     "schema": Noun("manifests", "Print the JSON Schema of manifests, for editors", _CODE),
     "trace": Noun("trace", "Where one run's time went, attempt by attempt", _OPERATE),
     "top": Noun("top", "Watch the queue: what waits, what runs, who works", _OPERATE),
+    "dashboard": Noun("dashboard", "A live view of everything, on the whole terminal", _OPERATE),
+    "listen": Noun("listen", "Every state that runs come to, as it happens", _OPERATE),
     "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
     "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),
     "events": Noun("events", "What runs wait for: list, send, cancel", _WORK, ("event",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -88,17 +89,27 @@ def parse_until(text: str | None) -> frozenset[str]:
     return states
 
 
-def changes(session: Session, seen: Seen, *, until: frozenset[str], deadline: float | None) -> Iterator[dict[str, Any]]:
+def changes(
+    session: Session,
+    seen: Seen,
+    *,
+    until: frozenset[str],
+    deadline: float | None,
+    on_loss: Callable[[StraitError], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[dict[str, Any]]:
     """The changes of a run until it is terminal or in one of the states `until`, over any number of connections.
 
-    What `seen` knows already is not told again: a seen run is followed from its `seq` on.
+    What `seen` knows already is not told again: a seen run is followed from its `seq` on. `on_loss` is told of a lost
+    connection, by default the person at the terminal. Setting `stop` ends it.
     """
     stream = follow(
         session.api,
         path_of("runs", seen.run_id, "stream"),
         since=seen.last_id,
         deadline=deadline,
-        on_loss=lambda error: say_lost(session, error),
+        on_loss=on_loss or (lambda error: say_lost(session, error)),
+        stop=stop,
     )
     for message in stream:
         change = seen.news(message)
@@ -128,36 +139,57 @@ def watch(
     """
     states = parse_until(until)
     deadline = None if timeout is None else time.monotonic() + timeout
-
-    def ask(call: Callable[[], T]) -> T:
-        return patiently(call, deadline=deadline, on_loss=lambda error: say_lost(session, error))
-
     seen = Seen(ref)
     try:
         if run is None:
-            seen.run_id = ask(lambda: run_id(session.api, ref))
-            run = ask(lambda: session.api.get(path_of("runs", seen.run_id)))
-        for change in _first(session, seen, run):
+            run = find(session, ref, deadline)
+        for change in beginning(seen, run, whole=not session.out.is_json):
             session.out.change(change, line(session, change))
         if seen.status not in TERMINAL and seen.status not in states:
             for change in changes(session, seen, until=states, deadline=deadline):
                 session.out.change(change, line(session, change))
-        run = ask(lambda: session.api.get(path_of("runs", seen.run_id)))
+        run = find(session, seen.run_id, deadline)
     except Quiet:
-        message = f"{seen.run_id} is still {seen.status or 'unknown'} after {timeout:g} s; it goes on"
-        verb = "explain" if seen.status in {Status.DELAYED, Status.QUEUED, Status.WAITING} else "watch"
-        raise DeadlineError(message, hint=f"strait runs {verb} {seen.run_id}") from None
+        raise still(seen.run_id, seen.status, timeout or 0) from None
     except KeyboardInterrupt:
-        session.out.note(f"{seen.run_id} goes on; to come back: strait runs watch {seen.run_id}")
+        say_goes_on(session, seen.run_id)
         raise
+    finish(session, run, reached=seen.status in states)
+
+
+def find(session: Session, ref: str, deadline: float | None) -> dict[str, Any]:
+    """The run that `ref` names, waited for while the server is away; raises Quiet past the deadline."""
+
+    def ask(call: Callable[[], T]) -> T:
+        return patiently(call, deadline=deadline, on_loss=lambda error: say_lost(session, error))
+
+    identity = ask(lambda: run_id(session.api, ref))
+    run: dict[str, Any] = ask(lambda: session.api.get(path_of("runs", identity)))
+    return run
+
+
+def still(run: str, status: str, timeout: float) -> DeadlineError:
+    """The error for a run that has not come to its end in time."""
+    verb = "explain" if status in {Status.DELAYED, Status.QUEUED, Status.WAITING} else "watch"
+    message = f"{run} is still {status or 'unknown'} after {timeout:g} s; it goes on"
+    return DeadlineError(message, hint=f"strait runs {verb} {run}")
+
+
+def say_goes_on(session: Session, run: str) -> None:
+    """Tell whoever leaves how to come back."""
+    session.out.note(f"{run} goes on; to come back: strait runs watch {run}")
+
+
+def finish(session: Session, run: dict[str, Any], *, reached: bool) -> None:
+    """Show how a watched run ended; raises what the exit code should be."""
     _show_end(session, run)
-    judge(run, reached=seen.status in states, shown=session.out.is_json)
+    judge(run, reached=reached, shown=session.out.is_json)
 
 
-def _first(session: Session, seen: Seen, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """How a watch begins: for a program the run as it stands; for a person its creation, the whole path to follow."""
+def beginning(seen: Seen, run: dict[str, Any], *, whole: bool = True) -> Iterator[dict[str, Any]]:
+    """How a watch begins: with the run's creation, the `whole` path to follow; else with the run as it stands."""
     seen.run_id = run["id"]
-    if session.out.is_json:
+    if not whole:
         start = run
     else:
         delayed = run["scheduled_at"] is not None and run["scheduled_at"] > run["created_at"]
@@ -203,7 +235,7 @@ def line(session: Session, change: dict[str, Any]) -> str:
     at, name, text = (safe(str(part or "")) for part in cells)
     if session.out.out.width is None:
         return f"{at}\t{name}\t{text}"
-    return f"{_clock(at)}  {session.out.paint(f'{name:<13}')} {text}".rstrip()
+    return f"{clock_of(at)}  {session.out.paint(f'{name:<13}')} {text}".rstrip()
 
 
 def _attempt_text(change: dict[str, Any]) -> str:
@@ -217,7 +249,7 @@ def _attempt_text(change: dict[str, Any]) -> str:
     return text + (f" ({', '.join(parts)} ms)" if parts else "")
 
 
-def _clock(at: str) -> str:
+def clock_of(at: str) -> str:
     """A time of day in this place, to the millisecond."""
     when = times.parse(at)
     return f"{when.astimezone():%H:%M:%S}.{when.microsecond // 1000:03}" if when else " " * 12

@@ -95,11 +95,17 @@ def watch(
 ) -> None:
     """Follow a run to its end: exit 0 when it completed, 9 when it ended otherwise.
 
-    Survives a restart of the daemon. Ctrl-C leaves the run alone.
+    On a terminal it fills the screen: the path, attempts with their times, logs, payload and result; ? shows the keys.
+    With --plain, another format or no terminal it prints a line per change. Survives a restart of the daemon. Leaving
+    (q, Ctrl-C) leaves the run alone.
     """
+    if not plain and session.has_screen:
+        from strait_cli.tui.opening import watch_run  # noqa: PLC0415 - textual, for this verb only
+
+        watch_run(session, run, until=until, timeout=timeout)
+        return
     from strait_cli import watch as watching  # noqa: PLC0415 - streams, for this verb only
 
-    del plain
     watching.watch(session, run, until=until, timeout=timeout)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,7 +15,7 @@ from strait_cli.paths import path_of
 from strait_cli.refs import workflow_ref, workflow_run_id
 from strait_cli.session import Session
 from strait_cli.verbs import noun, verb
-from strait_core.errors import DeadlineError, RunFailedError, UsageError
+from strait_core.errors import UsageError
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, unique prefix of one, or @last.")]
 Timeout = Annotated[
@@ -26,10 +25,6 @@ Timeout = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 _ALL: Final = 100_000
-# States in which a run stays.
-_OVER: Final = frozenset({"completed", "failed", "timed_out", "canceled", "compensated", "compensation_failed"})
-# How often a watched run is looked at.
-LOOK_SECS: Final = 0.25
 
 
 def _option(name: str, text: str, metavar: str = "TEXT") -> Any:
@@ -110,50 +105,33 @@ def get(session: Session, workflow_run: Run) -> None:
     "watch",
     examples=("strait workflow-runs watch @last", "strait workflow-runs watch wfr_01hzy --timeout 60 -o jsonl"),
 )
-def watch(session: Session, workflow_run: Run, timeout: Timeout = None) -> None:
+def watch(
+    session: Session,
+    workflow_run: Run,
+    timeout: Timeout = None,
+    *,
+    plain: Annotated[bool, typer.Option("--plain", help="One line per change, on a terminal too.")] = False,
+) -> None:
     """Follow a run to its end, step by step: exit 0 when it completed, 9 when it ended otherwise.
 
-    Ctrl-C leaves the run alone.
+    On a terminal it fills the screen: the graph of the steps in the colours of their states, the critical path heavy.
+    With --plain, another format or no terminal it prints a line per change. Leaving (q, Ctrl-C) leaves the run alone.
     """
-    follow(session, workflow_run_id(session.api, workflow_run), timeout)
+    follow(session, workflow_run_id(session.api, workflow_run), timeout, plain=plain)
 
 
-def follow(session: Session, run_id: str, timeout: float | None) -> None:
+def follow(session: Session, run_id: str, timeout: float | None, *, plain: bool = True) -> None:
     """Show every change of a run and its steps until it is over."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    shown: dict[str, str] = {}
-    seq = -1
-    while True:
-        run = session.api.get(path_of("workflow-runs", run_id))
-        if run["seq"] != seq:
-            seq = run["seq"]
-            _show_changes(session, run, shown)
-        if run["status"] in _OVER:
-            break
-        if deadline is not None and time.monotonic() >= deadline:
-            raise DeadlineError(f"{run_id} had not ended after {timeout:g} s: it is {run['status']}")
-        time.sleep(LOOK_SECS)
+    from strait_cli import flow_watch  # noqa: PLC0415 - streams, for this verb only
+
+    if plain or not session.has_screen:
+        run = flow_watch.watch(session, run_id, timeout)
+    else:
+        from strait_cli.tui.opening import watch_flow  # noqa: PLC0415 - textual, for this verb only
+
+        run = watch_flow(session, run_id, timeout)
     session.out.item(run, WORKFLOW_RUN, row=True)
-    if run["status"] != "completed":
-        why = f": {run['error']}" if run["error"] else ""
-        raise RunFailedError(f"{run_id} ended as {run['status']}{why}")
-
-
-def _show_changes(session: Session, run: dict[str, Any], shown: dict[str, str]) -> None:
-    """A line for each step that is elsewhere than it was, and for the run."""
-    changed = []
-    for one in session.api.pages(path_of("workflow-runs", run["id"], "steps"), limit=_ALL):
-        if one["status"] != shown.get(one["step_ref"], "pending"):
-            shown[one["step_ref"]] = one["status"]
-            changed.append(one)
-    changed.sort(key=lambda one: one["finished_at"] or one["started_at"] or "")
-    for one in changed:
-        why = one["error"] or one["reason"]
-        text = f"  {one['step_ref']} {session.out.paint(one['status'])}{f' ({why})' if why else ''}"
-        session.out.change(one, text)
-    if run["status"] != shown.get("", ""):
-        shown[""] = run["status"]
-        session.out.change(run, f"{run['id']} {session.out.paint(run['status'])}")
+    flow_watch.judge(run)
 
 
 @verb(app, "explain", examples=("strait workflow-runs explain @last",))

@@ -49,6 +49,7 @@ def test_the_quickest_answers_load_nothing(alone: Shell, words: tuple[str, ...])
         ("jobs", "--help"),
         ("jobs", "create", "--help"),
         ("runs", "watch", "--help"),
+        ("dashboard", "--help"),
         ("config", "path"),
         ("jbos",),
         ("apply", "--help"),

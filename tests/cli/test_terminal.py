@@ -93,13 +93,29 @@ def test_a_watch_on_a_terminal(shell: Shell, cli_endpoint: Endpoint):
     """Time of day, state in colour, attempt; Ctrl-C says how to come back, and leaves 130."""
     shell.ok("jobs", "create", "--name", "H", "--slug", "hang", "--endpoint", cli_endpoint.url("/hang"))
     run = shell.ok("trigger", "hang", "-o", "json").json["id"]
-    terminal = shell.terminal("runs", "watch", "@last")
+    terminal = shell.terminal("runs", "watch", "@last", "--plain")
     terminal.until("executing")
     assert re.search(r"^\d\d:\d\d:\d\d\.\d{3}  executing +attempt 1", terminal.shown, re.MULTILINE)
     terminal.press("\x03")
     assert terminal.wait() == 130
     assert f"strait runs watch {run}" in terminal.shown.replace("\n", "")
     shell.ok("runs", "cancel", run, "--yes")
+
+
+def test_a_watch_fills_a_terminal(shell: Shell, cli_endpoint: Endpoint):
+    """Path and keys in sight; q leaves the run alone, says how to come back and ends as Ctrl-C does."""
+    shell.ok("jobs", "create", "--name", "H", "--slug", "hang", "--endpoint", cli_endpoint.url("/hang"))
+    run = shell.ok("trigger", "hang", "-o", "json").json["id"]
+    terminal = shell.terminal("runs", "watch", "@last")
+    terminal.until("executing").until("Path").until("Quit")
+    terminal.press("q")
+    assert terminal.wait() == 130
+    assert f"strait runs watch {run}" in terminal.shown.replace("\n", "")
+    watched = shell.terminal("runs", "watch", run)
+    watched.until("under way").press("cy")
+    watched.until("any key keeps it open").press("q")
+    assert watched.wait() == 9
+    assert f"{run} ended canceled" in watched.shown.replace("\n", " ")
 
 
 def test_an_error_on_a_terminal(alone: Shell):

@@ -1,0 +1,99 @@
+"""`strait listen`: the moves of all runs and workflow runs as they happen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+import typer
+
+from strait_cli.session import Session
+from strait_cli.table import safe
+from strait_cli.verbs import leaf, verb
+from strait_core.errors import StraitError
+
+app = leaf()
+
+
+def _option(name: str, text: str, metavar: str) -> Any:
+    return typer.Option(name, help=text, metavar=metavar, show_default=False)
+
+
+@verb(
+    app,
+    "listen",
+    examples=(
+        "strait listen",
+        "strait listen --job hello --status failed,dead_letter",
+        "strait listen --limit 10 -o jsonl",
+    ),
+)
+def listen(
+    session: Session,
+    job: Annotated[str | None, _option("--job", "Only runs of this job: slug or id.", "JOB")] = None,
+    workflow: Annotated[
+        str | None, _option("--workflow", "Only runs of this workflow: slug or id.", "WORKFLOW")
+    ] = None,
+    status: Annotated[str | None, _option("--status", "Only moves to these states: a,b.", "STATES")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Leave after so many.", metavar="N")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="Leave after so long.", metavar="SECS")
+    ] = None,
+) -> None:
+    """Show every state that runs and workflow runs come to, from now on, a line each.
+
+    It goes on until Ctrl-C, and survives a restart of the daemon without losing what happened meanwhile.
+    """
+    asked = {"job_id": job, "workflow_id": workflow, "status": status}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for number, move in enumerate(_moves(session, f"/v1/stream{f'?{query}' if query else ''}", deadline), 1):
+        session.out.change(move, line(session, move))
+        if number == limit:
+            return
+
+
+def _moves(session: Session, path: str, deadline: float | None) -> Iterator[dict[str, Any]]:
+    """The feed's events, until the time is up."""
+    from strait_cli import exact  # noqa: PLC0415 - streams, for this verb only
+    from strait_cli.stream import Quiet, follow  # noqa: PLC0415
+    from strait_cli.watch import say_lost  # noqa: PLC0415
+
+    try:
+        for message in follow(
+            session.api,
+            path,
+            deadline=deadline,
+            on_loss=lambda error: say_lost(session, error),
+            patience=_PATIENCE_SECS,
+        ):
+            if message.event != "status":
+                continue
+            try:
+                data = exact.loads(message.data)
+            except ValueError as error:
+                raise StraitError(f"the server sent a stream event that makes no sense: {error!r}") from error
+            yield {"event": message.event, **data}
+    except Quiet:
+        return
+
+
+def line(session: Session, move: dict[str, Any]) -> str:
+    """A move as one line: when, the state, whose it is."""
+    from strait_cli.watch import clock_of  # noqa: PLC0415 - as above
+
+    identity = safe(str(move.get("run_id") or move.get("workflow_run_id")))
+    slug = safe(str(move.get("job_slug") or move.get("workflow_slug")))
+    text = safe(str(move.get("reason") or (f"attempt {move['attempt']}" if move.get("attempt") else "")))
+    at, state = safe(str(move["at"])), safe(move["status"])
+    if session.out.out.width is None:
+        return f"{at}\t{state}\t{slug}\t{identity}\t{text}"
+    return f"{clock_of(at)}  {session.out.paint(f'{state:<13}')} {session.out.bold(slug)}  {identity}  {text}".rstrip()
+
+
+# A quiet feed says nothing for fifteen seconds at a time, and a daemon may take a while to come back.
+_PATIENCE_SECS: Final = 60.0
+
+APPS: Final = {"listen": app}

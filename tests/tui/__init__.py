@@ -1,0 +1,1 @@
+"""The views that fill a terminal: keys, pictures, pace."""

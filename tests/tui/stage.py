@@ -1,0 +1,80 @@
+"""Views on a stage: a session at the canned server, a clock that stands, waiting, pictures."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from textual.app import App
+from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widget import Widget
+
+from strait_cli.session import Session
+
+PICTURES: Final = Path(__file__).parents[2] / "docs/pictures"
+SIZES: Final = {"80x24": (80, 24), "160x50": (160, 50)}
+SECONDS: Final = 10.0
+# The pictures carry no address of a font: whatever monospaced one is there will do.
+_FONTS: Final = re.compile(r"@font-face \{.*?\}\n?", re.DOTALL)
+
+
+def session_at(url: str) -> Session:
+    """A session at this server."""
+    return Session({"server": url, "api_key": "k" * 32, "project": None, "request_timeout": 5.0}, lenient=True)
+
+
+def standing(second: int = 9) -> Callable[[], datetime]:
+    """A clock that always shows so many seconds past nine."""
+    moment = datetime(2030, 1, 31, 9, 0, second, tzinfo=UTC)
+    return lambda: moment
+
+
+async def until(pilot: Pilot[Any], condition: Callable[[], bool], what: Callable[[], str] = str) -> None:
+    """Let the app work until something is so."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        await pilot.pause(0.01)
+    await pilot.pause()
+
+
+def top(app: App[Any]) -> Screen[Any]:
+    """The screen that has the keys."""
+    return app.screen
+
+
+def focus_of(app: App[Any]) -> Widget | None:
+    """What has the focus."""
+    return app.focused
+
+
+def text_of(app: App[Any]) -> str:
+    """What a person would read on the screen, line by line."""
+    width, height = app.size
+    lines = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in line).rstrip() for line in lines[:height])[
+        : width * height * 2
+    ]
+
+
+def drawn(app: App[Any], title: str) -> str:
+    """The screen as a picture."""
+    return _FONTS.sub("", app.export_screenshot(title=title))
+
+
+def check_picture(app: App[Any], name: str, title: str) -> None:
+    """Compare the screen with the picture in the docs; STRAIT_DRAW=1 draws it anew."""
+    path, svg = PICTURES / f"{name}.svg", drawn(app, title)
+    if os.environ.get("STRAIT_DRAW"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(svg, encoding="utf-8")
+    assert path.exists(), f"{path} is missing: STRAIT_DRAW=1 draws it"
+    assert path.read_text(encoding="utf-8") == svg, (
+        f"{path.name} has changed: look at it, then STRAIT_DRAW=1\n{text_of(app)}"
+    )

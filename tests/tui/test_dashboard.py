@@ -1,0 +1,172 @@
+"""The dashboard: every tab, its keys, deeds with their questions, what is opened, the pictures in the docs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from strait_cli.tui.dashboard import TABS, Dashboard
+from strait_cli.tui.detail import Detail
+from strait_cli.tui.dialogs import Keys, Question
+from strait_cli.tui.watching import RunScreen
+from tests.tui import scenes
+from tests.tui.canned import Canned, canned
+from tests.tui.stage import SIZES, check_picture, focus_of, session_at, standing, text_of, top, until
+
+
+@asynccontextmanager
+async def shown(
+    server: Canned, size: tuple[int, int] = (80, 24), tab: str | None = None
+) -> AsyncIterator[tuple[Dashboard, Pilot[None]]]:
+    """The dashboard, at a tab whose rows have come."""
+    session = session_at(server.url)
+    app = Dashboard(session, clock=standing(12), address="http://127.0.0.1:8080")
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await until(pilot, lambda: app.overview.stats is not None and bool(app.overview.newest))
+        if tab is not None:
+            await go_to(app, pilot, tab)
+        yield app, pilot
+    session.close()
+
+
+async def go_to(app: Dashboard, pilot: Pilot[None], tab: str) -> None:
+    """Open a tab by its number, and wait for its rows."""
+    await pilot.press(str(TABS.index(tab) + 1))
+    await until(pilot, lambda: bool(app.panes[tab].listing.rows) and app.focused is app.panes[tab].listing)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_pictures_of_the_dashboard(size: str):
+    """The overview and the runs, small and large: as they are in the docs."""
+    with canned(scenes.everything()) as server:
+        async with shown(server, SIZES[size]) as (app, pilot):
+            await until(pilot, lambda: bool(app.overview.processes) and "node-0" in text_of(app), lambda: text_of(app))
+            app.overview.forget_the_past()
+            for number in range(120):
+                app.overview.take_stats(wave(server, number))
+            await pilot.pause()
+            check_picture(app, f"dashboard-{size}", "strait dashboard")
+            await pilot.press("2")
+            await until(pilot, lambda: bool(app.panes["runs"].listing.rows))
+            await pilot.press("down", "space", "space")
+            check_picture(app, f"dashboard-runs-{size}", "strait dashboard")
+
+
+def wave(server: Canned, number: int) -> dict[str, object]:
+    """The figures of a second: more waits in some, more is done in others."""
+    stats = server.answers["/v1/stats"]
+    up = (number * 37 % 61) + abs(60 - number) * 9
+    return {
+        **stats,
+        "depth": {**stats["depth"], "queued": 500 + up},
+        "rate_1m": {"created": 118.4, "finished": 20.0 + (number * 53 % 29) + number},
+    }
+
+
+ROWS = {
+    "runs": "sync-invoices",
+    "jobs": "send-welcome",
+    "workflows": "month-end",
+    "schedules": "nightly-report",
+    "dlq": "dead_letter",
+    "events": "invoice/1042/paid",
+}
+
+
+async def test_every_tab_lists_and_opens():
+    """A number goes there, its rows are shown, enter opens one, q comes back."""
+    with canned(scenes.everything()) as server:
+        async with shown(server) as (app, pilot):
+            for tab, row in ROWS.items():
+                await go_to(app, pilot, tab)
+                assert row in text_of(app)
+                await pilot.press("enter")
+                await until(pilot, lambda: isinstance(top(app), Detail | RunScreen))
+                assert isinstance(top(app), RunScreen) == (tab in {"runs", "dlq"})
+                await pilot.press("q")
+                await until(pilot, lambda: len(app.screen_stack) == 1)
+                assert app.is_running
+
+
+async def test_a_filter_is_typed_kept_and_cleared():
+    """/ takes words at once, enter keeps them, escape clears; letters in it are no keys."""
+    with canned(scenes.everything()) as server:
+        async with shown(server, tab="runs") as (app, pilot):
+            listing = app.panes["runs"].listing
+            await pilot.press("slash", *"charge")
+            assert isinstance(focus_of(app), Input)
+            assert {listing.rows[key]["job_slug"] for key in listing.shown} == {"charge-cards"}
+            await pilot.press("enter")
+            assert focus_of(app) is listing
+            await pilot.press("escape")
+            assert len(listing.shown) == 40
+
+
+async def test_many_runs_are_canceled_after_a_question():
+    """Those of the selection that can be; n does nothing; the ids travel in one request."""
+    with canned(scenes.everything()) as server:
+        server.answers["POST /v1/runs/bulk-cancel"] = {"matched": 2, "done": 2, "skipped": [], "next_cursor": None}
+        async with shown(server, tab="runs") as (app, pilot):
+            await pilot.press("space", "space", "space", "c")
+            assert isinstance(top(app), Question)
+            assert "Cancel 2 of them" in text_of(app)
+            await pilot.press("n")
+            assert server.posted == []
+            await pilot.press("c", "y")
+            await until(pilot, lambda: bool(server.posted))
+            path, body = server.posted[0]
+            assert (path, len(body["ids"])) == ("/v1/runs/bulk-cancel", 2)
+            await until(pilot, lambda: not app.panes["runs"].listing.selected)
+
+
+DEEDS = (
+    ("dlq", "r", "/v1/runs/bulk-replay"),
+    ("jobs", "t", "/v1/jobs/job_01kb000000a1b2c3d4e5f6g7/trigger"),
+    ("jobs", "p", "/v1/jobs/job_01kb000000a1b2c3d4e5f6g7/pause"),
+    ("workflows", "t", "/v1/workflows/wf_01kb000000a1b2c3d4e5f6g7h8/trigger"),
+    ("schedules", "p", "/v1/schedules/sch_01kb000000a1b2c3d4e5f6g7h8/pause"),
+)
+
+
+async def test_deeds_of_the_tabs():
+    """Asked for, then done to the row under the cursor."""
+    with canned(scenes.everything()) as server:
+        async with shown(server) as (app, pilot):
+            for tab, key, path in DEEDS:
+                await go_to(app, pilot, tab)
+                server.posted.clear()
+                await pilot.press(key, "y")
+                await until(pilot, lambda: bool(server.posted) and not app.is_busy("deed"))
+                assert [one for one, _ in server.posted] == [path]
+
+
+async def test_small_keys_of_the_dashboard():
+    """? shows the keys, y copies an id, the palette lists commands, a tab can be clicked, q leaves."""
+    with canned(scenes.everything()) as server:
+        async with shown(server, tab="jobs") as (app, pilot):
+            await pilot.press("question_mark")
+            assert isinstance(top(app), Keys)
+            await pilot.press("escape", "y")
+            assert app.clipboard == "job_01kb000000a1b2c3d4e5f6g7"
+            await pilot.press("ctrl+p", *"dead")
+            await until(pilot, lambda: "Dead letter" in text_of(app))
+            await pilot.press("down", "enter")
+            await until(pilot, lambda: app.tab == "dlq")
+            await pilot.click("#--content-tab-events")
+            await until(pilot, lambda: app.tab == "events")
+            await pilot.press("q")
+            await until(pilot, lambda: not app.is_running)
+
+
+async def test_a_server_that_goes_away_is_told_and_comes_back():
+    """The line above says so; nothing closes."""
+    with canned(scenes.everything()) as server:
+        async with shown(server) as (app, pilot):
+            stats = server.answers.pop("/v1/stats")
+            await until(pilot, lambda: "there is no such thing" in text_of(app))
+            server.answers["/v1/stats"] = stats
+            await until(pilot, lambda: "there is no such thing" not in text_of(app))
