@@ -19,6 +19,8 @@ from strait_core.errors import DeadlineError, RunFailedError, StraitError
 # States in which a workflow run stays.
 OVER: Final = frozenset({"completed", "failed", "timed_out", "canceled", "compensated", "compensation_failed"})
 
+_ALL: Final = 100_000
+
 
 @dataclass(slots=True)
 class Seen:
@@ -67,10 +69,23 @@ def changes(
     )
     for message in stream:
         change = seen.news(message)
+        if change is not None and change["event"] == "snapshot" and seen.status in OVER:
+            # It was over before anybody could follow it: its steps are read instead.
+            yield from _steps(session, seen)
         if change is not None:
             yield change
         if seen.status in OVER:
             return
+
+
+def _steps(session: Session, seen: Seen) -> Iterator[dict[str, Any]]:
+    """Every step that has not been told as it stands, in the order of their times."""
+    found = session.api.pages(path_of("workflow-runs", seen.run_id, "steps"), limit=_ALL)
+    told = [(one["step_ref"], one["status"], one["finished_at"] or one["started_at"]) for one in found]
+    for ref, state, at in sorted(told, key=lambda one: one[2] or ""):
+        if seen.steps.get(ref) != (state, at):
+            seen.steps[ref] = (state, at)
+            yield {"event": "step", "step_ref": ref, "state": state, "at": at}
 
 
 def watch(session: Session, run_id: str, timeout: float | None) -> dict[str, Any]:

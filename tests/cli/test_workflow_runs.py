@@ -31,8 +31,8 @@ def test_a_workflow_run_is_triggered_watched_and_read(shell: Shell, cli_endpoint
         {"step_ref": "load", "job_id": "echo", "depends_on": ["extract"]},
     )
     watched = shell.ok("workflows", "trigger", "pipe", "--set", "n=1", "--wait")
-    assert "extract completed" in watched.out
-    assert "load completed" in watched.out
+    moves = [row[1:] for row in watched.rows]
+    assert moves.index(["completed", "extract"]) < moves.index(["completed", "load"])
     run = shell.ok("workflow-runs", "list", "--workflow", "pipe", "-o", "name").out.split()[0]
     assert shell.ok("workflow-runs", "get", run, "-o", "json").json["payload"] == {"n": 1}
     steps = shell.ok("workflow-runs", "steps", "list", run, "-o", "json").json
