@@ -10,8 +10,9 @@ from uuid import UUID
 
 from strait_core.run import Status
 from strait_core.store.runs import Ended
-from strait_core.trigger import NewRun
+from strait_core.trigger import MAX_PAYLOAD_BYTES, NewRun
 from strait_core.workflow.dag import State
+from strait_core.workflow.definition import StepType
 from strait_core.workflow.facts import Facts
 from strait_core.workflow.snapshot import Snapshot
 from strait_core.workflow.states import (
@@ -124,6 +125,14 @@ class Live:
         """Where a step is."""
         return self.places.get(at, StepStatus.PENDING)
 
+    def is_job(self, at: int) -> bool:
+        """Whether a job run carries out what stands there."""
+        return at < 0 or self.snapshot.steps[at].step_type is StepType.JOB
+
+    def is_child(self, at: int) -> bool:
+        """Whether a run of another workflow does."""
+        return at >= 0 and self.snapshot.steps[at].step_type is StepType.SUB_WORKFLOW
+
     def move(self, at: int, move: StepMove, now: datetime, **facts: Any) -> None:
         """Move a step and note what is to be stored; ValueError when the table has no such move."""
         status = next_step_status(self.where(at), move)
@@ -170,3 +179,15 @@ def end_of_run(run: Ended, status: Status, result: str | None, error: tuple[str,
         return StepEnd(run.step_index, run.id, StepMove.COMPLETE, output=result)
     error_class, text = error
     return StepEnd(run.step_index, run.id, StepMove.FAIL, error_class=error_class, error=text)
+
+
+def end_of_child(live: Live, status: RunStatus, outputs: str | None, error: tuple[str, str] | None) -> StepEnd:
+    """What the end of a sub-workflow's run means for the step that it carries out; no outputs = too much to be read."""
+    at: int = live.row["parent_step"]
+    if status is RunStatus.COMPLETED and outputs is not None and len(outputs) <= MAX_PAYLOAD_BYTES:
+        return StepEnd(at, live.id, StepMove.COMPLETE, output=outputs)
+    if status is RunStatus.COMPLETED:
+        said = f"payload_size: the outputs of the sub-workflow are over {MAX_PAYLOAD_BYTES} bytes"
+        return StepEnd(at, live.id, StepMove.FAIL, error_class="payload_size", error=said)
+    text = error[1] if error is not None else f"the sub-workflow was {status.value}"
+    return StepEnd(at, live.id, StepMove.FAIL, error_class=f"sub_workflow_{status.value}", error=text)

@@ -22,12 +22,10 @@ from strait_core.run import CANCELABLE, Event, Status
 from strait_core.store import deadlines, runs, workflow_starts
 from strait_core.store.history import LONG, SHORT
 from strait_core.store.pool import Conn
-from strait_core.store.workflow_live import Brought, Live, Order, StepEnd
+from strait_core.store.workflow_live import Brought, Live, Order, StepEnd, end_of_child
 from strait_core.store.workflow_rows import Row, Sent, rows, send, snapshot_for
-from strait_core.trigger import MAX_PAYLOAD_BYTES
 from strait_core.workflow.dag import Decision, Fail, Skip, Start, advance, undo
-from strait_core.workflow.definition import StepType
-from strait_core.workflow.facts import PAYLOAD, Facts
+from strait_core.workflow.facts import MOST_TOGETHER, PAYLOAD, TOO_MUCH, Facts
 from strait_core.workflow.states import (
     RUN_LONG_KEPT,
     STEP_OPEN,
@@ -209,6 +207,7 @@ class Tree:
     async def _advance(self, live: Live, changed: set[int] | None) -> None:
         while True:
             state, facts = live.state(), live.facts
+            facts.weight = 0
             found = advance(live.snapshot, state, changed, judge=facts.judge, prepare=facts.prepare)
             if not found.wanted:
                 break
@@ -243,9 +242,10 @@ class Tree:
             (row,) = await rows(self.conn, "read_payload", {"id": live.id})
             outputs[PAYLOAD] = row["payload"]
         if steps := [at for at in wanted if at != PAYLOAD]:
-            found = await rows(self.conn, "read_outputs", {"id": live.id, "steps": steps})
+            found = await rows(self.conn, "read_outputs", {"id": live.id, "steps": steps, "most": MOST_TOGETHER})
             known = {row["step"]: row["output"] for row in found}
             outputs.update({at: known.get(at) for at in steps})
+            live.facts.refused |= {row["step"] for row in found if row["is_too_much"]}
 
     async def _stored(self, live: Live, at: int) -> Row | None:
         found = await rows(self.conn, "read_fault", {"id": live.id, "step": at})
@@ -298,9 +298,9 @@ class Tree:
         held = {at: by for at in open_steps if (by := live.held_by.get(at)) is not None}
         for at in open_steps:
             live.move(at, StepMove.CANCEL, self.now)
-        children = {by for at, by in held.items() if at >= 0 and _is_child(live, at)}
-        job_runs = [by for at, by in held.items() if at < 0 or _is_job(live, at)]
-        if any(not _is_job(live, at) for at in open_steps if at >= 0):
+        children = {by for at, by in held.items() if at >= 0 and live.is_child(at)}
+        job_runs = [by for at, by in held.items() if at < 0 or live.is_job(at)]
+        if any(not live.is_job(at) for at in open_steps if at >= 0):
             values = {"id": live.id, "steps": open_steps, "status": "canceled", "now": self.now}
             self.later("close_approvals", {**values, "by": None, "comment": None})
         if job_runs:
@@ -318,12 +318,14 @@ class Tree:
             cut = RunMove.UNDO_FAILED if child.status is RunStatus.COMPENSATING else RunMove.CANCEL
             await self.end(child, cut, ("canceled", "canceled: the run above it has ended"))
 
-    async def _outputs(self, live: Live) -> str:
-        """The outputs of a run's completed steps, by ref."""
+    async def _outputs(self, live: Live) -> str | None:
+        """The outputs of a run's completed steps, by ref; None when they are too much to be read."""
         done = [at for at, status in live.places.items() if at >= 0 and status is StepStatus.COMPLETED]
         missing = [at for at in done if at not in live.facts.outputs]
         if missing:
             await self.read(live, missing)
+        if not live.facts.refused.isdisjoint(done):
+            return None
         refs, outputs = live.snapshot.steps, live.facts.outputs
         return "{" + ",".join(f'"{refs[at].step_ref}":{outputs[at] or "null"}' for at in sorted(done)) + "}"
 
@@ -334,7 +336,7 @@ class Tree:
         if parent_id is None:
             return
         await self.joined([parent_id])
-        await self.end_step(parent_id, _end_of_child(live, status, outputs, error))
+        await self.end_step(parent_id, end_of_child(live, status, outputs, error))
 
     async def _undo(self, live: Live) -> None:
         """Begin the next level of a compensation, or end it."""
@@ -345,6 +347,9 @@ class Tree:
             return
         if missing := [at for at in found.steps if at not in live.facts.outputs]:
             await self.read(live, missing)
+        if not live.facts.refused.isdisjoint(found.steps):
+            await self.end(live, RunMove.UNDO_FAILED, TOO_MUCH)
+            return
         workflow_starts.undo(self, live, found.steps)
 
 
@@ -366,23 +371,3 @@ def _why(live: Live, at: int | None, told: Row | None) -> tuple[str, str] | None
         return None
     error_class, text = (told or {}).get("error_class") or "step", (told or {}).get("error") or "failed"
     return error_class, f"step {live.snapshot.steps[at].step_ref}: {text}"
-
-
-def _is_job(live: Live, at: int) -> bool:
-    return at < 0 or live.snapshot.steps[at].step_type is StepType.JOB
-
-
-def _is_child(live: Live, at: int) -> bool:
-    return at >= 0 and live.snapshot.steps[at].step_type is StepType.SUB_WORKFLOW
-
-
-def _end_of_child(live: Live, status: RunStatus, outputs: str | None, error: tuple[str, str] | None) -> StepEnd:
-    """What the end of a sub-workflow's run means for the step that it carries out."""
-    at: int = live.row["parent_step"]
-    if status is RunStatus.COMPLETED and len(outputs or "") <= MAX_PAYLOAD_BYTES:
-        return StepEnd(at, live.id, StepMove.COMPLETE, output=outputs)
-    if status is RunStatus.COMPLETED:
-        said = f"payload_size: the outputs of the sub-workflow are over {MAX_PAYLOAD_BYTES} bytes"
-        return StepEnd(at, live.id, StepMove.FAIL, error_class="payload_size", error=said)
-    text = error[1] if error is not None else f"the sub-workflow was {status.value}"
-    return StepEnd(at, live.id, StepMove.FAIL, error_class=f"sub_workflow_{status.value}", error=text)

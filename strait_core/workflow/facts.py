@@ -26,6 +26,11 @@ from strait_core.workflow.states import StepStatus
 
 # Stands among the indexes of steps for the payload that the run was triggered with.
 PAYLOAD: Final = -1
+# Payloads of steps that begin together, and outputs read together: a thousand of 64 KiB. They are in memory at once and
+# in one transaction; more could exhaust the daemon, or take longer than a transaction may.
+MOST_TOGETHER: Final = 64 * 1024 * 1024
+# Why outputs of which together there is more are not read.
+TOO_MUCH: Final = ("payload_size", f"payload_size: the outputs to be read are over {MOST_TOGETHER // 1024 // 1024} MiB")
 PARENT_OUTPUTS: Final = "parent_outputs"
 _encode: Final = msgspec.json.Encoder().encode
 _NULL: Final = "null"
@@ -42,6 +47,10 @@ class Facts:
     snapshot: Snapshot
     about: Mapping[str, Any]
     outputs: dict[int, str | None] = field(default_factory=dict)
+    # Steps whose outputs are too much to be read: whoever needs one of them fails.
+    refused: set[int] = field(default_factory=set)
+    # How long the payloads are that have been made since somebody last put it to 0.
+    weight: int = 0
     _members: dict[int, Any] = field(default_factory=dict)
 
     def judge(self, at: int, statuses: Statuses) -> bool | Fault | Wanted:
@@ -50,11 +59,15 @@ class Facts:
         if tree is None:
             return True
         slots = [slot for one in condition.mentions(tree, "") if (slot := one.slot) is not None]
+        if fault := self._refused(self._read_by(slots)):
+            return fault
         missing = self._missing(self._read_by(slots), statuses)
         # Whether it speaks of the payload is not worth a look: the step would need it next.
         if missing or PAYLOAD not in self.outputs:
             return Wanted(frozenset({*missing, PAYLOAD} - self.outputs.keys()))
-        names = {self.snapshot.steps[one].step_ref: status.value for one, status in statuses.items()}
+        index = self.snapshot.index
+        refs = {one.step_ref for one in condition.mentions(tree, "") if one.step_ref is not None}
+        names = {ref: statuses[index[ref]].value for ref in refs if index[ref] in statuses}
         try:
             return condition.evaluate(tree, names, self._roots(at, slots, statuses))
         except ConditionError as error:
@@ -82,17 +95,27 @@ class Facts:
         own = payload_of(step)
         slots = list(_slots(own))
         parents = self.snapshot.graph.parents[at]
+        if fault := self._refused({*self._read_by(slots), *parents}):
+            return fault
         missing = self._missing({*self._read_by(slots), *parents}, statuses)
         if missing or PAYLOAD not in self.outputs:
             return Wanted(frozenset({*missing, PAYLOAD} - self.outputs.keys()))
         if own is None and not parents:
-            return Ready(self.outputs[PAYLOAD])
+            return self._weighed(self.outputs[PAYLOAD] or "{}")
         filled = None if own is None else self._fill(at, own, slots, statuses)
         if isinstance(filled, Fault):
             return filled
         text = self._merged(at, filled, statuses)
         if len(text.encode()) > MAX_PAYLOAD_BYTES:
             return _too_long()
+        return self._weighed(text)
+
+    def _weighed(self, text: str) -> Ready | Fault:
+        """A payload, if those that are made together leave room for it."""
+        self.weight += len(text)
+        if self.weight > MOST_TOGETHER:
+            said = f"payload_size: steps that begin together carry over {MOST_TOGETHER // 1024 // 1024} MiB of payloads"
+            return Fault("payload_size", said)
         return Ready(text)
 
     def _merged(self, at: int, own: str | None, statuses: Statuses) -> str:
@@ -127,6 +150,8 @@ class Facts:
     def _text(self, at: int, text: str, statuses: Statuses) -> str | Fault | Wanted:
         """A template that has to become a string."""
         slots = list(_slots(text))
+        if fault := self._refused(self._read_by(slots)):
+            return fault
         missing = self._missing(self._read_by(slots), statuses)
         if missing or PAYLOAD not in self.outputs:
             return Wanted(frozenset({*missing, PAYLOAD} - self.outputs.keys()))
@@ -150,6 +175,9 @@ class Facts:
         """The steps whose outputs these placeholders name."""
         index = self.snapshot.index
         return {index[ref] for slot in slots if (ref := _ref(slot)) is not None and ref in index}
+
+    def _refused(self, steps: set[int]) -> Fault | None:
+        return None if self.refused.isdisjoint(steps) else Fault(*TOO_MUCH)
 
     def _missing(self, steps: Iterable[int], statuses: Statuses) -> set[int]:
         """Those of these steps whose outputs have not been read; only a completed step has one."""

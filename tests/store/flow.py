@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from strait_core import ids
 from strait_core.run import Status
-from strait_core.store import endings, limits, queue, workflow_runs, workflows
+from strait_core.store import endings, limits, queue, workflow_decisions, workflow_runs, workflows
 from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn
 from strait_core.store.queue import Claimed
@@ -115,6 +116,17 @@ class Flow:
         """Move a run by hand, in a transaction."""
         async with self.scene.conn.transaction():
             await act(self.scene.conn, run_id, now=self.scene.now, brought=self.brought)
+
+    async def by_hand(self, run_id: UUID, ref: str, how: str) -> None:
+        """Decide of a step."""
+        acts = {
+            "skip": partial(workflow_decisions.skip, reason=None),
+            "complete": partial(workflow_decisions.force_complete, output=None),
+            "approve": partial(workflow_decisions.decide, approved=True, actor="x", comment=None),
+            "reject": partial(workflow_decisions.decide, approved=False, actor="x", comment=None),
+            "retry": partial(workflow_decisions.retry, subtree=False),
+        }
+        await self.move(partial(acts[how], ref=ref), run_id)
 
     async def fire(self) -> int:
         """Look at what is due, as the service does; how many runs."""

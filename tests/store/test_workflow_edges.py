@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from strait_core.errors import ConflictError
 from strait_core.run import Status
-from strait_core.store import workflow_decisions, workflow_runs, workflow_views
+from strait_core.store import workflow_runs, workflow_views
 from strait_core.store.queue import Claimed
 from strait_core.store.workflow_live import Live
 from strait_core.store.workflows import StoredWorkflow
@@ -197,16 +197,6 @@ class Walk:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
 
-    async def by_hand(self, run_id: UUID, ref: str, how: str) -> None:
-        acts = {
-            "skip": partial(workflow_decisions.skip, reason=None),
-            "complete": partial(workflow_decisions.force_complete, output=None),
-            "approve": partial(workflow_decisions.decide, approved=True, actor="x", comment=None),
-            "reject": partial(workflow_decisions.decide, approved=False, actor="x", comment=None),
-            "retry": partial(workflow_decisions.retry, subtree=False),
-        }
-        await self.flow.move(partial(acts[how], ref=ref), run_id)
-
     async def of_jobs(self) -> None:
         """pending → running → completed, failed, canceled; all of them anew."""
         steps = [{"step_ref": ref} for ref in ("x", "y", "z")]
@@ -215,7 +205,7 @@ class Walk:
         await self.flow.end(lives["x"])
         await self.flow.end(lives["y"], status=Status.FAILED)
         assert await self.flow.steps(run_id) == {"x": "completed", "y": "failed", "z": "canceled"}
-        await self.by_hand(run_id, "x", "retry")
+        await self.flow.by_hand(run_id, "x", "retry")
         assert await self.flow.go(run_id, {"y": Status.FAILED}) == "failed"
         await self.flow.move(workflow_runs.retry, run_id)
         assert await self.flow.go(run_id) == "completed"
@@ -225,9 +215,9 @@ class Walk:
         steps = [{**ASKS, "step_ref": ref} for ref in ("a", "b", "c")]
         made = await self.flow.workflow(*steps, {**ASKS, "step_ref": "d", "on_failure": "continue"}, slug="waits")
         run_id = await self.flow.trigger(made)
-        await self.by_hand(run_id, "a", "approve")
-        await self.by_hand(run_id, "b", "skip")
-        await self.by_hand(run_id, "d", "reject")
+        await self.flow.by_hand(run_id, "a", "approve")
+        await self.flow.by_hand(run_id, "b", "skip")
+        await self.flow.by_hand(run_id, "d", "reject")
         await self.flow.move(workflow_runs.cancel, run_id)
         assert await self.flow.steps(run_id) == {"a": "completed", "b": "skipped", "c": "canceled", "d": "failed"}
 
@@ -241,8 +231,8 @@ class Walk:
             slug="pending",
         )
         run_id = await self.flow.trigger(made, {"go": "now"})
-        await self.by_hand(run_id, "done", "complete")
-        await self.by_hand(run_id, "never", "retry")
+        await self.flow.by_hand(run_id, "done", "complete")
+        await self.flow.by_hand(run_id, "never", "retry")
         found = await self.flow.steps(run_id)
         assert found == {"ask": "waiting", "done": "completed", "never": "skipped", "empty": "failed"}
 

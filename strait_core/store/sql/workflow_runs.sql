@@ -28,7 +28,11 @@ FROM strait.workflow_runs r CROSS JOIN LATERAL (
 ) s WHERE r.id = ANY(%(ids)s)
 
 -- name: read_outputs
-SELECT step, output FROM strait.workflow_steps WHERE workflow_run_id = %(id)s AND step = ANY(%(steps)s)
+-- Outputs of steps; of none of them when they are too long together.
+SELECT step, CASE WHEN total <= %(most)s THEN output END AS output, total > %(most)s AS is_too_much FROM (
+    SELECT step, output, sum(octet_length(output)) OVER () AS total
+    FROM strait.workflow_steps WHERE workflow_run_id = %(id)s AND step = ANY(%(steps)s)
+) s
 
 -- name: read_fault
 SELECT error_class, error FROM strait.workflow_steps WHERE workflow_run_id = %(id)s AND step = %(step)s
