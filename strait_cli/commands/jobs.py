@@ -240,12 +240,22 @@ def try_out(
     fields = {} if timeout_secs is None else {"timeout_secs": timeout_secs}
     request = trigger.request_of(fields, body.payload_text(payload, sets or (), edit=False))
     tested = session.api.post(f"{_path(session, job)}/test", request)
-    session.out.item(tested, name="http_status")
+    session.out.item(_told(tested) if session.out.is_human else tested, name="http_status")
     if not tested["ok"]:
         error = RunFailedError(f"a run would not have completed: {tested['error']}")
         if session.out.is_json:
             raise error from Shown()
         raise error
+
+
+def _told(tested: dict[str, Any]) -> dict[str, Any]:
+    """The same for a person: what there is, and where the time went in words."""
+    millis = tested["timings_ms"]
+    phases = {"connect": "connect", "ttfb": "first byte", "transfer": "transfer"}
+    parts = ", ".join(f"{text} {millis[name]:.0f} ms" for name, text in phases.items() if millis[name] is not None)
+    took = None if millis["total"] is None else f"{millis['total']:.0f} ms" + (f" ({parts})" if parts else "")
+    told = {**tested, "timings_ms": took}
+    return {name.replace("timings_ms", "took"): value for name, value in told.items() if value is not None}
 
 
 verb(app, "trigger", extra=body.TRIGGER_FIELDS, examples=trigger.EXAMPLES)(trigger.trigger)

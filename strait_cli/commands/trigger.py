@@ -11,6 +11,7 @@ import typer
 from strait_cli import body
 from strait_cli.columns import RUN
 from strait_cli.paths import path_of
+from strait_cli.progress import Progress
 from strait_cli.refs import job_ref
 from strait_cli.session import Session
 from strait_cli.verbs import leaf, verb
@@ -105,22 +106,31 @@ def trigger_bulk(
         found = session.api.get(path_of("jobs", ref))
         session.out.note(f"would trigger {len(bodies)} runs of job {found['slug']} (project {found['project_id']})")
         return
-    key, runs = idempotency_key or str(uuid.uuid4()), list[dict[str, Any]]()
-    for at in range(0, len(bodies), _MOST):
-        request = b'{"items": [' + b", ".join(bodies[at : at + _MOST]) + b"]}"
-        try:
-            answer = session.api.post(path_of("jobs", ref, "trigger", "bulk"), request, key=f"{key}-{at}")
-        except StraitError as error:
-            if not runs:
-                raise
-            session.out.items(runs, RUN)
-            message = f"{len(runs)} of {len(bodies)} runs were triggered, then: {error.message}"
-            raise PartialError(message, hint=f"the rest begins with item {at}") from error
-        runs += answer["data"]
-        if len(bodies) > _MOST:
-            session.out.note(f"{len(runs)} of {len(bodies)}")
+    runs, refused = _triggered(session, ref, bodies, idempotency_key or str(uuid.uuid4()))
     session.out.items(runs, RUN)
+    if refused is not None:
+        message = f"{len(runs)} of {len(bodies)} runs were triggered, then: {refused.message}"
+        raise PartialError(message, hint=f"the rest begins with item {len(runs)}") from refused
     session.out.note(f"triggered {len(runs)} runs")
+
+
+def _triggered(
+    session: Session, job: str, bodies: list[bytes], key: str
+) -> tuple[list[dict[str, Any]], StraitError | None]:
+    """The runs that were made, a thousand at a time, and what kept the rest from it; an error when none was made."""
+    runs: list[dict[str, Any]] = []
+    with Progress(session, "triggered", len(bodies)) as progress:
+        for at in range(0, len(bodies), _MOST):
+            request = b'{"items": [' + b", ".join(bodies[at : at + _MOST]) + b"]}"
+            try:
+                answer = session.api.post(path_of("jobs", job, "trigger", "bulk"), request, key=f"{key}-{at}")
+            except StraitError as error:
+                if not runs:
+                    raise
+                return runs, error
+            runs += answer["data"]
+            progress.at(len(runs))
+    return runs, None
 
 
 def _bodies(text: str) -> list[bytes]:

@@ -30,7 +30,15 @@ def test_a_list_pages_up_to_its_limit_and_says_when_there_is_more(shell: Shell, 
 
 FORMATS = ("table", "wide", "json", "jsonl", "yaml", "csv", "name")
 LISTS = (("jobs", "list"), ("runs", "list"), ("workers", "list"), ("context", "list"), ("config", "explain"))
-OBJECTS = (("jobs", "get", "echo"), ("runs", "get", "@last"), ("version",), ("stats",), ("config", "show"))
+OBJECTS = (
+    ("jobs", "get", "echo"),
+    ("runs", "get", "@last"),
+    ("version",),
+    ("stats",),
+    ("config", "show"),
+    ("trace", "@last"),
+    ("top",),
+)
 
 
 def read(answer: Answer, kind: str) -> Any:
