@@ -168,6 +168,12 @@ class Printer:
             )
         )
 
+    def card(self, item: dict[str, Any], columns: Sequence[Column]) -> None:
+        """One object as the names and values of these columns."""
+        style = self.style()
+        rows = [(one.title.lower(), paint(cell(one.value(item), one, style), one, style)) for one in columns]
+        self._lines(details(rows, style))
+
     def text(self, text: str) -> None:
         """Text as it is, for scripts and files that are not data objects."""
         sys.stdout.write(text)

@@ -131,7 +131,7 @@ def root_help() -> str:
     lines += ["", "Examples:", *(f"  {example}" for example in _EXAMPLES), ""]
     lines.append("`strait --mode all|api|worker` is `strait serve --mode …`.")
     lines.append("Help of a command: `strait jobs create --help`; all of it: `strait --llms`")
-    lines.append(f"Further, by `strait help TOPIC`: {', '.join(TOPICS)}")
+    lines.append(f"Further: `strait help {TOPICS[0]}`, and so with {' and '.join(TOPICS[1:])}")
     return "\n".join(lines) + "\n"
 
 

@@ -61,8 +61,14 @@ def list_jobs(
 
 @verb(app, "get", examples=("strait jobs get hello-world", "strait jobs get job_01hzy -o yaml"))
 def get(session: Session, job: Job) -> None:
-    """Show a job's definition and state."""
-    session.out.item(_get(session, job), JOB)
+    """Show a job's definition and state; on a terminal without what is at its default, which -o wide shows too."""
+    found = _get(session, job)
+    if not session.out.is_human or session.out.view.format == "wide" or session.out.view.fields:
+        session.out.item(found, JOB)
+        return
+    said = {name: value for name, value in found.items() if not _is_default(name, value)}
+    session.out.item(said, JOB)
+    session.out.note(f"{len(found) - len(said)} fields are at their defaults: strait jobs get {found['slug']} -o wide")
 
 
 @verb(
@@ -211,7 +217,11 @@ def next_runs(
 @verb(app, "health", examples=("strait jobs health hello", "strait jobs health hello -o json --jq .breaker.state"))
 def health(session: Session, job: Job) -> None:
     """Show how a job is doing: what holds it, its breaker, its queue, its recent attempts."""
-    session.out.item(session.api.get(f"{_path(session, job)}/health"), HEALTH, name="job_id")
+    found = session.api.get(f"{_path(session, job)}/health")
+    if session.out.is_human and not session.out.view.fields:
+        session.out.card(found, HEALTH)
+    else:
+        session.out.item(found, HEALTH, name="job_id")
 
 
 @verb(
@@ -246,6 +256,14 @@ def try_out(
         if session.out.is_json:
             raise error from Shown()
         raise error
+
+
+def _is_default(name: str, value: Any) -> bool:
+    from strait_core.job import DEFAULTS  # noqa: PLC0415 - only where a person looks
+
+    default = DEFAULTS.get(name, ...)
+    # What has no default is empty when it says nothing.
+    return value is None if default is ... else bool(value == (list(default) if default == () else default))
 
 
 def _told(tested: dict[str, Any]) -> dict[str, Any]:

@@ -263,10 +263,15 @@ def test_every_command_in_a_message_exists(where: str, line: str):
         return
     assert tree.canonical(noun) in tree.NOUNS, where
     command = groups.load(tree.canonical(noun))
-    verbs = getattr(command, "commands", {})
-    if verbs and rest and re.fullmatch(r"[a-z][a-z-]*", rest[0]) and rest[0] != "shows":
-        assert tree.VERB_ALIASES.get(rest[0], rest[0]) in verbs, where
-        command = verbs[tree.VERB_ALIASES.get(rest[0], rest[0])]
+    while (
+        (verbs := getattr(command, "commands", {}))
+        and rest
+        and re.fullmatch(r"[a-z][a-z-]*", rest[0])
+        and rest[0] != "shows"
+    ):
+        verb, *rest = rest
+        assert tree.VERB_ALIASES.get(verb, verb) in verbs, where
+        command = verbs[tree.VERB_ALIASES.get(verb, verb)]
     flags = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
     assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= flags, where
 

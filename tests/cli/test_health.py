@@ -41,3 +41,25 @@ def test_a_test_that_fails_ends_with_9(shell: Shell, cli_endpoint: Endpoint, pat
     answer = shell.run("jobs", "test", "bad", *more, "-o", "json")
     assert (answer.code, answer.json["ok"]) == (9, False)
     assert len(cli_endpoint.calls) == before + 1
+
+
+def test_on_a_terminal_it_is_short(shell: Shell, cli_endpoint: Endpoint):
+    """A job without its defaults, health by its columns, a test with its time in words; attempts within 80 columns."""
+    make(shell, "brief", cli_endpoint.url("/echo"), "--timeout-secs", "7")
+    shell.ok("trigger", "brief", "--wait")
+    shown = {}
+    for words in (
+        ("jobs", "get", "brief"),
+        ("jobs", "health", "brief"),
+        ("jobs", "test", "brief"),
+        ("runs", "attempts", "@last"),
+    ):
+        screen = shell.terminal(*words, columns=80)
+        assert screen.wait() == 0
+        shown[words[1]] = screen.shown
+    assert "timeout_secs" in shown["get"]
+    assert "retry_strategy" not in shown["get"]
+    assert "fields are at their defaults" in shown["get"]
+    assert "breaker    closed" in shown["health"]
+    assert " ms (connect " in shown["test"]
+    assert len(shown["attempts"].splitlines()) == 2
