@@ -23,6 +23,10 @@ def _fires(schedule: dict[str, Any]) -> str:
     return str(schedule.get("workflow_slug") or schedule.get("job_slug") or "")
 
 
+def _after(step: dict[str, Any]) -> str:
+    return ", ".join(step["depends_on"])
+
+
 def _does(step: dict[str, Any]) -> str:
     names = ("job_id", "sub_workflow", "event_key", "sleep_duration", "sleep_until", "approvers")
     found = next((step[name] for name in names if step.get(name)), "")
@@ -84,7 +88,7 @@ STEP: Final = (
     Column("step_ref", "step"),
     Column("step_type", "type"),
     Column("does", shrinks=True, of=_does),
-    Column("depends_on", "after", shrinks=True),
+    Column("depends_on", "after", shrinks=True, of=_after),
     Column("on_failure", "on failure"),
     Column("condition", shrinks=True, wide=True),
     Column("payload", shrinks=True, wide=True),
@@ -199,7 +203,7 @@ STEP_RUN: Final = (
     Column("step_type", "type"),
     Column("status", kind="status"),
     Column("attempt", "try", "number"),
-    Column("depends_on", "after", shrinks=True),
+    Column("depends_on", "after", shrinks=True, of=_after),
     Column("took", "took", "seconds", of=_took),
     Column("job_run_id", "run"),
     Column("error", shrinks=True),

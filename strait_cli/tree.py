@@ -38,7 +38,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "calendars": Noun("calendars", "Named sets of days for schedules to go by", _WORK, ("calendar",)),
     "trigger": Noun("trigger", "Start a run of a job (short for `jobs trigger`)", _WORK),
     "cron": Noun("cron", "Check, explain and simulate cron expressions offline; backfill", _WORK),
-    "wait": Noun("wait", "Wait until runs have ended (short for `runs wait`)", _WORK),
+    "wait": Noun("wait", "Wait until runs or workflow runs have ended", _WORK),
     "workflow-runs": Noun(
         "workflow_runs", "Watch, cancel and retry workflow runs", _WORK, ("workflow-run", "wr", "wfr")
     ),

@@ -49,6 +49,12 @@ def trigger(
     without: Annotated[
         list[str] | None, typer.Option("--without", help="Switch a step off in this run.", metavar="STEP")
     ] = None,
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", "--tags", help="A tag of the run.", metavar="KEY=VALUE")
+    ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", "--labels", help="A label of the run.", metavar="KEY=VALUE")
+    ] = None,
     idempotency_key: Key = None,
     timeout: Timeout = None,
     *,
@@ -61,7 +67,10 @@ def trigger(
     if timeout is not None and not wait:
         raise UsageError("--timeout goes with --wait")
     text = body.payload_text(payload, sets or (), edit=False)
-    fields = {"step_overrides": [{"step_ref": ref, "enabled": False} for ref in without]} if without else {}
+    fields: dict[str, Any] = {}
+    if without:
+        fields["step_overrides"] = [{"step_ref": ref, "enabled": False} for ref in without]
+    fields |= {name: body.pairs(said, f"--{name}") for name, said in (("tags", tags), ("labels", labels)) if said}
     run = session.api.post(
         path_of("workflows", workflow_ref(session.api, workflow), "trigger"),
         request_of(fields, text),

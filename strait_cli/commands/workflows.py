@@ -335,7 +335,7 @@ verb(
     "trigger",
     examples=(
         "strait workflows trigger pipeline --set date=2030-01-31 --wait",
-        "strait workflows trigger pipeline --payload @in.json --without notify",
+        "strait workflows trigger pipeline --payload @in.json --without notify --tag team=data",
     ),
 )(workflow_runs.trigger)
 

@@ -113,3 +113,23 @@ def test_a_workflow_with_a_schedule(shell: Shell):
     assert fired["workflow_slug"] == "w"
     assert shell.ok("schedules", "history", "w", "-o", "json").json[0]["run_id"] == fired["id"]
     assert shell.run("workflows", "update", "w", "--cron", "99 * * * *", code=7).err.count("minute") == 1
+
+
+def test_wait_for_workflow_runs(shell: Shell, job: str):
+    """`strait wait` takes them beside runs; what the trigger says of its run is on it."""
+    create(shell, "short", {"step_ref": "a", "job_id": job}, {"step_ref": "b", "job_id": job})
+    tagged = ("--tag", "team=x", "--label", "pr=7", "--without", "b")
+    run = shell.ok("workflows", "trigger", "short", *tagged, "-o", "name").out.strip()
+    plain = shell.ok("trigger", job, "-o", "name").out.strip()
+    waited = shell.ok("wait", run, plain)
+    assert run in waited.out
+    assert plain in waited.out
+    found = shell.ok("workflow-runs", "get", run, "-o", "json").json
+    assert (found["status"], found["tags"], found["labels"]) == ("completed", {"team": "x"}, {"pr": "7"})
+    steps = {one["step_ref"]: one["status"] for one in shell.ok("wr", "steps", "list", run, "-o", "json").json}
+    assert steps == {"a": "completed", "b": "skipped"}
+    create(shell, "long", {"step_ref": "nap", "step_type": "sleep", "sleep_duration": "1h"})
+    slow = shell.ok("workflows", "trigger", "long", "-o", "name").out.strip()
+    shell.run("wait", slow, "--timeout", "0.1", code=124)
+    shell.ok("workflow-runs", "cancel", slow, "--yes")
+    shell.run("wait", slow, code=9)

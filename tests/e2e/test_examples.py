@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/run.sh"))
 # What each says when it is over.
 SAID = {
-    "approval": ["approval by ada, grace", "approve completed", "deploy completed"],
-    "etl": ["refunds skipped", "load completed", "loaded for"],
-    "orders": ["paid completed", "ship completed", '"paid": 42'],
-    "saga": ["payment failed", "hotel\tcompleted\trun_", "ended as compensated"],
+    "approval": ["approval by ada, grace", "completed\tapprove", "completed\tdeploy"],
+    "etl": ["skipped\trefunds", "completed\tload", "loaded for"],
+    "orders": ["completed\tpaid", "completed\tship", '"paid": 42'],
+    "saga": ["failed\tpayment", "hotel\tcompleted\trun_", "ended as compensated"],
 }
 
 
