@@ -102,8 +102,12 @@ def load(name: str) -> Any:
 def unknown_command(word: str, known: Sequence[str], path: str) -> UsageError:
     """The error for a word that is no command, with the nearest ones."""
     near = get_close_matches(word, [*known, *(tree.ALIASES if path == tree.PROGRAM else tree.VERB_ALIASES)], n=3)
-    names = " or ".join(f"`{path} {name}`" for name in dict.fromkeys(map(tree.canonical, near)))
-    hint = f"did you mean {names}?" if near else f"`{path} --help` lists the commands"
+    found = list(dict.fromkeys(map(tree.canonical, near)))
+    if not found and path == tree.PROGRAM:
+        # A verb without its noun.
+        found = [f"{noun} {word}" for noun in tree.NOUNS if word in getattr(load(noun), "commands", {})][:3]
+    names = " or ".join(f"`{path} {name}`" for name in found)
+    hint = f"did you mean {names}?" if found else f"`{path} --help` lists the commands"
     return UsageError(f'"{word}" is no command of `{path}`', hint=hint)
 
 

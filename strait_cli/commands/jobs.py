@@ -8,6 +8,7 @@ import typer
 
 from strait_cli import body
 from strait_cli.ask import confirm
+from strait_cli.brief import wants_all, without_defaults
 from strait_cli.columns import HEALTH, JOB, NEXT_FIRE, VERSION
 from strait_cli.commands import trigger
 from strait_cli.errors import Shown
@@ -62,11 +63,13 @@ def list_jobs(
 @verb(app, "get", examples=("strait jobs get hello-world", "strait jobs get job_01hzy -o yaml"))
 def get(session: Session, job: Job) -> None:
     """Show a job's definition and state; on a terminal without what is at its default, which -o wide shows too."""
+    from strait_core.job import DEFAULTS  # noqa: PLC0415 - only where a person looks
+
     found = _get(session, job)
-    if not session.out.is_human or session.out.view.format == "wide" or session.out.view.fields:
+    if wants_all(session):
         session.out.item(found, JOB)
         return
-    said = {name: value for name, value in found.items() if not _is_default(name, value)}
+    said = without_defaults(found, DEFAULTS)
     session.out.item(said, JOB)
     session.out.note(f"{len(found) - len(said)} fields are at their defaults: strait jobs get {found['slug']} -o wide")
 
@@ -256,14 +259,6 @@ def try_out(
         if session.out.is_json:
             raise error from Shown()
         raise error
-
-
-def _is_default(name: str, value: Any) -> bool:
-    from strait_core.job import DEFAULTS  # noqa: PLC0415 - only where a person looks
-
-    default = DEFAULTS.get(name, ...)
-    # What has no default is empty when it says nothing.
-    return value is None if default is ... else bool(value == (list(default) if default == () else default))
 
 
 def _told(tested: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from strait_cli import body, exact
 from strait_cli.ask import confirm
+from strait_cli.brief import wants_all, without_defaults
 from strait_cli.columns import STEP, WORKFLOW, WORKFLOW_RUN, WORKFLOW_VERSION
 from strait_cli.commands import drawing, simulation, workflow_runs
 from strait_cli.commands.jobs import DEFAULT_PROJECT, Key, Yes
@@ -91,7 +92,12 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     if session.out.is_raw or session.out.view.fields or session.out.view.format not in {"table", "wide"}:
         session.out.item(found, WORKFLOW)
         return
-    session.out.item({name: value for name, value in found.items() if name != "steps"}, WORKFLOW)
+    settings = {name: value for name, value in found.items() if name != "steps"}
+    if not wants_all(session):
+        from strait_core.workflow.definition import DEFAULTS  # noqa: PLC0415 - only where a person looks
+
+        settings = without_defaults(settings, DEFAULTS)
+    session.out.item(settings, WORKFLOW)
     session.out.line("")
     session.out.items(found["steps"], STEP)
 

@@ -63,6 +63,7 @@ def test_every_error_has_its_exit_code():
         (("wrokers", "list"), 2, "did you mean `strait workers`?"),
         (("jobs", "crate"), 2, "did you mean `strait jobs create`?"),
         (("xyzzy",), 2, "strait --help"),
+        (("explain", "@last"), 2, "`strait runs explain`"),
         (("jobs", "create", "--nmae", "x"), 2, "did you mean --name?"),
         (("jobs", "create", "--name", "x"), 2, "--slug"),
         (("jobs", "get"), 2, "JOB"),
