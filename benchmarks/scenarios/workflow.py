@@ -137,8 +137,8 @@ def at_once(bed: Bed, daemon: Daemon, conn: psycopg.Connection, count: int) -> t
 
 
 def many(bed: Bed, scale: Scale, rate: Figure, cost: Figure) -> None:
-    """A thousand short workflows in a fresh database, and once more among a hundred thousand that have ended."""
-    count, ended = scale.of(1_000, 100), scale.of(100_000, 2_000)
+    """A thousand short workflows in a fresh database, and once more among many that have ended."""
+    count, ended = scale.of(1_000, 100), scale.of(20_000, 2_000)
     with bed.database() as url, closing(psycopg.connect(url, autocommit=True)) as conn:
         with bed.daemon(url, mode="all", WORKER_POOL_SIZE=SLOTS) as daemon:
             make_job(bed, daemon)
@@ -158,7 +158,7 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
     p50 = Figure("hop of a chain beyond its call p50", "ms", target=at_most(8))
     p99 = Figure("hop of a chain beyond its call p99", "ms")
     rate = Figure(f"{scale.of(1_000, 100):,} workflows of {SHORT} steps at once", "steps/s")
-    ended = scale.of(100_000, 2_000)
+    ended = scale.of(20_000, 2_000)
     cost = Figure(f"CPU per step after {ended:,} others", "µs", ceiling="after few", target=ratio_at_most(1.2))
     figures = [whole, p50, p99, rate, cost]
     for _ in noise.rounds(scale, figures):
