@@ -116,8 +116,7 @@ class TransitionWriter:
                     return verdict
             except Clash as error:
                 log.debug("moves_clashed", moves=len(moves))
-                if len({move.workflow_run_id for move in moves if type(move) is Finish}) > 1:
-                    # In smaller parts they hold fewer trees at a time.
+                if _of_several_flows(moves):
                     return await self._split(moves, error, tries)
             except BadData as error:
                 if partitions_made or not isinstance(error, MissingPartition):
@@ -126,6 +125,8 @@ class TransitionWriter:
             except (Refused, StraitError, TimeoutError, OSError) as error:
                 await self._line.drop()
                 log.warning("moves_wait", moves=len(moves), error=f"{type(error).__name__}: {error}")
+                if isinstance(error, TimeoutError) and _of_several_flows(moves):
+                    return await self._split(moves, error, tries)
                 await asyncio.sleep(_BACKOFF_SECS[min(tries, len(_BACKOFF_SECS) - 1)])
             except Exception as error:  # noqa: BLE001 - a move that cannot even be sent
                 return await self._split(moves, error, tries)
@@ -262,6 +263,11 @@ def _apart(moves: Sequence[Move]) -> list[Sequence[int]]:
 def _ends_step(move: Move) -> bool:
     """Whether the move ends a step of a workflow run, and with it perhaps much more."""
     return type(move) is Finish and move.workflow_run_id is not None
+
+
+def _of_several_flows(moves: Sequence[Move]) -> bool:
+    """Whether the moves end steps of more than one workflow run: in smaller parts they hold, and do, less at a time."""
+    return len({move.workflow_run_id for move in moves if type(move) is Finish}) > 1
 
 
 def _steps_apart(moves: Sequence[Move], part: Sequence[int]) -> list[Sequence[int]]:

@@ -124,7 +124,8 @@ async def place(tree: Tree, orders: Sequence[Order]) -> None:
             if run.id in stored:
                 order.live.move(order.at, StepMove.RUN, tree.now, job_run_id=run.id)
                 order.live.held_by[order.at] = run.id
-                tree.brought.started.append(run)
+                # Whoever hears of it needs no payload, and there may be many.
+                tree.brought.started.append(replace(run, payload=""))
         left = [order for order, run in made if run.id not in stored]
         if not left:
             return

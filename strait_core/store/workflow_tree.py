@@ -72,6 +72,7 @@ class Tree:
         self._todo: dict[UUID, set[int] | None] = {}
         # Steps whose job runs are to be made, by workflow run; nobody looks at such a run before they are.
         self._orders: dict[UUID, list[Order]] = {}
+        self._weight = 0
         # What is to be written after the steps.
         self._last: list[tuple[str, Row]] = []
 
@@ -165,8 +166,8 @@ class Tree:
         """Go on until nothing follows any more; what is left then is to `write` it."""
         while self._todo or self._orders:
             run_id = next((one for one in self._todo if one not in self._orders), None)
-            if run_id is None:
-                orders, self._orders = self._orders, {}
+            if run_id is None or self._weight > MOST_TOGETHER:
+                orders, self._orders, self._weight = self._orders, {}, 0
                 await workflow_starts.place(self, [order for several in orders.values() for order in several])
                 continue
             changed, live = self._todo.pop(run_id), self._lives[run_id]
@@ -181,6 +182,7 @@ class Tree:
         """Have job runs made for these steps of one run."""
         for order in orders:
             self._orders.setdefault(order.live.id, []).append(order)
+            self._weight += len(order.payload)
 
     def later(self, statement: str, values: Row) -> None:
         """Have something written that needs no answer, after the steps."""

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+import pytest
 import pytest_asyncio
 
-from strait_core.store import workflow_runs, workflows
+from strait_core.run import Status
+from strait_core.store import pool, queue, workflow_runs, workflows
+from strait_core.store.pool import Conn
+from strait_core.store.queue import Claimed, Finish, Start
+from strait_core.store.verdict import Verdict
+from strait_core.store.workflow_finishes import finish_steps
 from strait_core.store.workflow_live import Brought
 from strait_core.store.workflow_runs import NewWorkflowRun
 from strait_core.store.workflows import StoredWorkflow
 from strait_core.workflow.definition import WorkflowSpec, step_of
 from strait_core.workflow.states import RUN_TERMINAL, RunStatus
+from strait_daemon import writer
 from tests.support.endpoint import Endpoint
 from tests.support.figures import Figures
 from tests.support.rig import Rig, eventually, proxied, running
@@ -151,3 +158,46 @@ async def test_a_fault_of_ours_fails_the_workflow_run(rig: Rig, endpoint: Endpoi
     assert (await over(rig, other))["status"] == "completed"
     steps = await workflow_runs.steps_of(rig.conn, run_id)
     assert (await rig.run(steps[0]["job_run_id"]))["status"] == "completed"
+
+
+async def test_a_batch_that_takes_too_long_is_halved(migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endings of several workflow runs that do not come to an end together are tried in smaller parts; all are stored."""
+    monkeypatch.setattr(writer, "FLUSH_SECS", 0.3)
+    sizes: list[int] = []
+    send = finish_steps
+
+    async def noted(conn: Conn, moves: Sequence[Finish], now: datetime, verdict: Verdict) -> None:
+        sizes.append(len(moves))
+        await send(conn, moves, now, verdict)
+
+    monkeypatch.setattr(writer, "finish_steps", noted)
+    async with running(migrated, MODE="api") as rig:
+        await rig.job("http://127.0.0.1:9/")
+        made = await workflow(rig, {"step_ref": "a"})
+        held, free = await trigger(rig, made), await trigger(rig, made)
+        now = rig.parts.clock.now()
+        taken = await queue.claim(rig.conn, UUID(int=1), 2, [0] * len(queue.PRIORITIES), (), now)
+        await queue.start_if_held(rig.conn, [Start(run.id, run.attempt, run.lease) for run in taken.runs], now)
+        answers: list[Any] = []
+        async with await pool.connect(migrated) as other, other.transaction():
+            await other.execute("SELECT FROM strait.workflow_runs WHERE id = %s FOR UPDATE", (held,))
+            rig.parts.writer.post([ending(run, now) for run in taken.runs], answers.append)
+            await eventually(lambda: 1 in sizes)
+        assert {(await over(rig, run_id))["status"] for run_id in (held, free)} == {"completed"}
+        await rig.parts.writer.settle()
+        assert (sizes[0], answers) == (2, [[True, True]])
+
+
+def ending(run: Claimed, now: datetime) -> Finish:
+    """The end of a claimed run's first attempt."""
+    return Finish(
+        id=run.id,
+        attempt=1,
+        lease=run.lease,
+        status=Status.COMPLETED,
+        keep="short",
+        finished_at=now,
+        result="null",
+        workflow_run_id=run.workflow_run_id,
+        step_index=run.step_index,
+    )
