@@ -107,11 +107,12 @@ class FlowScreen(LiveScreen):
         self._why: dict[str, str] = {}
         self._picture: Picture | None = None
         self._is_stale = False
+        self._front: int | None = None
         self.mailbox = Mailbox(self)
         self._fetcher = Fetcher(self.mailbox, lambda act: self.run_worker(act, thread=True), self._say_trouble)
         self.head = FlowHead(run, clock)
         self.graph = Drawn("Steps", "graph")
-        self.listing = Listing(COLUMNS, key="step_ref", name="steps", clock=clock)
+        self.listing = Listing(COLUMNS, key="step_ref", name="steps", clock=clock, selectable=False)
         self.word = Static(id="why")
 
     # ── screen ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,14 +155,21 @@ class FlowScreen(LiveScreen):
     def _draw(self) -> None:
         self.head.refresh()
         if self._picture is not None:
-            self.graph.draw(
-                self._picture.lines(max(30, self.graph.content_size.width - 1), self.head.states), follow=False
-            )
+            states, room = self.head.states, max(30, self.graph.content_size.width - 1)
+            self.graph.draw(self._picture.lines(room, states), follow=False)
+            front = self._picture.front(states)
+            if front is not None and front != self._front:
+                # What is under way comes into sight; whoever scrolls elsewhere is left there until it moves on.
+                self._front = front
+                self.graph.scroll_to(y=max(0, front - 1), animate=False)
+        self.on_listing_moved()
+
+    def on_listing_moved(self) -> None:
+        """Why the step under the cursor is where it is."""
         row = self.listing.current
         text = self._why.get(row["step_ref"], "") if row else ""
-        self.word.update(
-            Text.assemble((f" {row['step_ref']}  ", look.CYAN), look.plain(text, look.GREY)) if text and row else ""
-        )
+        said = Text.assemble((f" {row['step_ref']}  ", look.CYAN), look.plain(text, look.GREY)) if row and text else ""
+        self.word.update(said)
 
     # ── what comes ────────────────────────────────────────────────────────────────────────────────────────────────
 

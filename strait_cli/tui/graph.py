@@ -13,6 +13,7 @@ from strait_core.workflow.boxes import MOST_STEPS, Drawing, drawing
 from strait_core.workflow.graph import Graph
 
 _LONGEST: Final = 28
+_LIVE: Final = frozenset({"running", "waiting"})
 
 
 def graph_of(told: Mapping[str, Any]) -> Graph:
@@ -60,6 +61,11 @@ class Picture:
             for row in (y, y + 1, y + 2):
                 texts[row].stylize(style, x, x + room)
         return texts
+
+    def front(self, states: Mapping[str, str]) -> int | None:
+        """The row of the first box that is under way; None when none is, or nothing was drawn."""
+        refs, places = self._graph.refs, self._drawn.places if self._drawn else {}
+        return min((y for at, (y, _, _) in places.items() if states.get(refs[at]) in _LIVE), default=None)
 
     def _listed(self, states: Mapping[str, str]) -> list[Text]:
         lines = []

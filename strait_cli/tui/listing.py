@@ -46,7 +46,7 @@ class Listing(ScrollView, can_focus=True):
         Binding("enter", "open", "Open"),
         Binding("space", "select", "Select"),
         Binding("a", "select_all", "All", show=False),
-        Binding("s", "sort", "Sort"),
+        Binding("s", "sort", "Sort", show=False),
     ]
 
     class Opened(Message):
@@ -56,6 +56,18 @@ class Listing(ScrollView, can_focus=True):
             super().__init__()
             self.listing = listing
             self.row = row
+
+        @property
+        def control(self) -> Listing:
+            """The table."""
+            return self.listing
+
+    class Moved(Message):
+        """The cursor stands on another row."""
+
+        def __init__(self, listing: Listing) -> None:
+            super().__init__()
+            self.listing = listing
 
         @property
         def control(self) -> Listing:
@@ -75,7 +87,13 @@ class Listing(ScrollView, can_focus=True):
             return self.listing
 
     def __init__(
-        self, columns: Sequence[Column], *, key: str = "id", name: str | None = None, clock: look.Clock = look.now
+        self,
+        columns: Sequence[Column],
+        *,
+        key: str = "id",
+        name: str | None = None,
+        clock: look.Clock = look.now,
+        selectable: bool = True,
     ) -> None:
         super().__init__(id=name)
         self.columns = list(columns)
@@ -96,6 +114,7 @@ class Listing(ScrollView, can_focus=True):
         self.cursor: str | None = None
         self._at = 0
         self._clock = clock
+        self._is_selectable = selectable
         self._style = Style("relative", color=False, now=clock(), width=80)
 
     def on_mount(self) -> None:
@@ -293,6 +312,7 @@ class Listing(ScrollView, can_focus=True):
         # The headings hide the first line.
         self.scroll_to_region(Region(0, self._at, 1, 2), animate=False, force=True)
         self.refresh()
+        self.post_message(self.Moved(self))
         if self._at > len(keys) - 50:
             self.post_message(self.NearEnd(self))
 
@@ -312,6 +332,11 @@ class Listing(ScrollView, can_focus=True):
         """Open the row under the cursor."""
         if self.current is not None:
             self.post_message(self.Opened(self, self.current))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where nothing is done to rows, none is selected."""
+        del parameters
+        return self._is_selectable or action not in {"select", "select_all"}
 
     def action_select(self) -> None:
         """Select the row under the cursor, or not any more; then on to the next."""
@@ -351,7 +376,7 @@ class Listing(ScrollView, can_focus=True):
         if number >= len(self.shown):
             return
         self.go_to(number)
-        if event.ctrl or at.x < _MARK:
+        if self._is_selectable and (event.ctrl or at.x < _MARK):
             self.selected ^= {str(self.cursor)}
             self.refresh()
         elif event.chain == 2:

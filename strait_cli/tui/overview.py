@@ -112,8 +112,8 @@ class Overview(Container):
         return [
             _figure("out/s", f"{now['finished']:.1f}", look.GREEN),
             _figure("in/s", f"{now['created']:.1f}", look.BLUE),
-            _figure("errors", rate, color).append(f" of {len(ended)}", style=look.FAINT),
-            _figure("15 min", f"{long['finished']:.1f}", look.GREY).append(" out/s", look.FAINT),
+            _figure("errors", rate, color).append(f"/{len(ended)}", style=look.FAINT),
+            _figure("15 min", f"{long['finished']:.1f}", look.GREY).append("/s", look.FAINT),
             look.spark(list(self._finished), self.flow.room, look.GREEN),
         ]
 

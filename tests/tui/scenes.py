@@ -240,3 +240,71 @@ def everything() -> dict[str, Any]:
 def page(rows: list[dict[str, Any]], cursor: str | None = None) -> dict[str, Any]:
     """A page of a list."""
     return {"data": rows, "next_cursor": cursor}
+
+
+# ── a workflow run ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+FLOW_ID = "wfr_01kb000000f0r8k3s9v2m4x6yz"
+FLOW = f"/v1/workflow-runs/{FLOW_ID}"
+STEPS = {
+    "extract": ("completed", []),
+    "clean": ("completed", ["extract"]),
+    "enrich": ("running", ["extract"]),
+    "review": ("waiting", ["clean"]),
+    "load": ("pending", ["enrich", "review"]),
+    "report": ("pending", ["load"]),
+}
+
+
+def flow(**more: Any) -> dict[str, Any]:
+    """A workflow run as the API shows it."""
+    return {
+        "id": FLOW_ID, "workflow_id": "wf_01kb000000a1b2c3d4e5f6g7h8", "workflow_slug": "data-pipeline",
+        "project_id": "billing", "version": 3, "status": "running", "seq": 5, "payload": {"day": "2030-01-31"},
+        "has_failures": False, "error": None, "error_class": None, "tags": {}, "labels": {}, "triggered_by": "manual",
+        "parent_run_id": None, "created_at": at(0), "started_at": at(0), "expires_at": None, "finished_at": None, **more,
+    }  # fmt: skip
+
+
+def steps(**states: str) -> list[dict[str, Any]]:
+    """The steps of the workflow run, some in other states."""
+    found = []
+    for number, (ref, (usual, after)) in enumerate(STEPS.items()):
+        state = states.get(ref, usual)
+        began = None if state == "pending" else at(number)
+        over = at(number + 1.5) if state in {"completed", "failed"} else None
+        found.append(
+            {"step_ref": ref, "step_type": "approval" if ref == "review" else "job", "status": state,
+             "error": "HTTP 500: no" if state == "failed" else None, "error_class": None, "attempt": int(began is not None),
+             "job_run_id": RUN_ID if began and ref != "review" else None, "workflow_run_id": None,
+             "compensated_by": None, "depends_on": after, "reason": None, "due_at": None, "started_at": began,
+             "finished_at": over}
+        )  # fmt: skip
+    return found
+
+
+def pipeline(*events: str) -> dict[str, Any]:
+    """The answers about the one workflow run, whose stream has these events."""
+    level = {"extract": 0, "clean": 1, "enrich": 1, "review": 2, "load": 3, "report": 4}
+    critical = ("extract", "clean", "review", "load", "report")
+    nodes = [
+        {"step_ref": one["step_ref"], "step_type": one["step_type"], "level": level[one["step_ref"]],
+         "on_critical_path": one["step_ref"] in critical, "status": one["status"]}
+        for one in steps()
+    ]  # fmt: skip
+    edges = [{"before": before, "after": ref} for ref, (_, after) in STEPS.items() for before in after]
+    why = [{"step_ref": "review", "status": "waiting", "text": "waits for an approval by ann"}]
+    return {
+        **life(*LIFE),
+        FLOW: flow(),
+        f"{FLOW}/graph": {"id": FLOW_ID, "status": "running", "nodes": nodes, "edges": edges, "runnable": [],
+                          "critical_path": list(critical)},
+        f"{FLOW}/steps": page(steps()),
+        f"{FLOW}/explain": {"id": FLOW_ID, "status": "running", "text": "running", "steps": why},
+        f"{FLOW}/stream": [event("snapshot", "5.running.0", flow()), *events],
+    }  # fmt: skip
+
+
+def step(ref: str, state: str, seconds: float) -> str:
+    """A move of a step."""
+    return event("step", f"6.running.{int(seconds)}", {"step_ref": ref, "state": state, "at": at(seconds)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import time
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from rich.cells import cell_len
 from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -21,6 +23,11 @@ PICTURES: Final = Path(__file__).parents[2] / "docs/pictures"
 SIZES: Final = {"80x24": (80, 24), "160x50": (160, 50)}
 SECONDS: Final = 10.0
 # The pictures carry no address of a font: whatever monospaced one is there will do.
+_BLANK: Final = "&#160;"
+_CELL: Final = 12.2
+_TEXT: Final = re.compile(
+    r'<text(?P<before>[^>]*?) x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)" textLength="[\d.]+"(?P<after>[^>]*)>(?P<words>[^<]*)</text>'
+)
 _FONTS: Final = re.compile(r"@font-face \{.*?\}\n?", re.DOTALL)
 
 
@@ -65,7 +72,28 @@ def text_of(app: App[Any]) -> str:
 
 def drawn(app: App[Any], title: str) -> str:
     """The screen as a picture."""
-    return _FONTS.sub("", app.export_screenshot(title=title))
+    return _TEXT.sub(_trimmed, _FONTS.sub("", app.export_screenshot(title=title)))
+
+
+def _trimmed(found: re.Match[str]) -> str:
+    """A text without the blanks at its ends, in the place where it stood: not every reader of SVG keeps them."""
+    words = found["words"]
+    begins = _count(words)
+    text = words[begins * len(_BLANK) :]
+    while text.endswith(_BLANK):
+        text = text.removesuffix(_BLANK)
+    if not text:
+        return ""
+    x = float(found["x"]) + begins * _CELL
+    cells = cell_len(html.unescape(text))
+    return f'<text{found["before"]} x="{x:g}" y="{found["y"]}" textLength="{cells * _CELL:g}"{found["after"]}>{text}</text>'
+
+
+def _count(words: str) -> int:
+    count = 0
+    while words.startswith(_BLANK, count * len(_BLANK)):
+        count += 1
+    return count
 
 
 def check_picture(app: App[Any], name: str, title: str) -> None:

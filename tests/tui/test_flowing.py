@@ -1,0 +1,99 @@
+"""The view of one workflow run: its graph in colours, its steps, its keys, its ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from strait_cli.tui import look
+from strait_cli.tui.dialogs import Question
+from strait_cli.tui.flowing import FlowScreen
+from strait_cli.tui.graph import Picture
+from strait_cli.tui.live import Left, LiveApp
+from strait_cli.tui.watching import RunScreen
+from tests.tui import scenes
+from tests.tui.canned import Canned, canned, event
+from tests.tui.stage import SIZES, check_picture, session_at, standing, text_of, top, until
+
+
+@asynccontextmanager
+async def watching(
+    server: Canned, size: tuple[int, int] = (80, 24), **more: Any
+) -> AsyncIterator[tuple[LiveApp, FlowScreen, Pilot[Left]]]:
+    """The view of the scene's workflow run."""
+    session = session_at(server.url)
+    screen = FlowScreen(session, scenes.flow(), clock=standing(9), **{"linger": None, **more})
+    app = LiveApp(screen)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: len(screen.listing.rows) == 6 and "load" in text_of(app))
+        yield app, screen, pilot
+        screen.stop.set()
+    session.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_pictures_of_a_workflow_run(size: str):
+    """The graph, its critical path heavy, and the list; small and large: as they are in the docs."""
+    with canned(scenes.pipeline()) as server:
+        async with watching(server, SIZES[size]) as (app, screen, pilot):
+            await pilot.press("down", "down", "down")
+            await until(pilot, lambda: "waits for an approval by ann" in text_of(app), lambda: text_of(app))
+            check_picture(app, f"workflow-{size}", "strait workflow-runs watch")
+            assert screen.head.states["review"] == "waiting"
+
+
+async def test_steps_change_colour_and_the_run_ends():
+    """Moves reach graph and list; after the run's end the view is left with it."""
+    with canned(scenes.pipeline()) as server:
+        async with watching(server, linger=0.2) as (app, screen, pilot):
+            server.answers[f"{scenes.FLOW}/steps"] = scenes.page(scenes.steps(enrich="failed"))
+            server.answers[scenes.FLOW] = scenes.flow(
+                status="failed", finished_at=scenes.at(8), error="step enrich failed"
+            )
+            server.push(f"{scenes.FLOW}/stream", scenes.step("enrich", "failed", 7))
+            await until(pilot, lambda: screen.head.states["enrich"] == "failed")
+            over = {"workflow_run_id": scenes.FLOW_ID, "status": "failed", "at": scenes.at(8)}
+            server.push(f"{scenes.FLOW}/stream", event("status", "7.failed.8", over))
+            await until(pilot, lambda: app.return_value is not None)
+            assert app.return_value is not None
+            assert (app.return_value.why, app.return_value.run["error"]) == ("over", "step enrich failed")
+
+
+async def test_keys_of_a_workflow_run():
+    """c asks and cancels, p pauses and resumes, enter watches a step's run, y copies, q leaves the run alone."""
+    with canned(scenes.pipeline()) as server:
+        server.answers[f"POST {scenes.FLOW}/pause"] = scenes.flow(status="paused")
+        server.answers[f"POST {scenes.FLOW}/resume"] = scenes.flow()
+        async with watching(server) as (app, screen, pilot):
+            await pilot.press("p")
+            await until(pilot, lambda: screen.head.run["status"] == "paused")
+            await pilot.press("p")
+            await until(pilot, lambda: screen.head.run["status"] == "running")
+            await pilot.press("c")
+            assert isinstance(top(app), Question)
+            await pilot.press("n", "y")
+            assert app.clipboard == scenes.FLOW_ID
+            assert [path for path, _ in server.posted] == [f"{scenes.FLOW}/pause", f"{scenes.FLOW}/resume"]
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(top(app), RunScreen))
+            await pilot.press("q")
+            await until(pilot, lambda: top(app) is screen)
+            await pilot.press("q")
+            await until(pilot, lambda: app.return_value is not None)
+            assert app.return_value is not None
+            assert app.return_value.why == "left"
+
+
+def test_a_graph_that_does_not_fit_is_listed():
+    """By levels, each step with its state."""
+    nodes = [
+        {"step_ref": f"step-{n}", "step_type": "job", "level": n // 100, "on_critical_path": False} for n in range(200)
+    ]
+    lines = Picture({"nodes": nodes, "edges": []}).lines(80, {"step-3": "failed"})
+    assert lines[0].plain == "level 1"
+    assert lines[4].plain.split() == ["✗", "failed", "step-3"]
+    assert any(span.style == look.RED for span in lines[4].spans)
