@@ -20,6 +20,7 @@ from textual.strip import Strip
 
 from strait_cli.table import Column, Style, cell, cut, fitted, width
 from strait_cli.tui import look
+from strait_cli.tui.cells import Rank, ink, padded, rank_of
 
 # How often a filtered or sorted table is put in order while rows keep changing.
 ORDER_SECS: Final = 0.25
@@ -27,7 +28,6 @@ _GAP: Final = 2
 _MARK: Final = 2
 _SAMPLE: Final = 60
 Row = dict[str, Any]
-_Rank = tuple[int, float, str]
 
 
 class Listing(ScrollView, can_focus=True):
@@ -103,7 +103,7 @@ class Listing(ScrollView, can_focus=True):
         self._order: list[str] | None = []
         self._is_stale = False
         self._texts: dict[str, str] = {}
-        self._ranks: dict[str, _Rank] = {}
+        self._ranks: dict[str, Rank] = {}
         # Lines as they were drawn last, with the row that they show.
         self._strips: dict[tuple[str, bool, bool, bool], tuple[Row, Strip]] = {}
         self._widths: list[int] | None = None
@@ -210,10 +210,10 @@ class Listing(ScrollView, can_focus=True):
         self._is_stale = False
         self._show(keys)
 
-    def _rank(self, key: str) -> _Rank:
+    def _rank(self, key: str) -> Rank:
         found = self._ranks.get(key)
         if found is None:
-            found = self._ranks[key] = _rank(self.columns[self.sorted_by or 0].value(self._rows[key]))
+            found = self._ranks[key] = rank_of(self.columns[self.sorted_by or 0].value(self._rows[key]))
         return found
 
     def _show(self, keys: list[str]) -> None:
@@ -284,7 +284,7 @@ class Listing(ScrollView, can_focus=True):
         cells = [" " * _MARK]
         for at, (column, room) in enumerate(zip(self.columns, self._column_widths(), strict=True)):
             arrow = ("▼" if self.descending else "▲") if at == self.sorted_by else ""
-            cells.append(_padded(column.title + arrow, room, column) + " " * _GAP)
+            cells.append(padded(column.title + arrow, room, column) + " " * _GAP)
         return Strip([Segment(cut("".join(cells), self.size.width).ljust(self.size.width), style)])
 
     def _line(self, key: str, at: int, base: RichStyle) -> Strip:
@@ -296,7 +296,7 @@ class Listing(ScrollView, can_focus=True):
         segments = [Segment(mark, base + RichStyle(color=look.ORANGE if is_selected else look.CYAN))]
         for column, room in zip(self.columns, self._column_widths(), strict=True):
             text = cell(column.value(row), column, self._style)
-            segments.append(Segment(_padded(text, room, column) + " " * _GAP, base + _ink(column, text)))
+            segments.append(Segment(padded(text, room, column) + " " * _GAP, base + ink(column, text)))
         strip = Strip(segments)
         return strip.adjust_cell_length(self.size.width, base)
 
@@ -389,29 +389,3 @@ class Listing(ScrollView, can_focus=True):
                 self.sort_by(at)
                 return
             left += room + _GAP
-
-
-def _padded(text: str, room: int, column: Column) -> str:
-    text = cut(text, room)
-    blanks = " " * (room - width(text))
-    return blanks + text if column.kind in {"number", "seconds"} else text + blanks
-
-
-def _ink(column: Column, text: str) -> RichStyle:
-    match column.kind:
-        case "status":
-            return RichStyle(color=look.color_of(text))
-        case "time" | "seconds" | "number":
-            return RichStyle(color=look.GREY)
-    if column.field == "id" or column.field.endswith("_id"):
-        return RichStyle(color=look.DIM)
-    return RichStyle(color=look.RED if column.field == "error" and text != "-" else look.FOREGROUND)
-
-
-def _rank(value: Any) -> _Rank:
-    """Values of any kind in one order: none, numbers, texts."""
-    if value is None:
-        return 0, 0.0, ""
-    if isinstance(value, bool | int | float):
-        return 1, float(value), ""
-    return 2, 0.0, str(value).lower()

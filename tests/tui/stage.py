@@ -47,7 +47,7 @@ async def until(pilot: Pilot[Any], condition: Callable[[], bool], what: Callable
     deadline = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < deadline, what()
-        await pilot.pause(0.01)
+        await pilot.pause(0.02)
     await pilot.pause()
 
 
@@ -96,13 +96,14 @@ def _count(words: str) -> int:
     return count
 
 
-def check_picture(app: App[Any], name: str, title: str) -> None:
-    """Compare the screen with the picture in the docs; STRAIT_DRAW=1 draws it anew."""
-    path, svg = PICTURES / f"{name}.svg", drawn(app, title)
+async def check_picture(pilot: Pilot[Any], name: str, title: str) -> None:
+    """Wait for the screen to be as the picture in the docs; STRAIT_DRAW=1 draws it anew."""
+    path = PICTURES / f"{name}.svg"
     if os.environ.get("STRAIT_DRAW"):
+        await pilot.pause(1.0)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(svg, encoding="utf-8")
+        path.write_text(drawn(pilot.app, title), encoding="utf-8")
     assert path.exists(), f"{path} is missing: STRAIT_DRAW=1 draws it"
-    assert path.read_text(encoding="utf-8") == svg, (
-        f"{path.name} has changed: look at it, then STRAIT_DRAW=1\n{text_of(app)}"
-    )
+    kept = path.read_text(encoding="utf-8")
+    changed = f"{path.name} has changed: look at it, then STRAIT_DRAW=1"
+    await until(pilot, lambda: drawn(pilot.app, title) == kept, lambda: f"{changed}\n{text_of(pilot.app)}")

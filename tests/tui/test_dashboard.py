@@ -49,11 +49,11 @@ async def test_pictures_of_the_dashboard(size: str):
             for number in range(120):
                 app.overview.take_stats(wave(server, number))
             await pilot.pause()
-            check_picture(app, f"dashboard-{size}", "strait dashboard")
+            await check_picture(pilot, f"dashboard-{size}", "strait dashboard")
             await pilot.press("2")
             await until(pilot, lambda: bool(app.panes["runs"].listing.rows))
             await pilot.press("down", "space", "space")
-            check_picture(app, f"dashboard-runs-{size}", "strait dashboard")
+            await check_picture(pilot, f"dashboard-runs-{size}", "strait dashboard")
 
 
 def wave(server: Canned, number: int) -> dict[str, object]:
@@ -78,15 +78,17 @@ ROWS = {
 
 
 async def test_every_tab_lists_and_opens():
-    """A number goes there, its rows are shown, enter opens one, q comes back."""
+    """A number goes there, its rows are shown, enter opens most of them, q comes back."""
     with canned(scenes.everything()) as server:
         async with shown(server) as (app, pilot):
             for tab, row in ROWS.items():
                 await go_to(app, pilot, tab)
                 assert row in text_of(app)
+                if tab in {"schedules", "dlq"}:
+                    continue
                 await pilot.press("enter")
                 await until(pilot, lambda: isinstance(top(app), Detail | RunScreen))
-                assert isinstance(top(app), RunScreen) == (tab in {"runs", "dlq"})
+                assert isinstance(top(app), RunScreen) == (tab == "runs")
                 await pilot.press("q")
                 await until(pilot, lambda: len(app.screen_stack) == 1)
                 assert app.is_running
@@ -127,7 +129,6 @@ DEEDS = (
     ("dlq", "r", "/v1/runs/bulk-replay"),
     ("jobs", "t", "/v1/jobs/job_01kb000000a1b2c3d4e5f6g7/trigger"),
     ("jobs", "p", "/v1/jobs/job_01kb000000a1b2c3d4e5f6g7/pause"),
-    ("workflows", "t", "/v1/workflows/wf_01kb000000a1b2c3d4e5f6g7h8/trigger"),
     ("schedules", "p", "/v1/schedules/sch_01kb000000a1b2c3d4e5f6g7h8/pause"),
 )
 

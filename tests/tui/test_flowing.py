@@ -42,7 +42,7 @@ async def test_pictures_of_a_workflow_run(size: str):
         async with watching(server, SIZES[size]) as (app, screen, pilot):
             await pilot.press("down", "down", "down")
             await until(pilot, lambda: "waits for an approval by ann" in text_of(app), lambda: text_of(app))
-            check_picture(app, f"workflow-{size}", "strait workflow-runs watch")
+            await check_picture(pilot, f"workflow-{size}", "strait workflow-runs watch")
             assert screen.head.states["review"] == "waiting"
 
 

@@ -47,12 +47,12 @@ async def test_pictures_of_a_run(size: str):
         async with watching(server, SIZES[size]) as (app, screen, pilot):
             await until(pilot, lambda: screen.course.lines == 4 and screen.course.progress is not None)
             await until(pilot, lambda: "checksum" in text_of(app), lambda: text_of(app))
-            check_picture(app, f"watch-live-{size}", "strait runs watch")
+            await check_picture(pilot, f"watch-live-{size}", "strait runs watch")
             finish(server)
             await until(pilot, lambda: screen.course.run["result"] is not None)
             await pilot.press("o")
             await until(pilot, lambda: "invoices" in text_of(app), lambda: text_of(app))
-            check_picture(app, f"watch-over-{size}", "strait runs watch")
+            await check_picture(pilot, f"watch-over-{size}", "strait runs watch")
 
 
 async def test_what_holds_a_run_is_told():
