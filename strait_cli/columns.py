@@ -251,7 +251,7 @@ WEBHOOK: Final = (
     Column("type"),
     Column("status"),
     Column("attempts", "tried", "number"),
-    Column("job_slug", "job", shrinks=True),
+    Column("slug", "of", shrinks=True, of=_fires),
     Column("run_id", "run"),
     Column("created_at", "created", "time"),
     Column("next_attempt_at", "next", "time"),
@@ -261,7 +261,7 @@ WEBHOOK: Final = (
     Column("project_id", "project", wide=True),
 )
 SCHEDULE: Final = (
-    Column("slug", "fires", of=_fires),
+    Column("slug", "fires"),
     Column("cron"),
     Column("timezone", "zone"),
     Column("state"),

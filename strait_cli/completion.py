@@ -241,7 +241,7 @@ def _runs(before: Sequence[str], current: str) -> Iterator[Candidate]:
 def _schedules(before: Sequence[str], current: str) -> Iterator[Candidate]:
     del current
     for one in _fetch("/v1/schedules", {}, before):
-        yield one["job_slug"] or one["workflow_slug"], f"{one['cron']} {one['timezone']} · {one['state']}"
+        yield one["slug"], f"{one['cron']} {one['timezone']} · {one['state']}"
 
 
 def _calendars(before: Sequence[str], current: str) -> Iterator[Candidate]:

@@ -19,7 +19,6 @@ from strait_core.rule import Rule
 from strait_core.schedule import CATCH_UP, CRON, Policy
 
 if TYPE_CHECKING:
-    from strait_core.job import JobSpec
     from strait_core.workflow.definition import Timed
 
 # Schedules count in minutes: a shorter silence means nothing.
@@ -57,17 +56,12 @@ def secs_of(policy: Policy, deadline: Deadline) -> int | None:
     return secs
 
 
-def silence_faults(spec: Timed) -> list[Fault]:
-    """What is wrong with how long a definition may go without a success, beside its bounds."""
+def faults_of(spec: Timed) -> list[Fault]:
+    """What is wrong with a definition's deadlines beside their bounds."""
+    faults = []
     silence = spec.expect_every_secs
     if silence and 0 < silence < SHORTEST_SILENCE_SECS:
-        return [Fault("/expect_every_secs", f"must be 0 or at least {SHORTEST_SILENCE_SECS}")]
-    return []
-
-
-def faults_of(spec: JobSpec) -> list[Fault]:
-    """What is wrong with the deadlines of a job beside their bounds."""
-    faults = silence_faults(spec)
+        faults.append(Fault("/expect_every_secs", f"must be 0 or at least {SHORTEST_SILENCE_SECS}"))
     if spec.alert_webhook_url is not None and not any(getattr(spec, name) for name in Deadline):
         faults.append(Fault("/alert_webhook_url", f"works only with {', '.join(Deadline)}"))
     return faults

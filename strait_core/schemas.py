@@ -57,7 +57,7 @@ _TRIGGER: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 _WORKFLOW: Final[Mapping[str, Mapping[str, Any]]] = {
     **{name: {"minimum": bounds.low, "maximum": bounds.high} for name, bounds in workflow.BOUNDS.items()},
-    **{name: _DEFINITION[name] for name in ("name", "slug", "description", "project_id", "tags")},
+    **{name: _DEFINITION[name] for name in ("name", "slug", "description", "project_id", "tags", "alert_webhook_url")},
     "steps": {"minItems": 1, "maxItems": workflow.MAX_STEPS},
 }
 _STEP: Final[Mapping[str, Mapping[str, Any]]] = {

@@ -42,6 +42,7 @@ _AS_OF_JOBS: Final = (
     "misfire_policy", "misfire_max_lateness_secs", "misfire_max_runs", "overlap_policy", "jitter_secs", "dst_gap",
     "dst_overlap", "calendar", "calendar_mode", "calendar_roll", "start_within_secs", "finish_within_secs",
     "expect_every_secs",
+    "alert_webhook_url",
 )  # fmt: skip
 # Every field of a workflow but those that create and update treat apart (name, slug, steps, project_id).
 FIELDS: Final[Mapping[str, Any]] = {

@@ -207,7 +207,7 @@ class Dashboard(App[None]):
         self.push_screen(RunScreen(self._session, run, linger=None))
 
     def _open_schedule(self, row: Row, fires: Any) -> None:
-        self._open(f"{row['job_slug']} · next fires", value={"next": fires, "schedule": row})
+        self._open(f"{row['slug']} · next fires", value={"next": fires, "schedule": row})
 
     def _open(self, title: str, *, value: Any = None, lines: str | None = None) -> None:
         self.push_screen(Detail(title, value=value, lines=lines))

@@ -107,7 +107,7 @@ NOUNS: Final = (
         ),
         label="slug",
     ),
-    Noun("schedules", "Schedules", path_of("schedules"), _narrow(SCHEDULE), _pausing("schedules"), label="job_slug"),
+    Noun("schedules", "Schedules", path_of("schedules"), _narrow(SCHEDULE), _pausing("schedules"), label="slug"),
     Noun("dlq", "Dead letter", path_of("runs", "dlq"), _RUN, (_REPLAY,)),
     Noun("events", "Events", path_of("events"), _narrow(SENT_EVENT)),
 )

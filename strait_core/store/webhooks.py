@@ -9,16 +9,14 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 from psycopg.rows import dict_row
 
 from strait_core.ids import uuid7
-from strait_core.job import JobSpec
+from strait_core.store.owners import Owner, owner_of
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
 _SQL = load("webhooks")
-_decode: Final = msgspec.json.Decoder(JobSpec).decode
 FORGET_ROWS: Final = 1_000
 
 
@@ -28,8 +26,10 @@ class Delivery:
 
     id: UUID
     project_id: str
-    job_id: UUID
-    job_slug: str
+    # A job, or for an alert also a workflow.
+    kind: str
+    owner_id: UUID
+    slug: str
     run_id: UUID | None
     type: str
     status: str
@@ -43,19 +43,17 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A delivery to try now: its attempt's number, the run as it ended (None for a test), and its job as it is now."""
+    """A delivery to try now: its attempt's number, the run as it ended (None for a test), and whose it is."""
 
     id: UUID
     attempts: int
     type: str
     created_at: datetime
     run: str | None
-    # What a breach told, as JSON; such a delivery goes to the job's alert webhook.
+    # What a breach told, as JSON; such a delivery goes to the alert webhook.
     alert: str | None
-    job_id: UUID
     project_id: str
-    job_slug: str
-    spec: JobSpec
+    owner: Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Alert:
     """A broken deadline to tell of: `told` is the breach as JSON."""
 
     project_id: str
-    job_id: UUID
+    owner_id: UUID
     run_id: UUID | None
     told: str
 
@@ -91,7 +89,7 @@ async def note_alerts(conn: Conn, alerts: Sequence[Alert], now: datetime) -> Non
         values = {
             "hooks": [new_hook(now) for _ in alerts],
             "projects": [one.project_id for one in alerts],
-            "jobs": [one.job_id for one in alerts],
+            "jobs": [one.owner_id for one in alerts],
             "runs": [one.run_id for one in alerts],
             "told": [one.told for one in alerts],
             "now": now,
@@ -109,7 +107,12 @@ async def insert_test(conn: Conn, job_id: UUID, project_id: str, now: datetime) 
 async def take_due(conn: Conn, limit: int, now: datetime, lease: datetime) -> list[Due]:
     """Take deliveries whose time has come; until `lease` nobody else tries them."""
     rows = await _rows(conn, "take_due", {"limit": limit, "now": now, "lease": lease})
-    return [Due(**{k: v for k, v in row.items() if k != "definition"}, spec=_decode(row["definition"])) for row in rows]
+    return [_due(row) for row in rows]
+
+
+def _due(row: dict[str, Any]) -> Due:
+    owner = owner_of(*(row.pop(name) for name in ("kind", "owner_id", "version", "definition")))
+    return Due(**row, owner=owner)
 
 
 async def settle_if_taken(

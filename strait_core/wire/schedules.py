@@ -26,8 +26,10 @@ class Late(Breach, kw_only=True):
 
     secs: int
     schedule_id: str
-    job_id: str
-    job_slug: str
+    job_id: str | None
+    job_slug: str | None
+    workflow_id: str | None
+    workflow_slug: str | None
     project_id: str
 
 
@@ -40,6 +42,8 @@ class Schedule(Struct, kw_only=True):
 
     id: str
     kind: str
+    # That of what it fires.
+    slug: str
     job_id: str | None
     job_slug: str | None
     workflow_id: str | None

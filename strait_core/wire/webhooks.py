@@ -20,8 +20,11 @@ class WebhookDelivery(Struct, kw_only=True):
 
     id: str
     project_id: str
-    job_id: str
-    job_slug: str
+    # One of the two: whose it is.
+    job_id: str | None
+    job_slug: str | None
+    workflow_id: str | None
+    workflow_slug: str | None
     run_id: str | None
     type: str
     status: str

@@ -70,6 +70,7 @@ class WorkflowPatch(Request):
     start_within_secs: int | UnsetType | None = UNSET
     finish_within_secs: int | UnsetType | None = UNSET
     expect_every_secs: int | UnsetType | None = UNSET
+    alert_webhook_url: str | UnsetType | None = UNSET
     steps: list[WorkflowStepBody] | UnsetType = UNSET
 
 
@@ -152,6 +153,7 @@ class Workflow(Struct, kw_only=True):
     start_within_secs: int | None
     finish_within_secs: int | None
     expect_every_secs: int | None
+    alert_webhook_url: str | None
     version: int
     version_id: str
     step_count: int

@@ -132,6 +132,8 @@ class WorkflowSpec:
     start_within_secs: int | None = None
     finish_within_secs: int | None = None
     expect_every_secs: int | None = None
+    # Is told, unsigned, of each deadline that was broken.
+    alert_webhook_url: str | None = None
 
     @property
     def timezone(self) -> str:

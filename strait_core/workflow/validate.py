@@ -11,11 +11,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from strait_core import ids, template
-from strait_core.deadline import silence_faults
+from strait_core import deadline, ids, template
 from strait_core.duration import parse_duration
 from strait_core.errors import Fault
-from strait_core.job import MAX_CONCURRENCY_KEY, check_length, check_project, check_slug, check_tags
+from strait_core.job import MAX_CONCURRENCY_KEY, check_length, check_project, check_slug, check_tags, check_url
 from strait_core.schedule import OverlapPolicy
 from strait_core.template import Slot
 from strait_core.timetable import schedule_faults
@@ -79,7 +78,9 @@ def _number_faults(spec: WorkflowSpec) -> Iterator[Fault]:
 
 def _schedule_faults(spec: WorkflowSpec) -> Iterator[Fault]:
     yield from schedule_faults(spec, DEFAULTS, "cron_timezone")
-    yield from silence_faults(spec)
+    yield from deadline.faults_of(spec)
+    if spec.alert_webhook_url is not None:
+        yield from check_url("alert_webhook_url", spec.alert_webhook_url)
     if spec.skip_if_running and spec.cron is None:
         yield Fault("/skip_if_running", "works only with cron")
     if spec.skip_if_running and spec.overlap_policy not in {OverlapPolicy.ALLOW, OverlapPolicy.SKIP}:

@@ -12,6 +12,7 @@ from strait_core.manifest import Wanted
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.wire.manifests import Action, ManifestPlan, ManifestRequest
+from strait_core.workflow.definition import WorkflowSpec
 from strait_daemon.api.body import MIB, Body
 from strait_daemon.api.context import Api
 from strait_daemon.api.following import tell
@@ -72,9 +73,9 @@ async def _refusals(api: Api, wanted: Wanted) -> list[Fault]:
     places = [
         (f"{item.at}/{name}", url)
         for item in wanted.items
-        if isinstance(item.spec, JobSpec)
+        if isinstance(item.spec, JobSpec | WorkflowSpec)
         for name in URLS
-        if (url := getattr(item.spec, name)) and name in item.named and not check_url(name, url)
+        if (url := getattr(item.spec, name, None)) and name in item.named and not check_url(name, url)
     ]
     room = asyncio.Semaphore(_AT_ONCE)
 

@@ -46,6 +46,7 @@ def _shaped(found: StoredSchedule) -> told.Schedule:
     return told.Schedule(
         id=ids.spell(ids.Prefix.SCHEDULE, found.id),
         kind=owner.kind.value,
+        slug=found.spec.slug,
         job_id=None if owner.is_flow else ids.spell(ids.Prefix.JOB, owner.id),
         job_slug=None if owner.is_flow else found.spec.slug,
         workflow_id=ids.spell(ids.Prefix.WORKFLOW, owner.id) if owner.is_flow else None,

@@ -9,6 +9,7 @@ from strait_core import ids, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.store import webhooks
 from strait_core.store.idempotency import Scope
+from strait_core.store.owners import Kind
 from strait_core.store.pool import Conn
 from strait_core.store.webhooks import Delivery
 from strait_core.wire.webhooks import WebhookDelivery, WebhookTest
@@ -24,12 +25,16 @@ STATES: Final = ("pending", "delivered", "dead")
 
 
 def _shaped(found: Delivery) -> WebhookDelivery:
+    is_flow = found.kind == Kind.WORKFLOW
+    prefix = ids.Prefix.WORKFLOW_RUN if is_flow else ids.Prefix.RUN
     return WebhookDelivery(
         id=ids.spell(ids.Prefix.WEBHOOK, found.id),
         project_id=found.project_id,
-        job_id=ids.spell(ids.Prefix.JOB, found.job_id),
-        job_slug=found.job_slug,
-        run_id=None if found.run_id is None else ids.spell(ids.Prefix.RUN, found.run_id),
+        job_id=None if is_flow else ids.spell(ids.Prefix.JOB, found.owner_id),
+        job_slug=None if is_flow else found.slug,
+        workflow_id=ids.spell(ids.Prefix.WORKFLOW, found.owner_id) if is_flow else None,
+        workflow_slug=found.slug if is_flow else None,
+        run_id=None if found.run_id is None else ids.spell(prefix, found.run_id),
         type=found.type,
         status=found.status,
         attempts=found.attempts,

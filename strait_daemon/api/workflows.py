@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from msgspec import UNSET
 
 from strait_core import ids, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, PreconditionError, ValidationError
-from strait_core.job import check_slug
+from strait_core.job import check_slug, check_url
 from strait_core.store import workflow_runs, workflows
 from strait_core.store.faults import Taken
 from strait_core.store.idempotency import Scope
@@ -54,12 +54,24 @@ async def find_workflow(conn: Conn, ref: str, project: str | None) -> StoredWork
 async def create_workflow(api: Api, call: Call) -> Reply:
     """POST /v1/workflows."""
     body: WorkflowCreate = call.body
-    spec, faults = spec_and_faults(given_of(body), call.project)
+    given = given_of(body)
+    refused = await refusals(api, given)
+    spec, faults = spec_and_faults(given, call.project)
+    faults += refused
     if faults:
         async with api.connection() as conn, conn.transaction():
             await refuse(conn, spec, faults)
     enabled = body.enabled is UNSET or body.enabled
     return await _store(api, call, Scope(spec.project_id, "createWorkflow"), spec, enabled=enabled)
+
+
+async def refusals(api: Api, given: Mapping[str, Any]) -> list[Fault]:
+    """A URL that may not be called; looked at before any transaction, for names are resolved."""
+    url = given.get("alert_webhook_url")
+    if not url or check_url("alert_webhook_url", url):
+        return []
+    refusal = await api.deps.guard.refusal(url)
+    return [Fault("/alert_webhook_url", refusal)] if refusal else []
 
 
 async def _store(api: Api, call: Call, scope: Scope, spec: WorkflowSpec, *, enabled: bool) -> Reply:
@@ -150,9 +162,10 @@ async def patch_workflow(api: Api, call: Call) -> Reply:
     body: WorkflowPatch = call.body
     deps = api.deps
     given = given_of(body)
+    refused = await refusals(api, given)
     async with _changing(api, call) as (conn, before):
         spec = evolve(before.spec, given)
-        await refuse(conn, spec, faults_of(spec), before.id)
+        await refuse(conn, spec, [*faults_of(spec), *refused], before.id)
         enabled = before.enabled if body.enabled is UNSET else body.enabled
         if spec == before.spec and enabled == before.enabled:
             return answer(before)
@@ -212,7 +225,7 @@ async def clone_workflow(api: Api, call: Call) -> Reply:
         found = await find_workflow(conn, call.path["workflow"], call.project)
     changes = {"slug": body.slug} if body.name is UNSET else {"slug": body.slug, "name": body.name}
     spec = evolve(found.spec, changes)
-    faults = faults_of(spec)
+    faults = [*faults_of(spec), *await refusals(api, {"alert_webhook_url": spec.alert_webhook_url})]
     if faults:
         raise ValidationError(faults)
     return await _store(api, call, Scope(spec.project_id, f"cloneWorkflow:{found.id}"), spec, enabled=found.enabled)

@@ -14,6 +14,7 @@ import structlog
 from multidict import CIMultiDict
 
 from strait_core.ids import Prefix, spell
+from strait_core.job import JobSpec
 from strait_core.signing import key_of, signed_headers
 from strait_core.store import webhooks
 from strait_core.store.pool import Pool
@@ -97,9 +98,9 @@ class Outbox:
     async def _attempt(self, due: Due) -> Result:
         """One request; whatever comes of it is a result."""
         name = "webhook_url" if due.alert is None else "alert_webhook_url"
-        target: str | None = getattr(due.spec, name)
+        target: str | None = getattr(due.owner.spec, name)
         if target is None:
-            return Result(error=f"the job has no {name} any more", final=True)
+            return Result(error=f"the {due.owner.kind} has no {name} any more", final=True)
         body = self._body(due)
         try:
             url = self._guard.prepared(target)
@@ -115,18 +116,21 @@ class Outbox:
     def _headers(self, due: Due, body: bytes) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "User-Agent": self._agent}
         message, timestamp = spell(Prefix.WEBHOOK, due.id), int(self._clock.now().timestamp())
-        if due.spec.webhook_secret is None:
+        # A workflow has no secret of its own.
+        secret = due.owner.spec.webhook_secret if isinstance(due.owner.spec, JobSpec) else None
+        if secret is None:
             return {**headers, "webhook-id": message, "webhook-timestamp": str(timestamp)}
-        key = key_of(self._vault.open(due.spec.webhook_secret))
+        key = key_of(self._vault.open(secret))
         return {**headers, **signed_headers(key, message, timestamp, body)}
 
     def _body(self, due: Due) -> bytes:
         """What is sent: the same at every attempt."""
-        data: Any = {"job_id": spell(Prefix.JOB, due.job_id), "job_slug": due.job_slug, "project_id": due.project_id}
+        slug = due.owner.spec.slug
+        data: Any = {"job_id": spell(Prefix.JOB, due.owner.id), "job_slug": slug, "project_id": due.project_id}
         if due.alert is not None:
             data = msgspec.Raw(due.alert.encode())
         elif due.run is not None:
-            data = self._shape(_row(due.run) | {"job_slug": due.job_slug})
+            data = self._shape(_row(due.run) | {"job_slug": slug})
         return msgspec.json.encode({"type": due.type, "timestamp": due.created_at, "data": data})
 
     async def _forget(self) -> None:

@@ -16,7 +16,6 @@ import structlog
 
 from strait_core import ids
 from strait_core.deadline import SETTLE, Deadline, breaches, quiet_until, secs_of, silence
-from strait_core.job import JobSpec
 from strait_core.schedule import Schedule
 from strait_core.store import deadlines, webhooks
 from strait_core.store.deadlines import Moments, MovedOn, NewBreach, Taken
@@ -89,12 +88,8 @@ async def _settle(conn: Conn, taken: list[Taken], now: datetime) -> None:
     told = [(breach, one) for breach, one in verdicts.broken if breach.id in new]
     for breach, one in told:
         log.info("deadline_broken", schedule=str(one.schedule_id), slug=one.slug, deadline=breach.deadline.value)
-    alerts = [_alert(breach, one.owner, now) for breach, one in told if one.owner and _is_told(one.owner)]
+    alerts = [_alert(breach, one.owner, now) for breach, one in told if one.owner and one.owner.spec.alert_webhook_url]
     await webhooks.note_alerts(conn, alerts, now)
-
-
-def _is_told(owner: Owner) -> bool:
-    return isinstance(owner.spec, JobSpec) and owner.spec.alert_webhook_url is not None
 
 
 def _judge(one: Taken, run: Moments | None, now: datetime, verdicts: _Verdicts) -> None:
@@ -160,7 +155,8 @@ def _breach(one: Taken, limit: datetime, now: datetime) -> NewBreach:
 
 
 def _alert(breach: NewBreach, owner: Owner, now: datetime) -> Alert:
-    run_id = None if breach.run_id is None else ids.spell(ids.Prefix.RUN, breach.run_id)
+    prefix = ids.Prefix.WORKFLOW_RUN if owner.is_flow else ids.Prefix.RUN
+    run_id = None if breach.run_id is None else ids.spell(prefix, breach.run_id)
     told = Late(
         deadline=breach.deadline,
         secs=getattr(owner.spec, breach.deadline.value),
@@ -169,8 +165,10 @@ def _alert(breach: NewBreach, owner: Owner, now: datetime) -> Alert:
         found_at=now,
         run_id=run_id,
         schedule_id=ids.spell(ids.Prefix.SCHEDULE, breach.schedule_id),
-        job_id=ids.spell(ids.Prefix.JOB, owner.id),
-        job_slug=owner.spec.slug,
+        job_id=None if owner.is_flow else ids.spell(ids.Prefix.JOB, owner.id),
+        job_slug=None if owner.is_flow else owner.spec.slug,
+        workflow_id=ids.spell(ids.Prefix.WORKFLOW, owner.id) if owner.is_flow else None,
+        workflow_slug=owner.spec.slug if owner.is_flow else None,
         project_id=breach.project_id,
     )
     return Alert(breach.project_id, owner.id, breach.run_id, msgspec.json.encode(told).decode())

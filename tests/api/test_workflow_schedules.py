@@ -58,6 +58,12 @@ def test_a_workflow_with_cron_has_a_schedule(api: Caller):
         ({"cron": "@daily", "expect_every_secs": 59}, "/expect_every_secs", "at least 60"),
         ({"cron": "@daily", "calendar_mode": "only"}, "/calendar_mode", "works only with calendar"),
         ({"cron": "@daily", "calendar": "none"}, "/calendar", "has no calendar"),
+        ({"cron": "@daily", "alert_webhook_url": "http://127.0.0.1:9/"}, "/alert_webhook_url", "works only with"),
+        (
+            {"cron": "@daily", "start_within_secs": 9, "alert_webhook_url": "http://169.254.169.254/"},
+            "/alert_webhook_url",
+            "must",
+        ),
     ],
 )
 def test_a_wrong_schedule_of_a_workflow_is_refused(api: Caller, fields: dict[str, Any], pointer: str, words: str):

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from strait_core import ids
 from strait_core.run import Status
 from strait_core.store import schedules
 from strait_core.store.jobs import StoredJob
 from strait_daemon.services import placing
 from tests.support.endpoint import Call, Endpoint
 from tests.support.rig import Rig, eventually, running
+from tests.worker.test_workflows import over, trigger, workflow
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -80,6 +82,31 @@ async def test_an_alert_reaches_its_receiver(rig: Rig, endpoint: Endpoint) -> No
     assert (body["data"]["run_id"], body["data"]["job_slug"]) == (None, job.spec.slug)
     limit = found.last_breach.limit_at
     assert body["data"]["limit_at"] == f"{limit:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+async def test_an_alert_of_a_workflow_reaches_its_receiver(rig: Rig, endpoint: Endpoint) -> None:
+    """Unsigned, as a workflow has no secret; the run and the workflow are named; a run that completes is a success."""
+    await rig.job(endpoint.url("/ok"))
+    flow = await workflow(
+        rig,
+        {"step_ref": "a"},
+        slug="flow",
+        cron="0 0 1 1 *",
+        expect_every_secs=3_600,
+        alert_webhook_url=endpoint.url("/empty/flow"),
+    )
+    async with rig.conn.transaction():
+        await placing.place(rig.conn, flow, rig.parts.clock.now(), rig.parts.new_id)
+    began = await since(rig)
+    row = await over(rig, await trigger(rig, flow))
+    assert began < await since(rig) == row["finished_at"]
+    ago = timedelta(hours=1, seconds=30)
+    await rig.rows("UPDATE strait.deadlines SET since = since - %s, due_at = due_at - %s", ago, ago)
+    (call,) = await eventually(lambda: [call for call in endpoint.calls if call.path == "/empty/flow"])
+    assert "webhook-signature" not in call.headers
+    told = call.json["data"]
+    assert (told["workflow_slug"], told["workflow_id"]) == ("flow", ids.spell(ids.Prefix.WORKFLOW, flow.id))
+    assert (told["job_id"], told["deadline"]) == (None, "expect_every_secs")
 
 
 def check_signature(call: Call) -> None:

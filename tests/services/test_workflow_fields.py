@@ -89,6 +89,7 @@ TICKS: Final[Mapping[str, tuple[Mapping[str, Any], Any]]] = {
     "start_within_secs": (HOURLY, 60),
     "finish_within_secs": (HOURLY, 60),
     "expect_every_secs": (HOURLY, 3_600),
+    "alert_webhook_url": ({**HOURLY, "start_within_secs": 60}, "http://127.0.0.1:9/"),
 }
 # What a reader is shown, and nothing else depends on.
 SHOWN: Final = {"name", "description"}
@@ -168,11 +169,12 @@ async def ticked(stage: Stage, settings: Mapping[str, Any]) -> list[Any]:
     states = await stage.scene.rows("SELECT status FROM strait.all_workflow_runs ORDER BY id")
     late = await stage.scene.rows("SELECT deadline, limit_at FROM strait.breaches ORDER BY 1, 2")
     watched = await stage.scene.rows("SELECT deadline, since FROM strait.deadlines ORDER BY 1, 2")
+    told = await stage.scene.rows("SELECT type, status FROM strait.webhook_deliveries")
     for row in [*fires, *late, *watched]:
         for name, value in row.items():
             if hasattr(value, "tzinfo"):
                 row[name] = value - begins
-    return [*seen, fires, states, late, watched]
+    return [*seen, fires, states, late, watched, told]
 
 
 def typed(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +191,8 @@ def typed(given: Mapping[str, Any]) -> dict[str, Any]:
 async def begun(stage: Stage) -> Flow:
     """An empty scene at the same instant, with two jobs and two workflows to name."""
     await stage.scene.clear()
-    await stage.scene.rows("DELETE FROM strait.calendars")
+    for table in ("calendars", "webhook_deliveries"):
+        await stage.scene.rows(f"DELETE FROM strait.{table}")
     stage.clock.at = stage.scene.now = stage.clock.at.replace(year=2030, month=1, day=16, hour=12, minute=0, second=0)
     for slug in ("a", "other"):
         await stage.scene.job(slug=slug)

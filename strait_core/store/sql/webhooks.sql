@@ -1,4 +1,4 @@
--- Webhooks: deliveries from the outbox to their end.
+-- Webhooks: deliveries from the outbox to their end. An alert may be of a workflow: then `job_id` is that.
 
 -- name: note_ended
 -- Runs that have just been ended from outside, in the same transaction, if their version of the job has a webhook.
@@ -28,8 +28,9 @@ WITH picked AS MATERIALIZED (
     ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE strait.webhook_deliveries d SET attempts = d.attempts + 1, due_at = %(lease)s
-FROM picked p, strait.jobs j WHERE d.id = p.id AND j.id = d.job_id
-RETURNING d.id, d.attempts, d.type, d.created_at, d.run, d.alert, d.job_id, d.project_id, j.slug AS job_slug, j.definition
+FROM picked p, strait.schedule_owners o WHERE d.id = p.id AND o.id = d.job_id
+RETURNING d.id, d.attempts, d.type, d.created_at, d.run, d.alert, d.project_id, o.kind, o.id AS owner_id, o.version,
+    o.definition
 
 -- name: settle_if_taken
 -- How an attempt ended; nothing changes when another has taken the delivery since.
@@ -45,15 +46,15 @@ WHERE id = %(id)s AND status <> 'pending'
 RETURNING id
 
 -- name: delivery
-SELECT d.id, d.project_id, d.job_id, j.slug AS job_slug, d.run_id, d.type, d.status, d.attempts, d.created_at, d.due_at,
-    d.delivered_at, d.http_status, d.error
-FROM strait.webhook_deliveries d JOIN strait.jobs j ON j.id = d.job_id
+SELECT d.id, d.project_id, o.kind, o.id AS owner_id, o.slug, d.run_id, d.type, d.status, d.attempts, d.created_at,
+    d.due_at, d.delivered_at, d.http_status, d.error
+FROM strait.webhook_deliveries d JOIN strait.schedule_owners o ON o.id = d.job_id
 WHERE d.id = %(id)s AND (%(project)s::text IS NULL OR d.project_id = %(project)s)
 
 -- name: deliveries
-SELECT d.id, d.project_id, d.job_id, j.slug AS job_slug, d.run_id, d.type, d.status, d.attempts, d.created_at, d.due_at,
-    d.delivered_at, d.http_status, d.error
-FROM strait.webhook_deliveries d JOIN strait.jobs j ON j.id = d.job_id
+SELECT d.id, d.project_id, o.kind, o.id AS owner_id, o.slug, d.run_id, d.type, d.status, d.attempts, d.created_at,
+    d.due_at, d.delivered_at, d.http_status, d.error
+FROM strait.webhook_deliveries d JOIN strait.schedule_owners o ON o.id = d.job_id
 WHERE (%(project)s::text IS NULL OR d.project_id = %(project)s)
     AND (%(status)s::text IS NULL OR d.status = %(status)s)
     AND (%(jobs)s::uuid[] IS NULL OR d.job_id = ANY(%(jobs)s))
