@@ -16,7 +16,7 @@ _OUTCOMES: Final = {
 Row = dict[str, Any]
 
 
-def check(story: Story, run: Row, steps: Sequence[Row], *, outputs: bool = True) -> None:
+def check(story: Story, run: Row, steps: Sequence[Row], *, outputs: bool = True, attempts: int = 1) -> None:
     """A run is where the reference has it; of one that a failure has ended, what has ended before is."""
     reference = Reference(story)
     wanted, fatal = reference.everywhere(), reference.fatal()
@@ -27,7 +27,7 @@ def check(story: Story, run: Row, steps: Sequence[Row], *, outputs: bool = True)
     assert run["has_failures"] is ("failed" in found.values())
     for step in steps:
         ref = refs[max(step["step"], -1 - step["step"])]
-        assert step["attempt"] <= 1, ref
+        assert step["attempt"] <= attempts, ref
         if outputs and step["step"] >= 0 and step["status"] == "completed" and _puts_out(story, ref):
             assert json.loads(step["output"] or "null") == reference.output(ref), ref
     if not fatal:

@@ -57,22 +57,33 @@ class Play:
         self.stories: dict[UUID, Story] = {}
         self.lives: dict[UUID, Claimed] = {}
         self.ended: list[Claimed] = []
+        self.revived: set[UUID] = set()
 
     async def to_the_end(self) -> None:
         """Trigger every story's workflow, and go on until all are over."""
         for story in self.told:
             await self._trigger(story)
-        while places := await self.scene.rows(_LOOK):
+        while (places := await self.scene.rows(_LOOK)) or await self._revive():
             await self._claim()
             self._expect_limits([row for row in places if row["what"] == "open"])
             acts = await self._possible(places)
-            assert acts, f"runs are not over, and nothing can happen: {places}"
+            assert acts or not places, f"runs are not over, and nothing can happen: {places}"
             picked = self.chance.sample(acts, min(len(acts), self.chance.randint(1, MOST_ACTS)))
             picked += self._needless(places)
             async with asyncio.TaskGroup() as group:
                 for at, engine in enumerate(self.engines):
                     group.create_task(self._do(engine, picked[at :: len(self.engines)]))
-            await self._expect_nothing_left(places)
+            if places:
+                await self._expect_nothing_left(places)
+
+    async def _revive(self) -> bool:
+        """Retry the runs that were canceled on the way; whether there were any."""
+        canceled = "SELECT id FROM strait.workflow_run_history WHERE id = ANY(%s) AND status = 'canceled'"
+        found = [row["id"] for row in await self.scene.rows(canceled, list(self.stories))]
+        for run_id in found:
+            await self.flow.move(workflow_runs.retry, run_id)
+        self.revived |= set(found)
+        return bool(found)
 
     async def _trigger(self, story: Story) -> None:
         """Trigger a run; should the engine die over it, once more."""
@@ -134,11 +145,14 @@ class Play:
         return acts
 
     def _needless(self, places: Sequence[dict[str, Any]]) -> list[Act]:
-        """What may happen beside it: endings told again, differently, and pauses."""
+        """What may happen beside it: endings told again, differently, pauses, and cancels that are taken back."""
         acts: list[Act] = [self._repeat] * (bool(self.ended) and self.chance.random() < 0.3)
         running = [row["id"] for row in places if row["what"] == "running"]
         if running and self.chance.random() < 0.05:
             acts.append(partial(self._move, workflow_runs.pause, self.chance.choice(running)))
+        outermost = [run_id for run_id in running if run_id in self.stories and run_id not in self.revived]
+        if outermost and self.chance.random() < 0.1:
+            acts.append(partial(self._move, workflow_runs.cancel, self.chance.choice(outermost)))
         return acts
 
     def _fate(self, row: dict[str, Any]) -> str:
