@@ -269,7 +269,7 @@ def _environment(name: str) -> str | None:
 _SCHEMES: Final = {
     "DATABASE_URL": ("postgres://", "postgresql://"),
     "DATABASE_DIRECT_URL": ("postgres://", "postgresql://"),
-    "REDIS_URL": ("redis://", "rediss://", "unix://"),
+    "REDIS_URL": ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://"),
 }
 
 

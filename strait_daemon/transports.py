@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from time import monotonic
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
 from strait_core.errors import UnavailableError
@@ -17,6 +19,7 @@ from strait_core.store.faults import Refused
 from strait_daemon.line import Line
 
 CHANNEL: Final = "strait_signals"
+SENTINEL_PORT: Final = 26_379
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _SUBSCRIBE_SECS: Final = 10.0
@@ -68,11 +71,40 @@ class PostgresTransport:
         await self._direct.drop()
 
 
+def clients_at(url: str) -> list[Redis]:
+    """A client of the server at a URL; or of the master that sentinels name, and behind it those of the sentinels.
+
+    `redis+sentinel://user:password@host:26379,host:26379/service/db`: the password is the master's, that of the
+    sentinels stands in the query as `sentinel_password`; the service is `mymaster` unless named. With `rediss` TLS.
+    """
+    options: dict[str, Any] = {"socket_connect_timeout": 5, "socket_keepalive": True, "health_check_interval": 10}
+    scheme, _, rest = url.partition("://")
+    if not scheme.endswith("+sentinel"):
+        return [Redis.from_url(url, **options)]
+    parts = urlsplit(f"//{rest}")
+    user, _, hosts = parts.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    service, _, number = parts.path.strip("/").partition("/")
+    guards = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    secret = parse_qs(parts.query).get("sentinel_password", [None])[0]
+    sentinel = Sentinel(
+        [(guard.hostname or "127.0.0.1", guard.port or SENTINEL_PORT) for guard in guards],
+        sentinel_kwargs={"password": secret, "socket_connect_timeout": 5, "ssl": scheme.startswith("rediss")},
+        username=unquote(name) or None,
+        password=unquote(password) or None,
+        db=int(number or 0),
+        ssl=scheme.startswith("rediss"),
+        **options,
+    )
+    master: Redis = sentinel.master_for(service or "mymaster", redis_class=Redis)
+    return [master, *sentinel.sentinels]
+
+
 class RedisTransport:
     """Publish and subscribe on any server that speaks Redis' protocol."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url, socket_connect_timeout=5, socket_keepalive=True, health_check_interval=10)
+        self._redis, *self._sentinels = clients_at(url)
 
     async def send(self, text: str) -> None:
         """Publish to every subscriber."""
@@ -108,4 +140,5 @@ class RedisTransport:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._redis.aclose()
+        for client in (self._redis, *self._sentinels):
+            await client.aclose()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
 
 from strait_core.store import pool
 from strait_daemon.bus import IDS_PER_MESSAGE, Bus
 from strait_daemon.embedded import ValkeyServer
+from strait_daemon.embedded.binaries import find_valkey
 from strait_daemon.line import Line
-from strait_daemon.transports import CHANNEL, PostgresTransport, RedisTransport
+from strait_daemon.transports import CHANNEL, PostgresTransport, RedisTransport, clients_at
+from tests.support.daemon import end, free_port, spawn
 from tests.support.proxy import Proxy, proxying
 from tests.support.rig import eventually, proxied
 
@@ -58,6 +62,46 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Bus]:
         return lambda: postgres(url)
     server: ValkeyServer = request.getfixturevalue("valkey_server")
     return lambda: Bus(RedisTransport(server.url))
+
+
+@pytest.fixture
+def sentinel_url(valkey_server: ValkeyServer, tmp_path: Path) -> Iterator[str]:
+    """The URL of a sentinel that watches over the session's server."""
+    port, server = free_port(), urlsplit(valkey_server.url)
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text(
+        f"bind 127.0.0.1\nport {port}\ndir {tmp_path}\nsentinel monitor main 127.0.0.1 {server.port} 1\n"
+        f"sentinel auth-pass main {server.password}\n"
+    )
+    with spawn([str(find_valkey()), str(settings), "--sentinel"], {}, tmp_path / "log") as process:
+        yield f"redis+sentinel://:{server.password}@127.0.0.1:{port}/main/0"
+        end(process)
+
+
+async def test_sentinels_name_the_server(sentinel_url: str, valkey_server: ValkeyServer) -> None:
+    """A bus that asks sentinels and one that knows the server hear each other."""
+    async with hearing(
+        lambda: Bus(RedisTransport(sentinel_url)), lambda: Bus(RedisTransport(valkey_server.url))
+    ) as made:
+        far, near = made
+        run = uuid4()
+        near.bus.runs_taken([run])
+        await eventually(lambda: run in far.taken, 10)
+
+
+def test_urls_of_servers_and_sentinels() -> None:
+    """TLS, several sentinels, names and passwords that are escaped, the usual service and port."""
+    plain, secure = clients_at("redis://:x@h:1/2")[0], clients_at("rediss://h")[0]
+    assert plain.connection_pool.connection_kwargs["db"] == 2
+    assert secure.connection_pool.connection_class is SSLConnection
+    master, *sentinels = clients_at("rediss+sentinel://u:p%40@a,b:7/first/3?sentinel_password=s")
+    kwargs = master.connection_pool.connection_kwargs
+    assert (kwargs["username"], kwargs["password"], kwargs["db"]) == ("u", "p@", 3)
+    assert (master.connection_pool.service_name, master.connection_pool.is_master) == ("first", True)
+    asked = [one.connection_pool.connection_kwargs for one in sentinels]
+    assert [(one["host"], one["port"], one["password"]) for one in asked] == [("a", 26_379, "s"), ("b", 7, "s")]
+    assert all(one.connection_pool.connection_class is SSLConnection for one in sentinels)
+    assert clients_at("redis+sentinel://a")[0].connection_pool.service_name == "mymaster"
 
 
 @pytest_asyncio.fixture

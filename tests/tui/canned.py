@@ -19,6 +19,11 @@ class Canned:
     posted: list[tuple[str, Any]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     url: str = ""
+    cuts: int = 0
+
+    def cut(self) -> None:
+        """End every stream that is open."""
+        self.cuts += 1
 
     def push(self, path: str, *events: str) -> None:
         """Send more events on a stream that is open."""
@@ -71,8 +76,8 @@ def canned(answers: dict[str, Any]) -> Iterator[Canned]:
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
-            sent = 0
-            while not kept.over.wait(0.01):
+            sent, cuts = 0, kept.cuts
+            while not kept.over.wait(0.01) and kept.cuts == cuts:
                 for one in kept.answers[path][sent:]:
                     sent += 1
                     try:

@@ -179,6 +179,23 @@ async def test_other_ends():
                 assert app.return_value.why == why
 
 
+async def test_a_lost_connection_is_told_and_made_again():
+    """The view says so and goes on where it was: no state, attempt or line is shown twice."""
+    with canned(scenes.life(*scenes.LIFE)) as server:
+        async with watching(server) as (app, screen, pilot):
+            await until(pilot, lambda: screen.course.lines == 4)
+            kept = server.answers.pop(f"{PATH}/stream")
+            server.answers[f"{PATH}/stream"] = {"busy": True}
+            server.cut()
+            await until(pilot, lambda: "trying again" in text_of(app))
+            server.answers[f"{PATH}/stream"] = kept
+            finish(server)
+            await until(pilot, lambda: screen.course.run["status"] == "completed")
+            states = [step.status for step in screen.course.steps]
+            assert states == ["queued", "dequeued", "executing", "queued", "dequeued", "executing", "completed"]
+            assert (len(screen.course.attempts), screen.course.lines) == (2, 4)
+
+
 async def test_a_flood_of_lines_is_bounded():
     """Seven thousand log lines: the newest are kept, and the view answers."""
     lines = [scenes.log(number, 6, "info", f"line {number}", 6.0) for number in range(1, 7_001)]
