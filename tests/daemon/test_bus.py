@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis, SSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from strait_core.store import pool
 from strait_daemon.bus import IDS_PER_MESSAGE, Bus
@@ -97,11 +98,14 @@ def test_urls_of_servers_and_sentinels() -> None:
     master, *sentinels = clients_at("rediss+sentinel://u:p%40@a,b:7/first/3?sentinel_password=s")
     kwargs = master.connection_pool.connection_kwargs
     assert (kwargs["username"], kwargs["password"], kwargs["db"]) == ("u", "p@", 3)
+    assert isinstance(master.connection_pool, SentinelConnectionPool)
     assert (master.connection_pool.service_name, master.connection_pool.is_master) == ("first", True)
     asked = [one.connection_pool.connection_kwargs for one in sentinels]
     assert [(one["host"], one["port"], one["password"]) for one in asked] == [("a", 26_379, "s"), ("b", 7, "s")]
     assert all(one.connection_pool.connection_class is SSLConnection for one in sentinels)
-    assert clients_at("redis+sentinel://a")[0].connection_pool.service_name == "mymaster"
+    usual = clients_at("redis+sentinel://a")[0].connection_pool
+    assert isinstance(usual, SentinelConnectionPool)
+    assert usual.service_name == "mymaster"
 
 
 @pytest_asyncio.fixture
