@@ -87,7 +87,7 @@ def clients_at(url: str) -> list[Redis]:
     service, _, number = parts.path.strip("/").partition("/")
     guards = [urlsplit(f"//{host}") for host in hosts.split(",")]
     secret = parse_qs(parts.query).get("sentinel_password", [None])[0]
-    sentinel = Sentinel(  # type: ignore[no-untyped-call] - redis annotates only some of its classes
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
         [(guard.hostname or "127.0.0.1", guard.port or SENTINEL_PORT) for guard in guards],
         sentinel_kwargs={"password": secret, "socket_connect_timeout": 5, "ssl": scheme.startswith("rediss")},
         username=unquote(name) or None,
