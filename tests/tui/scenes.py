@@ -203,7 +203,8 @@ def everything() -> dict[str, Any]:
         for n in range(2)
     ]  # fmt: skip
     schedule = {
-        "id": "sch_01kb000000a1b2c3d4e5f6g7h8", "job_id": jobs[3]["id"], "job_slug": "nightly-report",
+        "id": "sch_01kb000000a1b2c3d4e5f6g7h8", "kind": "job", "slug": "nightly-report", "job_id": jobs[3]["id"],
+        "job_slug": "nightly-report", "workflow_id": None, "workflow_slug": None,
         "project_id": "billing", "cron": "0 2 * * *", "timezone": "Europe/Paris", "state": "active", "paused": False,
         "next_fire_at": "2030-02-01T01:00:00Z", "last_fire_at": "2030-01-31T01:00:00Z", "last_run_id": None,
         "last_breach": None, "expected_by": None, "held_fire_at": None, "pause_reason": None,
