@@ -17,7 +17,7 @@ from redis.asyncio import Redis, SSLConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from strait_core.store import pool
-from strait_daemon.bus import IDS_PER_MESSAGE, Bus
+from strait_daemon.bus import IDS_PER_MESSAGE, MOST_GATHERED, Bus, Everything
 from strait_daemon.embedded import ValkeyServer
 from strait_daemon.embedded.binaries import find_valkey
 from strait_daemon.line import Line
@@ -158,6 +158,37 @@ async def test_a_cancel_reaches_the_worker_that_holds_the_run(ears: list[Ear]) -
     assert ears[1].taken == ids
     await eventually(lambda: len(ears[0].taken) >= len(ids) and len(ears[2].taken) >= len(ids), 5)
     assert ears[0].taken == ears[2].taken == ids
+
+
+async def test_an_ear_hears_of_every_run_from_any_process(ears: list[Ear]) -> None:
+    """Runs that are new and runs that moved, here and elsewhere; nobody is told of new ones without an ear."""
+    unheard, made, moved, near = (uuid4() for _ in range(4))
+    ears[1].bus.runs_made([unheard])
+    with ears[0].bus.watch_all() as everything:
+        await eventually(lambda: any(feeding for _, _, feeding in ears[1].bus._peers.values()), 5)
+        ears[1].bus.runs_made([made])
+        ears[2].bus.runs_changed([moved])
+        ears[0].bus.runs_made([near])
+        heard: list[UUID] = []
+
+        def all_heard() -> bool:
+            heard.extend(everything.take())
+            return {made, moved, near} <= set(heard)
+
+        await eventually(all_heard, 5)
+        assert unheard not in heard
+    ears[1].bus.runs_changed([made])
+    assert everything.take() == []
+
+
+async def test_an_ear_that_is_full_knows_that_it_missed_something() -> None:
+    """Of more runs than it can keep it says only that they were many."""
+    ear = Everything()
+    ear.add(uuid4() for _ in range(MOST_GATHERED))
+    assert not ear.missed
+    ear.add([uuid4()])
+    assert ear.missed
+    assert len(ear.take()) == MOST_GATHERED
 
 
 async def test_a_watcher_hears_of_its_run_from_any_process(ears: list[Ear]) -> None:
