@@ -195,7 +195,7 @@ class Dashboard(App[None]):
             title = f"{row['slug']} · version {row['version']}"
             self._fetcher.fetch("open", partial(get, path, query), lambda drawn: self._open(title, lines=str(drawn)))
         elif name == "schedules":
-            path = path_of("jobs", row["job_id"], "next-runs")
+            path = path_of("schedules", row["id"], "next")
             self._fetcher.fetch("open", partial(get, path), lambda fires: self._open_schedule(row, fires))
         else:
             path = path_of(name, row["id"])

@@ -226,7 +226,7 @@ def everything() -> dict[str, Any]:
         "/v1/workflows": page([workflow]),
         f"/v1/workflows/{workflow['id']}/graph": "┏━━━━━━━━━┓\n┃ collect ┃\n┗━━━━━━━━━┛\n",
         "/v1/schedules": page([schedule]),
-        f"/v1/jobs/{jobs[3]['id']}/next-runs": page([{"fire_at": "2030-02-01T01:00:00Z", "local": "02:00"}]),
+        f"/v1/schedules/{schedule['id']}/next": page([{"fire_at": "2030-02-01T01:00:00Z", "local": "02:00"}]),
         "/v1/runs/dlq": page(dead),
         "/v1/events": page([sent]),
         f"/v1/events/{sent['id']}": sent,
