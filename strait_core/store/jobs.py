@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, LiteralString
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -181,14 +181,6 @@ async def delete_job(conn: Conn, job_id: UUID, now: datetime) -> bool:
         return False
     await conn.execute(query(_SQL["delete_job"]), {"id": job_id, "now": now})
     return True
-
-
-_CONDITIONS: Final[Mapping[str, LiteralString]] = {
-    "project_id": "project_id = %(project_id)s",
-    "enabled": "enabled = %(enabled)s",
-    "paused": "paused = %(paused)s",
-    "slug": "slug = %(slug)s",
-}
 
 
 async def list_jobs(conn: Conn, where: JobFilter, *, limit: int, before: UUID | None) -> list[StoredJob]:

@@ -56,6 +56,37 @@ def test_the_limits_would_notice():
     assert body_lines(node) == 3
 
 
+def private_names(module: ast.Module) -> set[str]:
+    """What a module makes for itself alone: its top-level functions, classes and constants that begin with one `_`."""
+    names: set[str] = set()
+    for node in module.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+
+
+def read_names(module: ast.Module) -> set[str]:
+    """Every name that the module reads."""
+    return {node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def unread(module: ast.Module) -> set[str]:
+    """What only the module could use, and does not."""
+    return private_names(module) - read_names(module)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_private_is_left_behind(package: str):
+    """What only its own module could use is used there."""
+    dead = {str(path): names for path in sources(package) if (names := unread(parsed(path)))}
+    assert dead == {}
+    left = ast.parse("_A = 1\n_B: int = 2\ndef _c(): return _A\nclass D: ...\n")
+    assert unread(left) == {"_B", "_c"}
+
+
 def test_every_module_says_why_it_exists():
     """A module docstring is the first thing a newcomer reads."""
     silent = [
