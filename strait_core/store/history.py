@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, LiteralString
+from typing import Final
 
 from psycopg import sql
 
 from strait_core.run import LONG_KEPT, Status
+from strait_core.store import partitions
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -44,12 +45,12 @@ async def ensure_partitions(conn: Conn, now: datetime) -> int:
 
     Runs in the caller's transaction, one process at a time.
     """
-    await conn.execute(query(_SQL["lock_partitions"]))
+    await partitions.lock(conn)
     first = week_of(now)
     made = 0
     for parent in PARENTS:
         for keep in (SHORT, LONG):
-            have = set(await partitions(conn, f"{parent}_{keep}"))
+            have = set(await partitions.of(conn, f"{parent}_{keep}"))
             for ahead in range(-1, WEEKS_AHEAD + 1):
                 made += await _ensure_one(conn, f"{parent}_{keep}", first + ahead * _WEEK, have)
     return made
@@ -60,8 +61,8 @@ async def ensure_weeks(conn: Conn, parent: str, keep: str, days: Sequence[dateti
     earliest = week_of(now) - _WEEK
     weeks = {week_of(day) for day in days if day < earliest}
     if weeks:
-        await conn.execute(query(_SQL["lock_partitions"]))
-        have = set(await partitions(conn, f"{parent}_{keep}"))
+        await partitions.lock(conn)
+        have = set(await partitions.of(conn, f"{parent}_{keep}"))
         for monday in sorted(weeks):
             await _ensure_one(conn, f"{parent}_{keep}", monday, have)
 
@@ -70,23 +71,8 @@ async def _ensure_one(conn: Conn, parent: str, monday: datetime, have: set[str])
     name = f"{parent}_{monday:%Y%m%d}"
     if name in have:
         return 0
-    # Made apart and then attached: that neither waits for readers of the parent nor makes writers wait behind it.
-    await conn.execute(
-        sql.SQL("CREATE TABLE strait.{} (LIKE strait.{} INCLUDING ALL)").format(
-            sql.Identifier(name), sql.Identifier(parent)
-        )
-    )
-    await conn.execute(
-        sql.SQL("ALTER TABLE strait.{} ATTACH PARTITION strait.{} FOR VALUES FROM ({}) TO ({})").format(
-            sql.Identifier(parent), sql.Identifier(name), sql.Literal(monday), sql.Literal(monday + _WEEK)
-        )
-    )
+    await partitions.make(conn, parent, name, (monday, monday + _WEEK))
     return 1
-
-
-async def partitions(conn: Conn, parent: str) -> Sequence[str]:
-    """The weekly partitions below `parent` (`run_history_short`), oldest first."""
-    return await _names(conn, "partitions", parent)
 
 
 async def lock_retention(conn: Conn) -> bool:
@@ -98,37 +84,20 @@ async def lock_retention(conn: Conn) -> bool:
 async def drop_before(conn: Conn, parent: str, keep: str, before: datetime) -> list[str]:
     """Drop the partitions of `parent` that end at or before `before`; their names. `conn` is in no transaction.
 
-    A partition is first taken out in a way that makes nobody wait, and waits itself for all who may read it still. Then
-    it is nobody's: the runs that go are counted, taken off the statistics, and it is dropped. Who is stopped in between
-    leaves the rest to the next call.
+    The runs that go are counted and taken off the statistics. Who is stopped in between leaves the rest to the next.
     """
-    table = f"{parent}_{keep}"
-    for name in await _names(conn, "half_detached", table):
-        await conn.execute(_altered("ALTER TABLE strait.{} DETACH PARTITION strait.{} FINALIZE", table, name))
-    for name in await partitions(conn, table):
-        if _end_of(name) <= before:
-            await conn.execute(_altered("ALTER TABLE strait.{} DETACH PARTITION strait.{} CONCURRENTLY", table, name))
-    gone = [name for name in await _names(conn, "detached", table) if _end_of(name) <= before]
+    gone = await partitions.take_out(conn, f"{parent}_{keep}", lambda name: _end_of(name) <= before)
     for name in gone:
         async with conn.transaction():
             if parent == "run_history":
                 await _take_off(conn, name, before)
-            await conn.execute(sql.SQL("DROP TABLE strait.{}").format(sql.Identifier(name)))
+            await partitions.drop(conn, name)
     return gone
-
-
-def _altered(statement: LiteralString, parent: str, name: str) -> sql.Composed:
-    return sql.SQL(statement).format(sql.Identifier(parent), sql.Identifier(name))
 
 
 def _end_of(name: str) -> datetime:
     """When the week of a partition is over."""
     return datetime.strptime(name.rpartition("_")[2], "%Y%m%d").replace(tzinfo=UTC) + _WEEK
-
-
-async def _names(conn: Conn, statement: str, parent: str) -> list[str]:
-    cursor = await conn.execute(query(_SQL[statement]), {"parent": parent})
-    return [row[0] for row in await cursor.fetchall()]
 
 
 async def _take_off(conn: Conn, name: str, at: datetime) -> None:

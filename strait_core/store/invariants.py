@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from strait_core import ids
 from strait_core.path import RESCHEDULED, Closed, Move, Standing, Step, path_of
 from strait_core.run import ACTIVE, TERMINAL, Event, Status, next_status
-from strait_core.store import history
+from strait_core.store import history, partitions
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -164,7 +164,7 @@ async def _whole_since(conn: Conn) -> datetime:
     oldest = [datetime.min.replace(tzinfo=UTC)]
     for parent in ("attempts", "run_events"):
         for keep in (history.SHORT, history.LONG):
-            names = await history.partitions(conn, f"{parent}_{keep}")
+            names = await partitions.of(conn, f"{parent}_{keep}")
             oldest += [datetime.strptime(name[-8:], "%Y%m%d").replace(tzinfo=UTC) for name in names[:1]]
     return max(oldest)
 

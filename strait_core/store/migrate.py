@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Final
 
 from strait_core.errors import ConfigError
-from strait_core.store import history
+from strait_core.store import changes, history
 from strait_core.store.pool import Conn, query
 
 # Any fixed number will do; this one names the lock that only migrations take.
@@ -75,6 +75,7 @@ async def up(conn: Conn, now: datetime) -> list[Migration]:
                 (migration.version, migration.name, migration.checksum, now),
             )
         await history.ensure_partitions(conn, now)
+        await changes.ensure_hours(conn, now)
     return pending
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from strait_core.run import TERMINAL
+from strait_core.store import changes
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
@@ -36,10 +37,18 @@ class Fleet:
     total: int
 
 
-async def fold(conn: Conn) -> int:
-    """Add up at most 5,000 deltas; how many there were."""
-    row = await (await conn.execute(query(_SQL["fold"]), {"limit": FOLD_ROWS, "terminal": _TERMINAL})).fetchone()
-    return int(row[0]) if row else 0
+async def fold(conn: Conn, now: datetime) -> int:
+    """Add up at most 5,000 deltas and publish the changes they tell of; how many there were, 0 while another folds."""
+    async with conn.transaction():
+        row = await (await conn.execute(query(_SQL["one_folds"]), {"hour": changes.partition_of(now)})).fetchone()
+        alone, is_there = row or (False, False)
+        if not alone:
+            return 0
+        if not is_there:
+            await changes.ensure_hours(conn, now, ahead=0)
+        values = {"limit": FOLD_ROWS, "terminal": _TERMINAL, "now": now}
+        row = await (await conn.execute(query(_SQL["fold"]), values)).fetchone()
+        return int(row[0]) if row else 0
 
 
 async def tidy(conn: Conn, now: datetime) -> None:

@@ -27,8 +27,7 @@ class Accountant:
         """Fold one batch of deltas; 0 when there are more."""
         now = self._clock.now()
         async with self._pool.connection() as conn:
-            async with conn.transaction():
-                folded = await stats.fold(conn)
+            folded = await stats.fold(conn, now)
             if now >= self._tidy_at:
                 await stats.tidy(conn, now)
                 self._tidy_at = now + TIDY_EVERY

@@ -133,7 +133,7 @@ class Caller:
 
         async def work(parts: Parts) -> None:
             async with parts.pool.connection() as conn:
-                while await stats.fold(conn):
+                while await stats.fold(conn, parts.clock.now()):
                     pass
 
         self.server.do(work(self.server.parts))

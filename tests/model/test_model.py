@@ -47,7 +47,7 @@ def world(postgres_server: PostgresServer, migrated_template: str) -> Iterator[W
 
 @pytest.mark.slow
 @pytest.mark.soak
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(size(ci=600, soak=0))
 def test_every_history_is_as_the_model_says(world: World, figures: Figures):
     """At least 2,000 random steps (200,000 in a soak), the whole state compared after each; every move of the table."""
     Twice.world, Twice.taken, Twice.came = world, Counter(), Counter()

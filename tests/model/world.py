@@ -224,7 +224,7 @@ class World:
         return done
 
     async def fold(self, conn: Conn) -> None:
-        await stats.fold(conn)
+        await stats.fold(conn, self.scene.now)
 
     async def unpark(self, conn: Conn) -> None:
         await limits.unpark_idle(conn, 100)

@@ -56,7 +56,7 @@ class Scene:
 
     async def clear(self) -> None:
         """Take out every row; sequences and partitions stay."""
-        counts = ("workers", "breakers", "stats_depth", "stats_jobs", "stats_rates")
+        counts = ("workers", "breakers", "stats_depth", "stats_jobs", "stats_rates", "changes", "change_sinks")
         first = ("backfill_fires", "backfills", "deadlines", "breaches", "schedules", "schedule_fires", "job_versions")
         await self.rows("; ".join(f"DELETE FROM strait.{table}" for table in (*first, *TABLES, *counts)))
 
@@ -213,7 +213,7 @@ class Scene:
 
     async def folded(self) -> dict[str, int]:
         """Runs by state, after every delta has been folded; zeros left out."""
-        while await stats.fold(self.conn):
+        while await stats.fold(self.conn, self.now):
             pass
         return {status: n for status, n in (await stats.depth(self.conn, None)).items() if n}
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from strait_core.errors import ConfigError
-from strait_core.store import history, migrate, pool
+from strait_core.store import history, migrate, partitions, pool
 from tests.store.scene import NOW, Scene
 
 LATEST = migrate.known()[-1].version
@@ -47,7 +47,7 @@ async def test_an_empty_database_is_brought_up(database: str):
 async def test_a_second_time_changes_nothing(own_scene: Scene):
     """Nothing is pending, nothing is made, nothing is forgotten."""
     before = await schema_of(own_scene.conn)
-    assert await migrate.up(own_scene.conn, NOW + timedelta(hours=1)) == []
+    assert await migrate.up(own_scene.conn, NOW + timedelta(minutes=1)) == []
     assert [row.applied_at for row in await migrate.status(own_scene.conn)] == [NOW] * LATEST
     assert await schema_of(own_scene.conn) == before
 
@@ -102,7 +102,7 @@ async def test_partitions_are_made_for_the_weeks_around(own_scene: Scene):
     """Last week, this one and the next four, in both retention classes of each table."""
     for parent in history.PARENTS:
         for keep in (history.SHORT, history.LONG):
-            names = await history.partitions(own_scene.conn, f"{parent}_{keep}")
+            names = await partitions.of(own_scene.conn, f"{parent}_{keep}")
             weeks = ["20300107", "20300114", "20300121", "20300128", "20300204", "20300211"]
             assert names == [f"{parent}_{keep}_{week}" for week in weeks]
     assert await history.ensure_partitions(own_scene.conn, NOW) == 0

@@ -51,7 +51,7 @@ async def test_two_who_fold_at_once_count_nothing_twice(scene: Scene):
     conns = [await scene.other() for _ in range(4)]
 
     async def fold(conn) -> int:
-        return sum([await stats.fold(conn) for _ in range(5)])
+        return sum([await stats.fold(conn, scene.now) for _ in range(5)])
 
     assert sum(await asyncio.gather(*map(fold, conns))) == 60
     assert await scene.folded() == {"queued": 60}
@@ -63,7 +63,7 @@ async def test_a_fold_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     job = await scene.job()
     for _ in range(5):
         await scene.add(job)
-    assert [await stats.fold(scene.conn) for _ in range(4)] == [2, 2, 1, 0]
+    assert [await stats.fold(scene.conn, scene.now) for _ in range(4)] == [2, 2, 1, 0]
 
 
 async def test_rates_are_told_for_a_minute_and_a_quarter(scene: Scene):

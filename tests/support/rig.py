@@ -177,7 +177,7 @@ class Rig:
         assert await self.rows(_BAD_PLACES) == []
         assert await self.rows(_TWICE) == []
         counted = {row["status"]: row["n"] for row in await self.rows(_COUNTS)}
-        while await stats.fold(self.conn):
+        while await stats.fold(self.conn, self.parts.clock.now()):
             pass
         folded = {status: n for status, n in (await stats.depth(self.conn, None)).items() if n}
         assert folded == counted

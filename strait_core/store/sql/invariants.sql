@@ -324,6 +324,29 @@ WITH shifts AS (
 SELECT format('job %%s: queued counts %%s too many, executing %%s', job_id, sum(queued), sum(executing)) AS subject
 FROM sides GROUP BY job_id HAVING sum(queued) <> 0 OR sum(executing) <> 0
 
+-- name: feed_differs
+-- What the feed tells of a run, or a workflow run, leaves no change out, tells none twice, and ends where it stands. Of
+-- those whose first changes are not kept any more it tells the rest.
+WITH told AS (
+    SELECT c.kind, e.id, c.seqs[least(e.entry, cardinality(c.seqs))] AS seq,
+        c.statuses[least(e.entry, cardinality(c.statuses))] AS status
+    FROM (
+        SELECT coalesce(kind, 'run') AS kind, ids, seqs, statuses FROM strait.stats_deltas WHERE ids IS NOT NULL
+        UNION ALL SELECT kind, ids, seqs, statuses FROM strait.changes
+    ) c CROSS JOIN LATERAL unnest(c.ids) WITH ORDINALITY AS e(id, entry)
+    WHERE c.kind IN ('run', 'workflow_run')
+), ways AS (
+    SELECT kind, id, min(seq) AS first, max(seq) AS last, count(*) AS n, (array_agg(status ORDER BY seq DESC))[1] AS status
+    FROM told GROUP BY 1, 2
+), objects AS (
+    SELECT 'run' AS kind, id, seq, status FROM strait.all_runs
+    UNION ALL SELECT 'workflow_run', id, seq, status FROM strait.all_workflow_runs
+)
+SELECT format('%%s %%s: the feed tells %%s of %%s to %%s (%%s), it stands at %%s (%%s)', w.kind, w.id, w.n, w.first, w.last,
+    w.status, o.seq, o.status) AS subject
+FROM ways w JOIN objects o USING (kind, id)
+WHERE w.n <> w.last - w.first + 1 OR w.last <> o.seq OR w.status <> o.status
+
 -- name: path_heads
 -- Where runs stand, newest first, to replay their paths; only those whose every row is kept still.
 SELECT id, seq, status, attempt, created_at, scheduled_at FROM strait.all_runs

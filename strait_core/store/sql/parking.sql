@@ -47,10 +47,14 @@ WITH batch AS (
     INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
     SELECT id, seq, 'wait', 'waiting', attempt, finished_at, reason, 'long' FROM parked
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', 'waiting', n))
-    FROM (SELECT project_id, job_id, count(*) AS n FROM parked GROUP BY 1, 2) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', 'waiting', n)) AS moves
+        FROM (SELECT project_id, job_id, count(*) AS n FROM parked GROUP BY 1, 2) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['waiting'] FROM parked
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END,
     array_agg((freed_lane, concurrency_key, finished_at)) FILTER (WHERE freed_lane IS NOT NULL) AS freed

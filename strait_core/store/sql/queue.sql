@@ -48,10 +48,14 @@ WITH items AS MATERIALIZED (
     INSERT INTO strait.due (run_id, due_at, moves)
     SELECT id, scheduled_at, true FROM batch WHERE status = 'delayed'
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, '', status, n))
-    FROM (SELECT project_id, job_id, status, count(*) AS n FROM batch GROUP BY 1, 2, 3) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, '', status, n)) AS moves
+        FROM (SELECT project_id, job_id, status, count(*) AS n FROM batch GROUP BY 1, 2, 3) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), ARRAY[1], ARRAY[0], array_agg(status) FROM batch
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM items) THEN coalesce(array_agg(id), '{}') END FROM batch
 
@@ -89,12 +93,16 @@ WITH picked AS MATERIALIZED (
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload, t.ready_seq,
         0::bigint AS lane, u.error_fingerprint, u.error_streak, u.workflow_run_id, u.step_index, u.retry_initial_secs,
-        u.retry_max_secs
+        u.retry_max_secs, u.seq
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
-    FROM (SELECT project_id, job_id, count(*) AS n FROM claimed GROUP BY 1, 2) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n)) AS moves
+        FROM (SELECT project_id, job_id, count(*) AS n FROM claimed GROUP BY 1, 2) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['dequeued'] FROM claimed
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT m.*, c.* FROM (
     SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
@@ -187,7 +195,7 @@ WITH gates AS MATERIALIZED (
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload,
         t.ready_seq, t.lane, u.error_fingerprint, u.error_streak, u.workflow_run_id, u.step_index,
-        u.retry_initial_secs, u.retry_max_secs, t.breaker
+        u.retry_initial_secs, u.retry_max_secs, t.breaker, u.seq
 ), let_through AS (
     UPDATE strait.breakers b SET allowance = b.allowance - c.n, probe_run = c.ids[1], probe_lease = c.leases[1]
     FROM (SELECT breaker, count(*)::integer AS n, array_agg(id) AS ids, array_agg(lease) AS leases FROM claimed
@@ -205,10 +213,14 @@ WITH gates AS MATERIALIZED (
     ORDER BY 1
     ON CONFLICT (lane) DO UPDATE SET zero_at = excluded.zero_at
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n))
-    FROM (SELECT project_id, job_id, count(*) AS n FROM claimed GROUP BY 1, 2) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'queued', 'dequeued', n)) AS moves
+        FROM (SELECT project_id, job_id, count(*) AS n FROM claimed GROUP BY 1, 2) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['dequeued'] FROM claimed
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT m.*, c.* FROM (
     SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
@@ -243,12 +255,16 @@ WITH batch AS (
     FROM batch b
     WHERE r.id = ANY(ARRAY(SELECT id FROM batch)) AND r.id = b.id
         AND r.status = 'dequeued' AND r.attempt = b.attempt AND r.lease = b.lease
-    RETURNING r.id, r.project_id, r.job_id
+    RETURNING r.id, r.project_id, r.job_id, r.seq, r.attempt
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'dequeued', 'executing', n))
-    FROM (SELECT project_id, job_id, count(*) AS n FROM started GROUP BY 1, 2) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'dequeued', 'executing', n)) AS moves
+        FROM (SELECT project_id, job_id, count(*) AS n FROM started GROUP BY 1, 2) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['executing'] FROM started
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END FROM started
 
@@ -298,10 +314,14 @@ WITH batch AS (
             'error', to_error))::text
     FROM ended e WHERE hook IS NOT NULL
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', to_status, n))
-    FROM (SELECT project_id, job_id, to_status, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', to_status, n)) AS moves
+        FROM (SELECT project_id, job_id, to_status, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq + 1), array_agg(attempt), array_agg(to_status) FROM ended
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END,
     array_agg((slot_lane, concurrency_key, finished_at)) FILTER (WHERE slot_lane IS NOT NULL)
@@ -351,11 +371,15 @@ WITH batch AS (
         error_class, error, fallback, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep
     FROM requeued
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', counted_as, n))
-    FROM (SELECT project_id, job_id, CASE WHEN due_at IS NULL THEN 'queued' ELSE 'retrying' END AS counted_as,
-        count(*) AS n FROM requeued GROUP BY 1, 2, 3) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'executing', counted_as, n)) AS moves
+        FROM (SELECT project_id, job_id, CASE WHEN due_at IS NULL THEN 'queued' ELSE 'retrying' END AS counted_as,
+            count(*) AS n FROM requeued GROUP BY 1, 2, 3) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['queued'] FROM requeued
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END,
     array_agg((freed_lane, concurrency_key, finished_at)) FILTER (WHERE freed_lane IS NOT NULL)
@@ -408,10 +432,14 @@ WITH batch AS (
     INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
     SELECT id, seq, 'release', 'queued', attempt, %(now)s, reason, 'long' FROM released
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'dequeued', 'queued', n))
-    FROM (SELECT project_id, job_id, count(*) AS n FROM released GROUP BY 1, 2) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'dequeued', 'queued', n)) AS moves
+        FROM (SELECT project_id, job_id, count(*) AS n FROM released GROUP BY 1, 2) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['queued'] FROM released
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM batch) THEN coalesce(array_agg(id), '{}') END,
     array_agg((freed_lane, concurrency_key, %(now)s::timestamptz)) FILTER (WHERE freed_lane IS NOT NULL)
@@ -440,17 +468,21 @@ WITH picked AS MATERIALIZED (
         ready_seq = g.ready_seq, ready_at = g.due_at
     FROM picked g WHERE r.id = ANY(ARRAY(SELECT run_id FROM picked)) AND r.id = g.run_id
         AND r.status = CASE WHEN g.moves THEN 'delayed' ELSE 'queued' END
-    RETURNING r.id, r.job_id, r.project_id, r.priority, r.ready_seq, r.ready_at, g.moves
+    RETURNING r.id, r.job_id, r.project_id, r.seq, r.attempt, r.priority, r.ready_seq, r.ready_at, g.moves
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
     SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, q.ready_at
     FROM promoted q JOIN strait.jobs j ON j.id = q.job_id WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM promoted))
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, counted_as, 'queued', n))
-    FROM (SELECT project_id, job_id, CASE WHEN moves THEN 'delayed' ELSE 'retrying' END AS counted_as,
-        count(*) AS n FROM promoted GROUP BY 1, 2, 3) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, counted_as, 'queued', n)) AS moves
+        FROM (SELECT project_id, job_id, CASE WHEN moves THEN 'delayed' ELSE 'retrying' END AS counted_as,
+            count(*) AS n FROM promoted GROUP BY 1, 2, 3) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['queued'] FROM promoted WHERE moves
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT (SELECT greatest(count(*) FILTER (WHERE moves), count(*) FILTER (WHERE NOT moves)) FROM picked), r.id
 FROM (SELECT 1) one LEFT JOIN promoted r ON true

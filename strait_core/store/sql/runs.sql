@@ -77,11 +77,15 @@ WITH ended AS (
     INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
     SELECT id, seq + 1, %(event)s, %(to)s, attempt, %(now)s, %(reason)s, %(keep)s FROM ended
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, counted_as, %(to)s::text, n))
-    FROM (SELECT project_id, job_id, CASE WHEN status = 'queued' AND next_retry_at IS NOT NULL THEN 'retrying'
-        ELSE status END AS counted_as, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, counted_as, %(to)s::text, n)) AS moves
+        FROM (SELECT project_id, job_id, CASE WHEN status = 'queued' AND next_retry_at IS NOT NULL THEN 'retrying'
+            ELSE status END AS counted_as, count(*) AS n FROM ended GROUP BY 1, 2, 3) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq + 1), array_agg(attempt), ARRAY[%(to)s::text] FROM ended
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT id, job_id, priority, ready_seq, status, worker_id, waits, awaited, slot_lane, concurrency_key,
     workflow_run_id, step_index FROM ended
@@ -124,10 +128,13 @@ WITH moved AS (
             + (greatest(%(at)s, r.created_at + interval '1 microsecond') - r.scheduled_at) ELSE r.expires_at END,
         next_retry_at = CASE r.status WHEN 'queued' THEN %(at)s::timestamptz END
     WHERE r.id = %(id)s AND r.status IN ('delayed', 'queued')
-    RETURNING r.id, r.status, r.seq, r.attempt, coalesce(r.next_retry_at, r.scheduled_at) AS due_at
+    RETURNING r.id, r.job_id, r.status, r.seq, r.attempt, coalesce(r.next_retry_at, r.scheduled_at) AS due_at
 ), noted AS (
     INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
     SELECT id, seq, 'reschedule', status, attempt, %(now)s, %(reason)s, 'long' FROM moved
+), told AS (
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s, '[]', ARRAY[id], ARRAY[job_id], ARRAY[seq], ARRAY[attempt], ARRAY[status] FROM moved
 )
 UPDATE strait.due d SET due_at = m.due_at FROM moved m WHERE d.run_id = m.id RETURNING d.due_at
 
@@ -163,10 +170,14 @@ WITH last_replay AS (
     INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
     SELECT id, seq + 1, 'replay', 'queued', attempt, %(now)s, status, 'long' FROM back
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, status, 'queued', n))
-    FROM (SELECT project_id, job_id, status, count(*) AS n FROM back GROUP BY 1, 2, 3) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, status, 'queued', n)) AS moves
+        FROM (SELECT project_id, job_id, status, count(*) AS n FROM back GROUP BY 1, 2, 3) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq + 1), array_agg(attempt), ARRAY['queued'] FROM back
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT id FROM back
 

@@ -1,10 +1,20 @@
 -- Statistics by delta rows: every batch of moves appends one, `fold` adds them up.
 
+-- name: one_folds
+-- Whether nobody else folds until the caller's transaction ends, so that positions of changes become visible in their
+-- order; and whether the partition of this hour is there.
+SELECT pg_try_advisory_xact_lock(7267218850514), to_regclass('strait.' || %(hour)s) IS NOT NULL
+
 -- name: fold
-WITH gone AS (
+-- Deltas go in the order of their ids, in which those of one object were committed.
+WITH gone AS MATERIALIZED (
     DELETE FROM strait.stats_deltas WHERE id IN (
         SELECT id FROM strait.stats_deltas ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-    RETURNING at, moves
+    RETURNING *
+), published AS (
+    INSERT INTO strait.changes (position, made_at, at, kind, project_id, ids, owners, seqs, attempts, statuses)
+    SELECT nextval('strait.change_positions'), %(now)s, at, coalesce(kind, 'run'), project_id, ids, owners, seqs, attempts, statuses
+    FROM (SELECT * FROM gone WHERE ids IS NOT NULL ORDER BY id) g
 ), moves AS MATERIALIZED (
     SELECT g.at, m ->> 0 AS project_id, (m ->> 1)::uuid AS job_id, m ->> 2 AS from_status, m ->> 3 AS to_status,
         (m ->> 4)::bigint AS n

@@ -101,10 +101,14 @@ WITH batch AS MATERIALIZED (
     INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
     SELECT id, seq, 'resume', 'queued', attempt, %(now)s, reason, 'long' FROM resumed
 ), counted AS (
-    INSERT INTO strait.stats_deltas (at, moves)
-    SELECT %(now)s::timestamptz, jsonb_agg(jsonb_build_array(project_id, job_id, 'waiting', 'queued', n))
-    FROM (SELECT project_id, job_id, count(*) AS n FROM resumed GROUP BY 1, 2) g
-    HAVING count(*) > 0
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'waiting', 'queued', n)) AS moves
+        FROM (SELECT project_id, job_id, count(*) AS n FROM resumed GROUP BY 1, 2) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['queued'] FROM resumed
+    ) c
+    WHERE m.moves IS NOT NULL
 )
 SELECT id FROM resumed
 
