@@ -53,6 +53,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "dashboard": Noun("dashboard", "A live view of everything, on the whole terminal", _OPERATE),
     "listen": Noun("listen", "Every state that runs come to, as it happens", _OPERATE),
     "stats": Noun("stats", "Queue depth, rates and worker capacity", _OPERATE, ("stat",)),
+    "changes": Noun("changes", "The feed of everything that changes", _OPERATE),
     "workers": Noun("workers", "List and drain worker processes", _OPERATE, ("worker",)),
     "events": Noun("events", "What runs wait for: list, send, cancel", _WORK, ("event",)),
     "budgets": Noun("budgets", "What projects may spend in a day: see and set", _OPERATE, ("budget",)),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from psycopg import sql
 from strait_core.store import partitions
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
+from strait_core.wire.changes import Kind
 
 _SQL = load("changes")
 TABLE: Final = "changes"
@@ -28,15 +28,6 @@ _HOUR: Final = timedelta(hours=1)
 _RAISE_FLOOR: Final = sql.SQL(
     "UPDATE strait.change_floor SET position = greatest(position, (SELECT max(position) FROM strait.{}))"
 )
-
-
-class Kind(StrEnum):
-    """Of what a change is told."""
-
-    RUN = "run"
-    JOB = "job"
-    WORKFLOW_RUN = "workflow_run"
-    EVENT = "event"
 
 
 class Place(NamedTuple):

@@ -17,10 +17,11 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from strait_core import ids
-from strait_core.store import waits
+from strait_core.store import changes, waits
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 from strait_core.store.waits import Outcome, Told
+from strait_core.wire.changes import Kind
 
 _SQL = load("events")
 # How long a key stands for what was sent under it.
@@ -87,7 +88,13 @@ async def hold(conn: Conn, project_id: str, key: str, now: datetime) -> Held:
     name = {"project_id": project_id, "key": key, "now": now}
     await _rows(conn, "retire", name)
     (row,) = await _rows(conn, "hold", {**name, "id": ids.uuid7(now, random.getrandbits), "look_at": now + _LOOK})
+    if row["is_new"]:
+        await _tell(conn, row["id"], project_id, EventStatus.WAITING, now)
     return Held(row["id"], EventStatus(row["status"]), row["body_hash"])
+
+
+async def _tell(conn: Conn, event_id: UUID, project_id: str, status: EventStatus, now: datetime) -> None:
+    await changes.tell(conn, Kind.EVENT, (event_id, None), project_id, seq=0, status=status, now=now)
 
 
 async def send(conn: Conn, project_id: str, key: str, payload: str, body_hash: str, now: datetime) -> Sent:
@@ -97,6 +104,7 @@ async def send(conn: Conn, project_id: str, key: str, payload: str, body_hash: s
         return Sent(held.id, is_new=False, is_same=held.body_hash == body_hash)
     values = {"id": held.id, "payload": payload, "body_hash": body_hash, "now": now, "until": now + KEPT}
     await _rows(conn, "receive", values)
+    await _tell(conn, held.id, project_id, EventStatus.RECEIVED, now)
     await _rows(conn, "look_at_steps", {"id": held.id, "now": now})
     await count_delivered(conn, held.id, await waits.settle_event(conn, held.id, Outcome.RECEIVED, now))
     return Sent(held.id, is_new=True, is_same=True)
@@ -139,8 +147,10 @@ async def awaited_keys(conn: Conn, project_id: str, prefix: str) -> list[str]:
 
 async def cancel(conn: Conn, event_id: UUID, now: datetime) -> bool:
     """Tell whoever waits that the event will not come, in the caller's transaction; False when it is not awaited."""
-    if not await _rows(conn, "cancel_if_waiting", {"id": event_id, "until": now + KEPT}):
+    found = await _rows(conn, "cancel_if_waiting", {"id": event_id, "until": now + KEPT})
+    if not found:
         return False
+    await _tell(conn, event_id, found[0]["project_id"], EventStatus.CANCELED, now)
     await _rows(conn, "look_at_steps", {"id": event_id, "now": now})
     await waits.settle_event(conn, event_id, Outcome.CANCELED, now)
     return True

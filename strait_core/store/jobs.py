@@ -17,9 +17,10 @@ from strait_core import breaker
 from strait_core.job import JobSpec, VersionPolicy
 from strait_core.limits import FIELDS as LIMIT_FIELDS
 from strait_core.limits import is_limited
-from strait_core.store import limits, rates
+from strait_core.store import changes, limits, rates
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
+from strait_core.wire.changes import Kind
 
 _SQL = load("jobs")
 _decode = msgspec.json.Decoder(JobSpec).decode
@@ -92,6 +93,14 @@ async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> StoredJ
     return _job(rows[0]) if rows else None
 
 
+async def _told(conn: Conn, job: StoredJob | None, what: str, now: datetime) -> StoredJob | None:
+    """The job as it is now, after the feed of changes was told what has become of it."""
+    if job is not None:
+        whose = (job.id, None)
+        await changes.tell(conn, Kind.JOB, whose, job.spec.project_id, seq=job.version, status=what, now=now)
+    return job
+
+
 def _stored(spec: JobSpec) -> dict[str, Any]:
     return {
         "slug": spec.slug,
@@ -117,7 +126,7 @@ async def insert_job(
         "gated": not enabled or is_limited(spec),
         "now": now,
     }
-    return await _one(conn, "insert_job", values)
+    return await _told(conn, await _one(conn, "insert_job", values), "created", now)
 
 
 async def job_by_id(conn: Conn, job_id: UUID) -> StoredJob | None:
@@ -162,24 +171,27 @@ async def update_job(
             await limits.unpark_job(conn, job.id)
         if named:
             await rates.refit(conn, job.id, spec.rate_limit_keys, now)
-        return await _one(conn, "update_job", values)
+        stored = await _one(conn, "update_job", values)
+        return await _told(conn, stored, "updated", now)
 
 
 async def pause_job(conn: Conn, job_id: UUID, reason: str | None, now: datetime) -> StoredJob | None:
     """Hold all runs of a job; None when it is gone."""
-    return await _one(conn, "pause_job", {"id": job_id, "reason": reason, "now": now})
+    return await _told(conn, await _one(conn, "pause_job", {"id": job_id, "reason": reason, "now": now}), "paused", now)
 
 
 async def resume_job(conn: Conn, job_id: UUID, now: datetime) -> StoredJob | None:
     """Let the runs of a paused job start again; None when it is gone."""
-    return await _one(conn, "resume_job", {"id": job_id, "now": now})
+    return await _told(conn, await _one(conn, "resume_job", {"id": job_id, "now": now}), "resumed", now)
 
 
 async def delete_job(conn: Conn, job_id: UUID, now: datetime) -> bool:
     """Hide a job and free its slug; False when runs of it are not terminal. Needs `lock_job` before."""
     if await _rows(conn, "active_runs_of_job", {"id": job_id}):
         return False
-    await conn.execute(query(_SQL["delete_job"]), {"id": job_id, "now": now})
+    (row,) = await _rows(conn, "delete_job", {"id": job_id, "now": now})
+    whose = (job_id, None)
+    await changes.tell(conn, Kind.JOB, whose, row["project_id"], seq=row["version"], status="deleted", now=now)
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from strait_core.store import stats
+from strait_core.store import changes, stats
 from strait_core.store.pool import Pool
 from strait_daemon.clock import Clock
 from strait_daemon.services.service import REST_SECS
@@ -30,6 +30,8 @@ class Accountant:
             folded = await stats.fold(conn, now)
             if now >= self._tidy_at:
                 await stats.tidy(conn, now)
+                async with conn.transaction():
+                    await changes.ensure_hours(conn, now)
                 self._tidy_at = now + TIDY_EVERY
         if folded == stats.FOLD_ROWS:
             return 0.0

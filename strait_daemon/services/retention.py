@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from strait_core.store import history, workflow_views
+from strait_core.store import changes, history, workflow_views
 from strait_core.store.history import LONG, PARENTS, SHORT
 from strait_core.store.pool import Pool
 from strait_core.store.workflow_views import FORGET_ROWS
@@ -38,6 +38,7 @@ class Retention:
                     for keep, days in self._days.items():
                         if days:
                             dropped += await history.drop_before(conn, parent, keep, now - timedelta(days=days))
+                dropped += await changes.drop_before(conn, now - changes.KEPT)
                 if days := self._days[LONG]:
                     while await workflow_views.forget_approvals(conn, now - timedelta(days=days)) == FORGET_ROWS:
                         pass

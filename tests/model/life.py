@@ -19,7 +19,7 @@ from tests.model.dice import Dice, dice, wish_of
 from tests.model.parts import LIMIT, Job, Run
 from tests.model.reference import Reference
 from tests.model.says import OVER, Says
-from tests.model.world import Seen, Step, World, expected
+from tests.model.world import Seen, Step, World, differing, expected
 
 # Steps between two looks at the invariants; and one at the end of each example.
 INVARIANTS_EVERY = 20
@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
         self.note(seen)
         assert self.model.well_parked(), what
         wanted = expected(self.model)
-        assert seen.state == wanted.state, what
+        assert seen.state == wanted.state, (what, differing(seen, wanted))
         assert seen.waits == wanted.waits, what
         if not ordered:
             self.model.adopt(seen.ready, before)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from hypothesis import seed, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from strait_core.run import TRANSITIONS
@@ -53,7 +53,14 @@ def test_every_history_is_as_the_model_says(world: World, figures: Figures):
     Twice.world, Twice.taken, Twice.came = world, Counter(), Counter()
     WALKED.clear()
     missing: set[object] = set()
-    drawn = settings(max_examples=20, stateful_step_count=PER_EXAMPLE, database=None, derandomize=False)
+    drawn = settings(
+        max_examples=20,
+        stateful_step_count=PER_EXAMPLE,
+        database=None,
+        derandomize=False,
+        # A long history is what is wanted.
+        suppress_health_check=[HealthCheck.large_base_example],
+    )
     # How many steps an example takes is for Hypothesis to say; and on it goes until each kind has been taken with effect.
     for number in count(SEED * 1_000_000):
         run_state_machine_as_test(seed(number)(Twice), settings=drawn)

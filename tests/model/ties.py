@@ -130,6 +130,8 @@ class Ties:
         """Nobody shall wait for an event any more; whether anybody could."""
         event = self.events.get(key)
         if event is None or event in self.came:
+            # Who looks for runs that may go on finds also those that an earlier step has left.
+            self.resume()
             return False
         del self.events[key]
         self._settle(lambda wait: wait.event == event, "canceled")

@@ -276,3 +276,10 @@ def expected(model: Reference) -> Seen:
     ready = [run for run in model.runs.values() if run.place is not None]
     waits = [(one.run, one.attempt, one.key, one.child, one.due, one.outcome) for one in model.waits]
     return Seen(state, sorted(waits, key=repr), [run.id for run in sorted(ready, key=lambda run: run.place or 0)])
+
+
+def differing(seen: Seen, wanted: Seen) -> list[tuple[UUID, Any, Any]]:
+    """The runs that stand otherwise than they should, each as it stands and as it should; None = it is not there."""
+    known = seen.state.keys() | wanted.state.keys()
+    both = ((run_id, seen.state.get(run_id), wanted.state.get(run_id)) for run_id in sorted(known))
+    return [(run_id, stands, should) for run_id, stands, should in both if stands != should]

@@ -9,7 +9,7 @@ WHERE project_id = %(project_id)s AND key = %(key)s AND NOT retired AND status =
 INSERT INTO strait.events AS e (id, project_id, key, status, retired, delivered, created_at, look_at)
 VALUES (%(id)s, %(project_id)s, %(key)s, 'waiting', false, 0, %(now)s, %(look_at)s)
 ON CONFLICT (project_id, key) WHERE NOT retired DO UPDATE SET key = e.key
-RETURNING id, status, body_hash, delivered
+RETURNING id, status, body_hash, delivered, xmax = 0 AS is_new
 
 -- name: receive
 UPDATE strait.events SET status = 'received', payload = %(payload)s, body_hash = %(body_hash)s, sent_at = %(now)s,
@@ -26,7 +26,7 @@ UPDATE strait.events SET delivered = delivered + %(more)s WHERE id = %(id)s
 -- name: cancel_if_waiting
 -- Nothing comes back when it was sent or canceled meanwhile.
 UPDATE strait.events SET status = 'canceled', retired = true, look_at = %(until)s
-WHERE id = %(id)s AND status = 'waiting' AND NOT retired RETURNING id
+WHERE id = %(id)s AND status = 'waiting' AND NOT retired RETURNING project_id
 
 -- name: awaited_keys
 SELECT key FROM strait.events e

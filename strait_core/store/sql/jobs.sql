@@ -63,7 +63,7 @@ UPDATE strait.jobs SET paused = false, paused_at = NULL, pause_reason = NULL, up
 WHERE id = %(id)s AND deleted_at IS NULL RETURNING *
 
 -- name: delete_job
-UPDATE strait.jobs SET deleted_at = %(now)s, updated_at = %(now)s WHERE id = %(id)s
+UPDATE strait.jobs SET deleted_at = %(now)s, updated_at = %(now)s WHERE id = %(id)s RETURNING project_id, version
 
 -- name: active_runs_of_job
 SELECT id FROM strait.runs WHERE job_id = %(id)s LIMIT 1

@@ -41,14 +41,21 @@ SELECT error_class, error FROM strait.workflow_steps WHERE workflow_run_id = %(i
 SELECT payload FROM strait.workflow_runs WHERE id = %(id)s
 
 -- name: insert_run
-INSERT INTO strait.workflow_runs (id, root_id, workflow_id, project_id, version, status, seq, payload, tags, labels,
-    disabled, has_failures, triggered_by, parent_run_id, parent_step, depth, created_at, started_at, expires_at,
-    touched_at, fire_at, lineage_depth)
-VALUES (%(id)s, %(root_id)s, %(workflow_id)s, %(project_id)s, %(version)s, %(status)s, 1, %(payload)s, %(tags)s,
-    %(labels)s, %(disabled)s::smallint[], false, %(triggered_by)s, %(parent_run_id)s, %(parent_step)s, %(depth)s,
-    %(now)s, CASE WHEN %(status)s::text = 'running' THEN %(now)s::timestamptz END, %(expires_at)s, %(now)s,
-    %(fire_at)s, %(lineage_depth)s)
-RETURNING *
+WITH made AS (
+    INSERT INTO strait.workflow_runs (id, root_id, workflow_id, project_id, version, status, seq, payload, tags, labels,
+        disabled, has_failures, triggered_by, parent_run_id, parent_step, depth, created_at, started_at, expires_at,
+        touched_at, fire_at, lineage_depth)
+    VALUES (%(id)s, %(root_id)s, %(workflow_id)s, %(project_id)s, %(version)s, %(status)s, 1, %(payload)s, %(tags)s,
+        %(labels)s, %(disabled)s::smallint[], false, %(triggered_by)s, %(parent_run_id)s, %(parent_step)s, %(depth)s,
+        %(now)s, CASE WHEN %(status)s::text = 'running' THEN %(now)s::timestamptz END, %(expires_at)s, %(now)s,
+        %(fire_at)s, %(lineage_depth)s)
+    RETURNING *
+), told AS (
+    INSERT INTO strait.stats_deltas (at, moves, kind, project_id, ids, owners, seqs, statuses)
+    SELECT %(now)s::timestamptz, '[]', 'workflow_run', project_id, ARRAY[id], ARRAY[workflow_id],
+        ARRAY[seq], ARRAY[status] FROM made
+)
+SELECT * FROM made
 
 -- name: put_steps
 -- Where steps are now; what a move says nothing of stays as it is, unless the step begins anew.
@@ -76,16 +83,27 @@ WITH batch AS (
         started_at = CASE WHEN excluded.status = 'pending' THEN NULL ELSE coalesce(excluded.started_at, s.started_at) END,
         finished_at = excluded.finished_at
     RETURNING 1
+), moved AS (
+    UPDATE strait.workflow_runs r SET seq = r.seq + 1, touched_at = %(now)s, has_failures = r.has_failures OR b.failed
+    FROM (SELECT workflow_run_id, bool_or(status = 'failed' AND step >= 0) AS failed FROM batch GROUP BY 1) b
+    WHERE r.id = ANY(ARRAY(SELECT workflow_run_id FROM batch)) AND r.id = b.workflow_run_id
+    RETURNING r.id, r.workflow_id, r.project_id, r.seq, r.status
 )
-UPDATE strait.workflow_runs r SET seq = r.seq + 1, touched_at = %(now)s, has_failures = r.has_failures OR b.failed
-FROM (SELECT workflow_run_id, bool_or(status = 'failed' AND step >= 0) AS failed FROM batch GROUP BY 1) b
-WHERE r.id = ANY(ARRAY(SELECT workflow_run_id FROM batch)) AND r.id = b.workflow_run_id
+INSERT INTO strait.stats_deltas (at, moves, kind, project_id, ids, owners, seqs, statuses)
+SELECT %(now)s::timestamptz, '[]', 'workflow_run', project_id, array_agg(id), array_agg(workflow_id), array_agg(seq),
+    array_agg(status)
+FROM moved GROUP BY project_id
 
 -- name: move_run
-UPDATE strait.workflow_runs SET status = %(status)s, seq = seq + 1, touched_at = %(now)s,
-    started_at = CASE WHEN %(status)s::text = 'running' THEN coalesce(started_at, %(now)s) ELSE started_at END,
-    error_class = coalesce(%(error_class)s::text, error_class), error = coalesce(%(error)s::text, error)
-WHERE id = %(id)s
+WITH moved AS (
+    UPDATE strait.workflow_runs SET status = %(status)s, seq = seq + 1, touched_at = %(now)s,
+        started_at = CASE WHEN %(status)s::text = 'running' THEN coalesce(started_at, %(now)s) ELSE started_at END,
+        error_class = coalesce(%(error_class)s::text, error_class), error = coalesce(%(error)s::text, error)
+    WHERE id = %(id)s RETURNING id, workflow_id, project_id, seq, status
+)
+INSERT INTO strait.stats_deltas (at, moves, kind, project_id, ids, owners, seqs, statuses)
+SELECT %(now)s::timestamptz, '[]', 'workflow_run', project_id, ARRAY[id], ARRAY[workflow_id],
+        ARRAY[seq], ARRAY[status] FROM moved
 
 -- name: end_run
 -- A run that is over goes to the history, with its steps.
@@ -101,6 +119,10 @@ WITH ended AS (
         parent_run_id, parent_step, depth, created_at, started_at, expires_at, %(now)s, %(keep)s, fire_at,
         lineage_depth
     FROM ended
+), told AS (
+    INSERT INTO strait.stats_deltas (at, moves, kind, project_id, ids, owners, seqs, statuses)
+    SELECT %(now)s::timestamptz, '[]', 'workflow_run', project_id, ARRAY[id], ARRAY[workflow_id],
+        ARRAY[seq + 1], ARRAY[%(status)s::text] FROM ended
 ), steps AS (
     DELETE FROM strait.workflow_steps WHERE workflow_run_id = %(id)s RETURNING *
 )
@@ -122,6 +144,10 @@ WITH back AS (
         triggered_by, parent_run_id, parent_step, depth, created_at, coalesce(started_at, %(now)s), %(expires_at)s,
         %(now)s, fire_at, lineage_depth
     FROM back RETURNING *
+), told AS (
+    INSERT INTO strait.stats_deltas (at, moves, kind, project_id, ids, owners, seqs, statuses)
+    SELECT %(now)s::timestamptz, '[]', 'workflow_run', project_id, ARRAY[id], ARRAY[workflow_id],
+        ARRAY[seq], ARRAY[status] FROM stored
 ), steps AS (
     DELETE FROM strait.workflow_step_history h USING back b
     WHERE h.workflow_run_id = %(id)s AND h.ended_at = b.finished_at AND h.keep = b.keep RETURNING h.*
