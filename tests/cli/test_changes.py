@@ -22,7 +22,8 @@ def test_what_has_changed(shell: Shell, job: str):
     def told() -> list[Any]:
         return [one for one in shell.ok("changes", "--kind", "run", "-o", "jsonl").lines if one["id"] == run["id"]]
 
-    found = eventually(lambda: told() if len(told()) == 4 else None)
+    eventually(lambda: len(told()) == 4)
+    found = told()
     assert [one["status"] for one in found] == ["queued", "dequeued", "executing", "completed"]
     assert shell.ok("changes", "--cursor", found[1]["cursor"], "--kind", "run", "-o", "json").json[:2] == found[2:]
     assert shell.ok("changes", "--limit", "1", "--kind", "job", "-o", "json").json[0]["status"] == "created"
