@@ -22,7 +22,6 @@ Finding = dict[str, Any]
 # What a shell's start takes; beyond this a timeout or a token's end would be misjudged.
 _SKEW_SECS: Final = 5.0
 _SLOW_MS: Final = 1_000
-_SHORTEST_KEY: Final = 32
 _DIRECT_SECS: Final = 30
 
 

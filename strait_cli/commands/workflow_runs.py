@@ -24,8 +24,6 @@ Timeout = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-_ALL: Final = 100_000
-
 
 def _option(name: str, text: str, metavar: str = "TEXT") -> Any:
     return typer.Option(name, help=text, metavar=metavar, show_default=False)
