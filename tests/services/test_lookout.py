@@ -99,6 +99,7 @@ async def woken(stage: Stage) -> list[str]:
 async def test_who_has_something_to_do_before_the_next_look_is_woken(stage: Stage, name: str, work: str) -> None:
     """Not yet while there is time for another look; then at every look until it is done."""
     await stage.scene.job()
+    await stage.scene.folded()
     now = stage.clock.now()
     at = now + AHEAD + timedelta(seconds=1)
     await stage.scene.conn.execute(work.encode(), {"at": at, "early": now})
@@ -113,6 +114,7 @@ async def test_who_has_something_to_do_before_the_next_look_is_woken(stage: Stag
 async def test_who_has_something_to_do_at_any_time_is_woken(stage: Stage, name: str, work: str) -> None:
     """Whenever it was written."""
     await stage.scene.job()
+    await stage.scene.folded()
     assert await woken(stage) == []
     await stage.scene.conn.execute(work.encode(), {"early": stage.clock.now()})
     assert await woken(stage) == [name]

@@ -225,6 +225,15 @@ BREAKS: dict[str, list[str]] = {
         "DELETE FROM strait.stats_deltas WHERE id = (SELECT max(id) FROM strait.stats_deltas)",
         "INSERT INTO strait.stats_jobs SELECT id, 'p', 1, -1 FROM strait.jobs",
     ],
+    "feed_differs": [
+        "UPDATE strait.runs SET seq = seq + 1 WHERE status = 'executing'",
+        "UPDATE strait.workflow_runs SET status = 'paused'",
+        "DELETE FROM strait.stats_deltas WHERE statuses = '{executing}'",
+        (
+            "INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)"
+            " SELECT at, '[]', ids, owners, seqs, attempts, statuses FROM strait.stats_deltas WHERE statuses = '{dequeued}'"
+        ),
+    ],
     PATH_BROKEN: [
         "UPDATE strait.runs SET seq = seq + 1 WHERE status = 'queued'",
         "UPDATE strait.run_history SET seq = seq - 1 WHERE status = 'completed'",
@@ -337,6 +346,7 @@ async def test_the_report_is_bounded(scene: Scene):
     assert {name: (v.count, len(v.examples)) for name, v in found.items()} == {
         "idle_run_with_owner": (25, 10),
         "lease_held_twice": (25, 10),
+        "feed_differs": (25, 10),
         PATH_BROKEN: (25, 10),
     }
 

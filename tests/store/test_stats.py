@@ -46,6 +46,7 @@ async def test_folded_deltas_come_to_what_is_there(scene: Scene, seed: int):
 async def test_two_who_fold_at_once_count_nothing_twice(scene: Scene):
     """Each delta is folded by one of them."""
     job = await scene.job()
+    await scene.folded()
     for _ in range(60):
         await scene.add(job)
     conns = [await scene.other() for _ in range(4)]
@@ -59,8 +60,9 @@ async def test_two_who_fold_at_once_count_nothing_twice(scene: Scene):
 
 async def test_a_fold_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     """So many deltas at a time, the oldest first; the answer says how many there were."""
-    monkeypatch.setattr(stats, "FOLD_ROWS", 2)
     job = await scene.job()
+    await scene.folded()
+    monkeypatch.setattr(stats, "FOLD_ROWS", 2)
     for _ in range(5):
         await scene.add(job)
     assert [await stats.fold(scene.conn, scene.now) for _ in range(4)] == [2, 2, 1, 0]
