@@ -258,7 +258,7 @@ async def test_a_broken_one_is_reported(scene: Scene, name: str, statement: str)
     await told(scene)
     if name.startswith(("tick_", "schedule_", "backfill_")):
         await fired(scene)
-    if name.startswith(("workflow_", "approval_")):
+    if name.startswith(("workflow_", "approval_", "feed_")):
         await flowing(scene)
     if name.startswith("backfill_"):
         await fired_again(scene)
