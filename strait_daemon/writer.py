@@ -105,8 +105,9 @@ class TransitionWriter:
         """
         partitions_missing = partitions_made = False
         while True:
+            limit = asyncio.timeout(FLUSH_SECS)
             try:
-                async with asyncio.timeout(FLUSH_SECS):
+                async with limit:
                     if partitions_missing:
                         await self._make_partitions()
                         partitions_missing, partitions_made = False, True
@@ -125,7 +126,8 @@ class TransitionWriter:
             except (Refused, StraitError, TimeoutError, OSError) as error:
                 await self._line.drop()
                 log.warning("moves_wait", moves=len(moves), error=f"{type(error).__name__}: {error}")
-                if isinstance(error, TimeoutError) and _of_several_flows(moves):
+                # Whatever the driver says of a statement that it was told to leave.
+                if limit.expired() and _of_several_flows(moves):
                     return await self._split(moves, error, tries)
                 await asyncio.sleep(_BACKOFF_SECS[min(tries, len(_BACKOFF_SECS) - 1)])
             except Exception as error:  # noqa: BLE001 - a move that cannot even be sent
