@@ -386,8 +386,8 @@ async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
             await parts.writer.settle()
     held = parts.worker is not None and not parts.worker.holds_nothing()
     await asyncio.gather(parts.writer.close(), parts.starter.close(), parts.intake.close(), parts.logbook.close())
+    # None of these needs another, and a database that does not answer would hold up each of them.
+    last = [parts.client.close(), parts.bus.stop(), parts.pool.close(timeout=LAST_WRITES_SECS)]
     if parts.worker is not None:
-        await parts.worker.leave(held=held)
-    await parts.client.close()
-    await parts.bus.stop()
-    await parts.pool.close(timeout=LAST_WRITES_SECS)
+        last.append(parts.worker.leave(held=held))
+    await asyncio.gather(*last)

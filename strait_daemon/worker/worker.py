@@ -326,7 +326,8 @@ class Worker:
     async def drain(self, within: float, now: asyncio.Event) -> None:
         """Stop claiming, wait `within` seconds (or until `now` is set) for what is under way, release the rest."""
         self._draining = True
-        await self._stop_claiming()
+        # Beside the wait: a claim whose answer does not come is given up after seconds of its own.
+        stopping = asyncio.create_task(self._stop_claiming())
         self._release(self._slots.empty())
         waits = [asyncio.ensure_future(self._idle.wait()), asyncio.ensure_future(now.wait())]
         await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
@@ -337,6 +338,7 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WRITES_SECS):
                 await self._idle.wait()
+        await stopping
 
     async def _stop_claiming(self) -> None:
         if self._loop is not None:
