@@ -16,7 +16,6 @@ from strait_core.store import checkup, hygiene, migrate, stats, workers
 from strait_core.store.pool import Conn
 from strait_core.wire.doctor import Finding, Verdict
 from strait_daemon.settings import LOOPBACK, NEW_SECRET, PLACEHOLDERS, Mode, Settings
-from strait_daemon.transports import RedisTransport
 
 REDIS_SECS: Final = 3.0
 # Files that a process has open beside one connection for each attempt: pools, the listening socket, clients, logs.
@@ -68,6 +67,8 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
 async def _redis(settings: Settings) -> Finding:
     if settings.redis_url is None:
         return finding("redis", _PASS, "not used: live events travel by PostgreSQL")
+    from strait_daemon.transports.redis import RedisTransport  # noqa: PLC0415 - a tenth of the start, for who has one
+
     transport = RedisTransport(settings.redis_url.get_secret_value())
     try:
         async with asyncio.timeout(REDIS_SECS):

@@ -58,7 +58,7 @@ from strait_daemon.services.waker import Waker
 from strait_daemon.settings import Mode, Settings, Supervised
 from strait_daemon.telemetry import Metrics
 from strait_daemon.tokens import TokenMaker
-from strait_daemon.transports import PostgresTransport, RedisTransport
+from strait_daemon.transports.postgresql import PostgresTransport
 from strait_daemon.vault import Vault
 from strait_daemon.worker.claimer import Claimer
 from strait_daemon.worker.executor import Executor
@@ -221,6 +221,8 @@ def _calling(
 async def _bus(settings: Settings, url: str, *, pooled: bool) -> Bus:
     if settings.redis_url is None:
         return Bus(PostgresTransport(Line(url, pooled=pooled), Line(settings.direct_url, pooled=False)))
+    from strait_daemon.transports.redis import RedisTransport  # noqa: PLC0415 - a tenth of the start, for who has one
+
     transport = RedisTransport(settings.redis_url.get_secret_value())
     try:
         async with asyncio.timeout(3):

@@ -215,8 +215,9 @@ def test_a_database_that_takes_no_writes_is_503(postgres_server: PostgresServer)
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
             assert int(answer.headers["retry-after"]) >= 1
         assert client.get(f"/v1/jobs/{job['id']}").status_code == 200
-        (line,) = [line for line in server.log.lines if line["event"] == "database_away"]
-        assert "read-only transaction" in line["error"]
+        # Others may tell of the connections that were cut.
+        errors = [line["error"] for line in server.log.lines if line["event"] == "database_away"]
+        assert any("read-only transaction" in error for error in errors), errors
 
 
 def test_a_websocket_finds_nothing_here(server: Server):

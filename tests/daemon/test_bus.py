@@ -21,7 +21,9 @@ from strait_daemon.bus import IDS_PER_MESSAGE, MOST_GATHERED, Bus, Everything
 from strait_daemon.embedded import ValkeyServer
 from strait_daemon.embedded.binaries import find_valkey
 from strait_daemon.line import Line
-from strait_daemon.transports import CHANNEL, PostgresTransport, RedisTransport, clients_at
+from strait_daemon.transports import CHANNEL
+from strait_daemon.transports.postgresql import PostgresTransport
+from strait_daemon.transports.redis import RedisTransport, clients_at
 from tests.support.daemon import end, free_port, spawn
 from tests.support.proxy import Proxy, proxying
 from tests.support.rig import eventually, proxied

@@ -17,7 +17,7 @@ from strait_cli.columns import RUN
 from strait_cli.tui.listing import Listing
 from tests.support.sizes import size
 from tests.tui import scenes
-from tests.tui.stage import standing, text_of
+from tests.tui.stage import standing, text_of, until
 
 UPDATES = size(ci=60, soak=1_200)
 
@@ -85,9 +85,8 @@ async def test_filter_and_order_hold_while_rows_change():
         listing.go_to(4)
         kept = listing.cursor
         listing.put([row(1_003), row(60)], first=True)
-        await pilot.pause(0.3)
+        await until(pilot, lambda: "run_01003" in listing.shown[:14])
         assert listing.cursor == kept
-        assert "run_01003" in listing.shown[:14]
         listing.drop(["run_00003"])
         assert "run_00003" not in listing.shown
 

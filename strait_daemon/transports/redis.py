@@ -1,4 +1,4 @@
-"""The two ways a signal reaches other processes: PostgreSQL's LISTEN/NOTIFY, and Redis publish/subscribe."""
+"""Signals to other processes by Redis publish/subscribe. Its client is large: import this where a Redis is named."""
 
 from __future__ import annotations
 
@@ -13,62 +13,12 @@ from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
-from strait_core.errors import UnavailableError
-from strait_core.store import signals
-from strait_core.store.faults import Refused
-from strait_daemon.line import Line
+from strait_daemon.transports import CHANNEL, FIRST_PAUSE, LONGEST_PAUSE, QUIET_SECS
 
-CHANNEL: Final = "strait_signals"
 SENTINEL_PORT: Final = 26_379
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 5.0
 _SUBSCRIBE_SECS: Final = 10.0
-# The server is asked for a sign of life this often: a pooler or balancer in between keeps dead connections open.
-_QUIET_SECS: Final = 10.0
-_ANSWER_SECS: Final = 5.0
 
 log = structlog.get_logger(__name__)
-
-
-class PostgresTransport:
-    """NOTIFY on one connection, LISTEN on another, which must lead to PostgreSQL itself and not to a pooler."""
-
-    def __init__(self, line: Line, direct_line: Line) -> None:
-        self._line = line
-        self._direct = direct_line
-
-    async def send(self, text: str) -> None:
-        """Notify every listener."""
-        try:
-            await signals.notify(await self._line.conn(), CHANNEL, text)
-        except Refused:
-            await self._line.drop()
-            raise
-
-    async def listen(self) -> AsyncIterator[str | None]:
-        """What others notify, without end."""
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                conn = await self._direct.conn()
-                await signals.listen(conn, CHANNEL)
-                yield None
-                pause = _FIRST_PAUSE
-                while True:
-                    async for text in signals.heard(conn, _QUIET_SECS):
-                        yield text
-                    async with asyncio.timeout(_ANSWER_SECS):
-                        await signals.alive(conn)
-            except (Refused, UnavailableError, OSError) as error:
-                log.warning("signals_interrupted", transport="postgresql", error=type(error).__name__)
-            await self._direct.drop()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-
-    async def close(self) -> None:
-        """Close both connections."""
-        await self._line.drop()
-        await self._direct.drop()
 
 
 def clients_at(url: str) -> list[Redis]:
@@ -112,7 +62,7 @@ class RedisTransport:
 
     async def listen(self) -> AsyncIterator[str | None]:
         """What others publish, without end."""
-        pause = _FIRST_PAUSE
+        pause = FIRST_PAUSE
         while True:
             try:
                 async with self._redis.pubsub() as subscription:
@@ -120,19 +70,19 @@ class RedisTransport:
                     async with asyncio.timeout(_SUBSCRIBE_SECS):
                         await subscription.subscribe(CHANNEL)
                     yield None
-                    pause = _FIRST_PAUSE
+                    pause = FIRST_PAUSE
                     while True:
                         began = monotonic()
-                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=_QUIET_SECS)
+                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=QUIET_SECS)
                         if message is not None:
                             yield message["data"].decode(errors="replace")
-                        elif monotonic() - began > _QUIET_SECS / 2:
+                        elif monotonic() - began > QUIET_SECS / 2:
                             # Not even this process's own greetings came: the connection is dead.
                             raise TimeoutError
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("signals_interrupted", transport="redis", error=type(error).__name__)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def ping(self) -> None:
         """Raises when the server does not answer."""
