@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from strait_core.errors import Fault
 from strait_core.idempotency import Once, check_key
@@ -156,7 +157,7 @@ def new_run(
         job_version=job_version,
         project_id=spec.project_id,
         status=Status.QUEUED if due else Status.DELAYED,
-        payload=bytes(request.payload).decode() if request.payload else EMPTY_PAYLOAD,
+        payload=_payload(request),
         tags={**spec.tags, **(request.tags or {})},
         metadata={**spec.default_run_metadata, **(request.metadata or {})},
         triggered_by=triggered_by,
@@ -172,6 +173,45 @@ def new_run(
         idempotency_key=once.key if once else None,
         body_hash=once.body_hash if once else None,
     )
+
+
+def new_runs(
+    requests: Sequence[NewRunRequest],
+    spec: JobSpec,
+    onces: Sequence[Once | None],
+    *,
+    new_id: Callable[[], UUID],
+    job_id: UUID,
+    job_version: int,
+    now: datetime,
+    batch_id: UUID,
+) -> list[NewRun]:
+    """The runs of a bulk, one for each request; those that say nothing but a payload share all that is not theirs."""
+
+    def made(request: NewRunRequest, own: Once | None) -> NewRun:
+        return new_run(
+            request, spec, run_id=new_id(), job_id=job_id, job_version=job_version, now=now, batch_id=batch_id, once=own
+        )
+
+    runs: list[NewRun] = []
+    plain: NewRun | None = None
+    for request, own in zip(requests, onces, strict=True):
+        if own is not None or replace(request, payload=UNSET) != type(request)():
+            runs.append(made(request, own))
+        elif plain is None:
+            runs.append(plain := made(request, None))
+        else:
+            runs.append(replace(plain, id=new_id(), payload=_payload(request)))
+    return runs
+
+
+def is_alike(run: NewRun, other: NewRun) -> bool:
+    """Whether nothing but their ids and payloads tells these two apart."""
+    return replace(run, id=other.id, payload=other.payload) == other
+
+
+def _payload(request: NewRunRequest) -> str:
+    return bytes(request.payload).decode() if request.payload else EMPTY_PAYLOAD
 
 
 def _given(value: Any, default: Any) -> Any:

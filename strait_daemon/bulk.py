@@ -38,10 +38,14 @@ async def store_bulk(conn: Conn, runs: Sequence[NewRun], key: BulkKey | None, no
     async with conn.transaction() as transaction:
         if key and not await keys.take(conn, key.scope, key.once, now, run_ids=own, batch_id=key.batch_id):
             raise Rollback(transaction)
-        made: set[UUID] = set()
-        for at in range(0, len(runs), MOST_ITEMS):
-            made |= await queue.insert_runs(conn, runs[at : at + MOST_ITEMS], now)
-        stored = own if len(made) == len(runs) else await _first_runs(conn, runs, made, now)
+        parts = [runs[at : at + MOST_ITEMS] for at in range(0, len(runs), MOST_ITEMS)]
+        made = [await queue.insert_all_or_some(conn, part, now) for part in parts]
+        if all(some is None for some in made):
+            stored = own
+        else:
+            pairs = zip(parts, made, strict=True)
+            known = {run.id for part, some in pairs for run in part if some is None or run.id in some}
+            stored = await _first_runs(conn, runs, known, now)
         if stored is None:
             raise Rollback(transaction)
         if key and stored != own:

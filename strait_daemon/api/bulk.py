@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -19,7 +21,7 @@ from strait_core.store import runs as stored_runs
 from strait_core.store.idempotency import Scope, trigger_scope
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
-from strait_core.trigger import MAX_BULK_ITEMS, NewRun, faults_of, new_run
+from strait_core.trigger import MAX_BULK_ITEMS, NewRun, faults_of, new_runs
 from strait_daemon.api import shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import REPLAYED, check_same, key_of
@@ -51,19 +53,16 @@ async def trigger_bulk(api: Api, call: Call) -> Reply:
                 raise broke
             return answer
         batch_id = deps.new_id()
-        runs = [
-            new_run(
-                item,
-                job.spec,
-                run_id=deps.new_id(),
-                job_id=job.id,
-                job_version=job.version,
-                now=now,
-                batch_id=batch_id,
-                once=own,
-            )
-            for item, own in zip(body.items, onces, strict=True)
-        ]
+        runs = new_runs(
+            body.items,
+            job.spec,
+            onces,
+            new_id=partial(ids.uuid7, now, random.getrandbits),
+            job_id=job.id,
+            job_version=job.version,
+            now=now,
+            batch_id=batch_id,
+        )
         scope = Scope(job.spec.project_id, f"bulk:{job.id}")
         stored = await deps.intake.add_all(runs, BulkKey(scope, whole, batch_id) if whole else None)
         if stored is not None:
@@ -112,7 +111,7 @@ async def _made(api: Api, job: StoredJob, runs: Sequence[NewRun], stored: Sequen
     """The answer to a bulk of which at least a part may be new; `stored` names the run of each item."""
     first = [run_id for run, run_id in zip(runs, stored, strict=True) if run.id != run_id]
     if not first:
-        data = [shape.new_run(run, job.spec.slug, whole=False) for run in runs]
+        data = shape.new_runs(runs, job.spec.slug)
         return reply(wire.Batch(batch_id=data[0].batch_id, data=data), 201)
     async with api.connection() as conn:
         known = await _shaped(conn, first)

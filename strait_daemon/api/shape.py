@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import UNSET, Raw
+from msgspec.structs import replace
 
 from strait_core import wire
 from strait_core.ids import Prefix, spell
@@ -17,7 +18,7 @@ from strait_core.run import Status
 from strait_core.store.jobs import StoredJob, StoredVersion
 from strait_core.store.stats import Flow
 from strait_core.store.workers import WorkerRow
-from strait_core.trigger import NewRun
+from strait_core.trigger import NewRun, is_alike
 from strait_core.wire import stats as wire_stats
 from strait_daemon.api import notes, secrets
 
@@ -102,6 +103,15 @@ def new_run(run: NewRun, job_slug: str, *, whole: bool) -> wire.Run:
         warnings=list(run.warnings or ()),
         **notes.of_new(whole=whole),
     )
+
+
+def new_runs(runs: Sequence[NewRun], job_slug: str) -> list[wire.Run]:
+    """Runs of one job that have just been stored, as lists show them."""
+    first = new_run(runs[0], job_slug, whole=False)
+    return [
+        replace(first, id=spell(Prefix.RUN, run.id)) if is_alike(run, runs[0]) else new_run(run, job_slug, whole=False)
+        for run in runs
+    ]
 
 
 def run(row: Mapping[str, Any]) -> wire.Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from strait_core.store.queue import Release, Start
 from tests.store.scene import Scene
 
 AFTER = timedelta(minutes=5)
+# Keys are kept elsewhere, and no run of this kind belongs to a workflow run.
+NOT_HERE = {"idempotency_key", "body_hash", "workflow_run_id"}
 HARD = {
     "nul": '{"a": "\\u0000"}',
     "lone surrogate": '"\\ud800"',
@@ -111,6 +114,45 @@ async def test_one_bad_row_stores_nothing_of_its_batch(scene: Scene):
             scene.conn, [scene.ending(live[0]), scene.ending(live[1], result='{"a":"\0"}')], scene.now
         )
     assert await scene.everything() == before
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.DELAYED])
+async def test_runs_that_differ_by_their_payloads_are_stored_like_others(scene: Scene, status: Status):
+    """Sent once for all of them, what they share is in every row as if each had been sent alone, the first first."""
+    job = await scene.job()
+    like = msgspec.structs.replace(
+        scene.new_run(job, priority=3, max_attempts=7, timeout_secs=9, tags={"a": 'b"\\'}, metadata={"c": "ä,d"}),
+        status=status,
+        scheduled_at=scene.now,
+        expires_at=scene.now,
+        retry_strategy="linear",
+        batch_id=scene.new_id(),
+        concurrency_key="k",
+        parent_run_id=scene.new_id(),
+        continuation_of=scene.new_id(),
+        lineage_depth=2,
+        fire_at=scene.now,
+        warnings=["w"],
+        workflow_run_id=None,
+        step_ref="s",
+        step_index=4,
+        retry_initial_secs=5,
+        retry_max_secs=6,
+    )
+    made = [
+        msgspec.structs.replace(like, id=scene.new_id(), payload=text)
+        for text in ('{"a":","}', '"\\u0000"', "{}", "{}")
+    ]
+    for batch in (made[:1], made[1:3], made[3:]):
+        assert await queue.insert_runs(scene.conn, batch, scene.now) == {run.id for run in batch}
+    rows = [(await scene.rows("SELECT * FROM strait.runs WHERE id = %s", run.id))[0] for run in made]
+    assert [row["payload"] for row in rows] == [run.payload for run in made]
+    if status is Status.QUEUED:
+        assert [row["ready_seq"] for row in rows] == sorted(row["ready_seq"] for row in rows)
+    own = {"id", "payload", "ready_seq"}
+    first, *others = [{name: value for name, value in row.items() if name not in own} for row in rows]
+    assert others == [first] * 3
+    assert {name for name in msgspec.structs.asdict(like) if first.get(name) is None} <= {*own, *NOT_HERE}
 
 
 async def test_an_id_is_stored_once(scene: Scene):

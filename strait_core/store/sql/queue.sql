@@ -8,13 +8,27 @@
 WITH items AS MATERIALIZED (
     -- Places are given before the join, which may shuffle the batch: first in the batch is first in the queue.
     SELECT i.*, CASE WHEN i.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
-    FROM jsonb_to_recordset(%(batch)b::jsonb) AS i(
-        id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
-        timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
-        scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
-        metadata jsonb, payload text, idempotency_key text, body_hash text, concurrency_key text,
-        parent_run_id uuid, continuation_of uuid, lineage_depth integer, fire_at timestamptz, warnings jsonb,
-        workflow_run_id uuid, step_ref text, step_index smallint, retry_initial_secs integer, retry_max_secs integer)
+    FROM (
+        SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
+            job_id uuid, project_id text, status text, max_attempts integer, priority smallint, timeout_secs integer,
+            job_version integer, retry_strategy text, created_at timestamptz, scheduled_at timestamptz,
+            expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb, metadata jsonb, idempotency_key text,
+            body_hash text, concurrency_key text, parent_run_id uuid, continuation_of uuid, lineage_depth integer,
+            fire_at timestamptz, warnings jsonb, workflow_run_id uuid, step_ref text, step_index smallint,
+            retry_initial_secs integer, retry_max_secs integer, id uuid, payload text)
+        UNION ALL
+        -- Runs of which only ids and payloads differ: what they share is read once.
+        SELECT a.*, own.* FROM jsonb_to_record(%(alike)b::jsonb) AS a(
+            job_id uuid, project_id text, status text, max_attempts integer, priority smallint, timeout_secs integer,
+            job_version integer, retry_strategy text, created_at timestamptz, scheduled_at timestamptz,
+            expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb, metadata jsonb, idempotency_key text,
+            body_hash text, concurrency_key text, parent_run_id uuid, continuation_of uuid, lineage_depth integer,
+            fire_at timestamptz, warnings jsonb, workflow_run_id uuid, step_ref text, step_index smallint,
+            retry_initial_secs integer, retry_max_secs integer)
+        CROSS JOIN ROWS FROM (
+            unnest(string_to_array(%(ids)b, ',')::uuid[]), jsonb_array_elements_text(%(payloads)b::jsonb)
+        ) AS own(id, payload)
+    ) i
 ), takers AS MATERIALIZED (
     SELECT j.id, j.version, j.lane FROM strait.jobs j
     WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM items)) AND j.enabled AND (NOT j.paused OR %(held)s)
