@@ -73,10 +73,9 @@ class Shell:
         return self.home / ".config/strait/config.toml"
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """What the command sees; compiled files are kept, as they are for a user."""
+        """What the command sees."""
         # A null backend would hide the fallback; this one says, as a machine without a key store does, that it is none.
         found = environment(self.home, {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring", **self.settings})
-        del found["PYTHONDONTWRITEBYTECODE"]
         return {**found, **(more or {})}
 
     def run(

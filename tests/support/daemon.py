@@ -44,7 +44,7 @@ def strait_command() -> list[str]:
 def environment(home: Path, settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a fresh account would have, and `settings`: nothing of the tester's own environment leaks in."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "STRAIT_TEST_POSTGRES") if name in os.environ}
-    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(settings or {})}
+    return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), **(settings or {})}
 
 
 def free_port() -> int:
