@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from strait_core.store import migrate, pool
+from strait_core.store.pool import Conn
 from strait_daemon.embedded import PostgresServer
 from tests.store.scene import NOW, Scene
 from tests.support.postgres import create_database, drop_database, unique_name
@@ -42,10 +43,19 @@ def own_url(postgres_server: PostgresServer, template: str) -> Iterator[str]:
     drop_database(postgres_server, name)
 
 
+@pytest.fixture(scope="session")
+def watcher(shared_url: str) -> Iterator[Conn]:
+    """A connection that clears and checks for all scenes: what it learns of the tables costs more than either."""
+    conn = asyncio.run(pool.connect(shared_url))
+    yield conn
+    # The loops it was used in are gone, so nobody is left to close it politely.
+    conn.pgconn.finish()
+
+
 @pytest_asyncio.fixture
-async def scene(shared_url: str) -> AsyncIterator[Scene]:
+async def scene(shared_url: str, watcher: Conn) -> AsyncIterator[Scene]:
     """A scene without any rows; the connections it opens are closed with it."""
-    made = await Scene.open(shared_url)
+    made = await Scene.open(shared_url, watcher)
     await made.clear()
     yield made
     await made.close()

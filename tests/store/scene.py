@@ -51,14 +51,16 @@ class Scene:
     _watcher: Conn | None = None
 
     @classmethod
-    async def open(cls, url: str) -> Scene:
-        return cls(url, await pool.connect(url))
+    async def open(cls, url: str, watcher: Conn | None = None) -> Scene:
+        """A scene on this database; `watcher` looks on and clears, None = a connection of the scene's own."""
+        return cls(url, await pool.connect(url), _watcher=watcher)
 
     async def clear(self) -> None:
         """Take out every row; sequences and partitions stay."""
         counts = ("workers", "breakers", "stats_depth", "stats_jobs", "stats_rates", "changes", "change_sinks")
         first = ("backfill_fires", "backfills", "deadlines", "breaches", "schedules", "schedule_fires", "job_versions")
-        await self.rows("; ".join(f"DELETE FROM strait.{table}" for table in (*first, *TABLES, *counts)))
+        conn = await self.watcher()
+        await conn.execute("; ".join(f"DELETE FROM strait.{table}" for table in (*first, *TABLES, *counts)).encode())
 
     async def close(self) -> None:
         for conn in [self.conn, *self.others]:
