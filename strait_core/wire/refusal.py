@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final, get_args
 
 import msgspec
@@ -54,7 +55,8 @@ def _pointer(where: str) -> str:
     return "".join(f"/{name or index}" for name, index in steps)
 
 
-def choices_of(shape: Any) -> dict[str, str]:
+@cache
+def choices_of(shape: Any) -> Mapping[str, str]:
     """The fields of a request, and of its items, that take one of a few words."""
     if get_args(shape):
         # A list, or one of several types.

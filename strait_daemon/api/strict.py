@@ -39,7 +39,7 @@ class Reader(Generic[Shape]):
         self._decode: Callable[[bytes | str], Shape] = msgspec.json.Decoder(shape).decode
         self._raw = raw
         self._items = items
-        self._choices = choices_of(shape)
+        self._shape = shape
 
     def read(self, sent: bytes) -> Shape:
         """The request; ValidationError says what is wrong with it, with JSON pointers. An empty body is `{}`."""
@@ -60,7 +60,7 @@ class Reader(Generic[Shape]):
         try:
             return self._decode(sent)
         except msgspec.ValidationError as error:
-            raise ValidationError([fault_of(str(error), self._choices)]) from None
+            raise ValidationError([fault_of(str(error), choices_of(self._shape))]) from None
         except RecursionError:
             _too_deep()
         except UnicodeDecodeError:
