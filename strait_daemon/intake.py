@@ -82,18 +82,17 @@ class Intake:
             # What the database refuses is split until the row is alone.
             middle = len(runs) // 2
             return await self._insert(runs[:middle]) + await self._insert(runs[middle:])
-        whole = len(stored) == len(runs)
-        answers: list[bool | Exception] = [True] * len(runs) if whole else [run.id in stored for run in runs]
-        if stored:
+        if stored is None or stored:
             self._announcer.made(runs)
-        return answers
+        return [stored is None or run.id in stored for run in runs]
 
-    async def _insert_once(self, runs: list[NewRun]) -> set[UUID]:
+    async def _insert_once(self, runs: list[NewRun]) -> set[UUID] | None:
+        """The runs that were stored; None = all."""
         conn = await self._line.conn()
         try:
-            return await queue.insert_runs(conn, runs, self._clock.now())
+            return await queue.insert_all_or_some(conn, runs, self._clock.now())
         except Clash:
-            return await queue.insert_runs(conn, runs, self._clock.now())
+            return await queue.insert_all_or_some(conn, runs, self._clock.now())
 
     async def close(self) -> None:
         """Answer what is waiting, for five seconds at the most, then close the connections."""

@@ -11,16 +11,6 @@ from msgspec import UNSET, Raw
 from strait_core.wire.notes import LogLevel, LogLine, Progress, Usage
 
 
-def of_new(*, whole: bool) -> dict[str, Any]:
-    """The fields of a run that nothing has been noted on yet."""
-    return {
-        "progress": None,
-        "cost_microusd": 0,
-        "outputs": {} if whole else UNSET,
-        "usage": [] if whole else UNSET,
-    }
-
-
 def of_run(row: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a run that tell what was noted on it; outputs and usage are there when the row has them."""
     return {

@@ -39,7 +39,7 @@ class Reader(Generic[Shape]):
         self._decode: Callable[[bytes | str], Shape] = msgspec.json.Decoder(shape).decode
         self._raw = raw
         self._items = items
-        self._shape = shape
+        self._shape: Any = shape
 
     def read(self, sent: bytes) -> Shape:
         """The request; ValidationError says what is wrong with it, with JSON pointers. An empty body is `{}`."""

@@ -95,7 +95,9 @@ async def test_the_log_says_why_nothing_was_stored(migrated: str, monkeypatch: p
     async def refuse(*_args: object) -> None:
         raise DiskFull("could not extend file: No space left on device")
 
-    monkeypatch.setattr("strait_daemon.intake.store_bulk" if bulk else "strait_core.store.queue.insert_runs", refuse)
+    monkeypatch.setattr(
+        "strait_daemon.intake.store_bulk" if bulk else "strait_core.store.queue.insert_all_or_some", refuse
+    )
     async with running(migrated, MODE="api") as rig:
         run = rig.new_run(await rig.job("http://127.0.0.1:9/"))
         with capture_logs() as logs, pytest.raises(UnavailableError, match="did not take"):
