@@ -9,13 +9,13 @@ from typing import Any, Final
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
-from textual.widget import Widget
 from textual.widgets import RichLog, Static
 
 from strait_cli import times
 from strait_cli.output import dump
 from strait_cli.tui import look
 from strait_cli.tui.course import Course
+from strait_cli.tui.live import Head
 from strait_core.run import TERMINAL
 
 # The phases of an attempt: its field, its name, its colour.
@@ -29,28 +29,20 @@ _SHOWN_STEPS: Final = 400
 _SHOWN_ATTEMPTS: Final = 100
 
 
-class Head(Widget):
+class RunHead(Head):
     """Job, state, attempt, age; below the id, what it belongs to, and how far it says it has come."""
 
-    DEFAULT_CSS = "Head { height: 3; padding: 0 1; background: $panel; }"
+    DEFAULT_CSS = "RunHead { height: 3; }"
 
     def __init__(self, course: Course, clock: look.Clock) -> None:
-        super().__init__()
+        super().__init__(clock)
         self._course = course
-        self._clock = clock
-        # What is said at the right of the second line: trouble with the connection, or when the view closes.
-        self.word = Text()
-
-    def say(self, text: str, color: str = look.DIM) -> None:
-        """Put a word at the right of the second line."""
-        self.word = Text(text, style=color)
-        self.refresh()
 
     def render(self) -> Text:
         """Three lines, the last one empty unless progress was reported."""
         course, width = self._course, self.size.width
         run = course.run
-        age = look.between(run["created_at"], run["finished_at"] if course.is_over else self._clock())
+        age = look.between(run["created_at"], run["finished_at"] if course.is_over else self.clock())
         first = Text.assemble(
             look.state_text(course.status, bold=True), "  ", look.plain(run["job_slug"], f"bold {look.FOREGROUND}")
         )

@@ -43,7 +43,7 @@ async def test_pictures_of_a_workflow_run(size: str):
             await pilot.press("down", "down", "down")
             await until(pilot, lambda: "waits for an approval by ann" in text_of(app), lambda: text_of(app))
             await check_picture(pilot, f"workflow-{size}", "strait workflow-runs watch")
-            assert screen.head.states["review"] == "waiting"
+            assert screen.flow.states["review"] == "waiting"
 
 
 async def test_steps_change_colour_and_the_run_ends():
@@ -55,7 +55,7 @@ async def test_steps_change_colour_and_the_run_ends():
                 status="failed", finished_at=scenes.at(8), error="step enrich failed"
             )
             server.push(f"{scenes.FLOW}/stream", scenes.step("enrich", "failed", 7))
-            await until(pilot, lambda: screen.head.states["enrich"] == "failed")
+            await until(pilot, lambda: screen.flow.states["enrich"] == "failed")
             over = {"workflow_run_id": scenes.FLOW_ID, "status": "failed", "at": scenes.at(8)}
             server.push(f"{scenes.FLOW}/stream", event("status", "7.failed.8", over))
             await until(pilot, lambda: app.return_value is not None)
@@ -70,9 +70,9 @@ async def test_keys_of_a_workflow_run():
         server.answers[f"POST {scenes.FLOW}/resume"] = scenes.flow()
         async with watching(server) as (app, screen, pilot):
             await pilot.press("p")
-            await until(pilot, lambda: screen.head.run["status"] == "paused")
+            await until(pilot, lambda: screen.flow.status == "paused")
             await pilot.press("p")
-            await until(pilot, lambda: screen.head.run["status"] == "running")
+            await until(pilot, lambda: screen.flow.status == "running")
             await pilot.press("c")
             assert isinstance(top(app), Question)
             await pilot.press("n", "y")
