@@ -1,7 +1,8 @@
 """What a shell offers when somebody presses TAB: fast, silent when the server is not there, never an error.
 
-The first word is answered from the static tree. Further words load the one command they belong to; slugs and ids come
-from the server by http.client, which loads in a third of the time of the real client, and are waited for very shortly.
+The first word is answered from the static tree, further words from the outline of the commands; neither loads the
+parser. Slugs and ids come from the server by http.client, which loads in a third of the time of the real client, and
+are waited for very shortly.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import pairwise
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from strait_cli import tree
+
+if TYPE_CHECKING:
+    from strait_cli.outline import Command, Option
 
 Candidate = tuple[str, str]
 FILES: Final = (":files", "")
@@ -79,11 +83,9 @@ def _awaits_value(before: Sequence[str]) -> bool:
     return bool(before) and before[-1] in tree.VALUED
 
 
-def _wants_value(command: Any, before: Sequence[str]) -> bool:
+def _wants_value(command: Command, before: Sequence[str]) -> bool:
     """Whether the word before is a flag of this command that wants a value."""
-    return bool(before) and any(
-        before[-1] in _names(one) and not getattr(one, "is_flag", True) for one in command.params
-    )
+    return bool(before) and any(before[-1] in one.names and one.has_value for one in command.options)
 
 
 def _matching(found: Iterable[Candidate], current: str) -> Iterator[Candidate]:
@@ -91,18 +93,18 @@ def _matching(found: Iterable[Candidate], current: str) -> Iterator[Candidate]:
 
 
 def _in_command(before: Sequence[str], at: int | None, current: str) -> Iterable[Candidate]:
-    from strait_cli import groups  # noqa: PLC0415 - the first word needs no parser
+    from strait_cli import outline  # noqa: PLC0415 - the first word needs no outline
 
-    noun = None if at is None else tree.canonical(before[at])
-    command = groups.load(noun) if noun else groups.root()
+    path = [] if at is None else [tree.canonical(before[at])]
+    command = outline.read(path[0] if path else "")
     rest = [] if at is None else list(before[at + 1 :])
-    path = [noun] if noun else []
-    verbs: Mapping[str, Any]
-    while verbs := getattr(command, "commands", {}):
+    if command is None:
+        return []
+    while verbs := command.verbs:
         place = next((n for n, word in enumerate(rest) if tree.VERB_ALIASES.get(word, word) in verbs), None)
         if place is None:
             if not current.startswith("-") and not _wants_value(command, before):
-                return _matching(((name, groups.summary(one)) for name, one in verbs.items()), current)
+                return _matching(((name, one.text) for name, one in verbs.items()), current)
             break
         name = tree.VERB_ALIASES.get(rest[place], rest[place])
         command, rest = verbs[name], rest[place + 1 :]
@@ -111,40 +113,43 @@ def _in_command(before: Sequence[str], at: int | None, current: str) -> Iterable
 
 
 def _in_verb(
-    command: Any, path: tuple[str, ...], rest: Sequence[str], before: Sequence[str], current: str
+    command: Command, path: tuple[str, ...], rest: Sequence[str], before: Sequence[str], current: str
 ) -> Iterable[Candidate]:
-    options = {name: one for one in command.params if one.param_type_name == "option" for name in _names(one)}
+    options = {name: one for one in command.options for name in one.names}
     wanted = options.get(before[-1]) if before else None
-    if wanted is not None and not wanted.is_flag:
-        return _values(wanted.name, path, before, current)
+    if wanted is not None and wanted.has_value:
+        if wanted.parameter == "unset":
+            return _matching(((name, "") for name in _unsettable(command)), current)
+        return _values(wanted.parameter, path, before, current)
     if current.startswith("-"):
         used = {
             name
-            for one in options.values()
-            if not one.multiple and set(_names(one)) & set(rest)
-            for name in _names(one)
+            for one in command.options
+            if not one.is_repeatable and set(one.names) & set(rest)
+            for name in one.names
         }
-        flags = [(name, one.help or "") for name, one in options.items() if name.startswith("--") and name not in used]
+        flags = [(name, one.text) for name, one in options.items() if name.startswith("--") and name not in used]
         return _matching([*flags, ("--help", "Show help.")], current)
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
     position = _positionals(rest, options)
-    if not arguments or (position >= len(arguments) and arguments[-1].nargs == 1):
+    if not command.arguments or (position >= len(command.arguments) and not command.arguments[-1].is_many):
         return []
-    return _values(arguments[min(position, len(arguments) - 1)].name, path, before, current)
+    return _values(command.arguments[min(position, len(command.arguments) - 1)].parameter, path, before, current)
 
 
-def _names(option: Any) -> list[str]:
-    return [*option.opts, *option.secondary_opts]
+def _unsettable(command: Command) -> Iterator[str]:
+    """What `update --unset` takes: the fields that have a flag, but those that are never empty."""
+    never = {"name", "slug", "endpoint_url", "file", "steps", "unset"}
+    return (one.parameter for one in command.own if one.parameter not in never)
 
 
-def _positionals(rest: Sequence[str], options: Mapping[str, Any]) -> int:
+def _positionals(rest: Sequence[str], options: Mapping[str, Option]) -> int:
     """How many of the words before the cursor are arguments, and not flags or their values."""
     count, skip = 0, False
     for word in rest:
         if skip:
             skip = False
         elif word in options:
-            skip = not options[word].is_flag
+            skip = options[word].has_value
         elif not word.startswith("-"):
             count += 1
     return count
@@ -184,8 +189,7 @@ def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:
 
 def _words() -> Mapping[str, Iterable[str]]:
     """Parameters that take one of a few words."""
-    from strait_cli import body  # noqa: PLC0415 - as above
-    from strait_cli.context import COLORS, FIELDS, FORMATS, TIME_FORMATS  # noqa: PLC0415
+    from strait_cli.context import COLORS, FIELDS, FORMATS, TIME_FORMATS  # noqa: PLC0415 - as above
     from strait_core.retry import RetryStrategy  # noqa: PLC0415
     from strait_core.rule import DstGap, DstOverlap  # noqa: PLC0415
     from strait_core.run import Status  # noqa: PLC0415
@@ -210,7 +214,6 @@ def _words() -> Mapping[str, Iterable[str]]:
         "mode": ("all", "api", "worker"),
         "setting": FIELDS,
         "shell": ("bash", "zsh", "fish"),
-        "unset": body.JOB_FIELDS,
         "drawn_as": ("ascii", "mermaid", "dot", "json"),
         "include": ("payload", "result", "payload,result"),
         "framework": ("fastapi", "flask", "none"),

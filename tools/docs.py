@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from benchmarks import page
-from strait_cli.reference import every_page
+from strait_cli import outline
+from strait_cli.reference import folder_of_pages
 from strait_cli.scripts import SCRIPTS
 from strait_core import __version__
 from strait_core.run import ACTIVE, INITIAL, REPLAYABLE, TERMINAL, TRANSITIONS, Event, Status
@@ -57,16 +58,19 @@ def openapi() -> Mapping[str, str]:
 
 
 def completions() -> Mapping[str, str]:
-    """The completion scripts, for packagers; `strait completion install` writes the same."""
-    return {f"completions/{name}": script for script, name, _ in SCRIPTS.values()}
+    """The scripts, for packagers (`strait completion install` writes the same), and what they offer of commands."""
+    scripts = {f"completions/{name}": script for script, name, _ in SCRIPTS.values()}
+    return {**scripts, "strait_cli/outline.txt": outline.text()}
 
 
 def reference() -> Mapping[str, str]:
-    """Every command's help on one page."""
+    """Every command's help, a page for each noun, and the page that lists them."""
     note = f"<!-- {NOTE} Source: strait_cli/commands -->"
-    return {"docs/cli.md": every_page(note)}
+    return {f"docs/cli/{name}": page_ for name, page_ in folder_of_pages(note).items()}
 
 
+# Folders in which nothing else may lie: what a generator no longer writes there is deleted.
+WHOLE_FOLDERS: Final = ("docs/cli", "completions")
 GENERATORS: Final[tuple[Callable[[], Mapping[str, str]], ...]] = (states, openapi, reference, completions, page.pages)
 
 
@@ -84,18 +88,28 @@ def stale() -> list[str]:
     ]
 
 
+def left_over() -> list[str]:
+    """Files beside the generated ones that no generator writes any more."""
+    written = pages()
+    found = (path.relative_to(ROOT).as_posix() for name in WHOLE_FOLDERS for path in (ROOT / name).rglob("*"))
+    return sorted(path for path in found if path not in written and (ROOT / path).is_file())
+
+
 def main(arguments: list[str]) -> int:
-    """Write what differs; with `--check`, only name it and fail."""
-    differing = stale()
+    """Write what differs and delete what is left over; with `--check`, only name it and fail."""
+    differing, surplus = stale(), left_over()
     if arguments == ["--check"]:
-        for path in differing:
+        for path in [*differing, *surplus]:
             print(f"{path} is not what the code says: run `make docs`", file=sys.stderr)
-        return 1 if differing else 0
+        return 1 if differing or surplus else 0
     texts = pages()
     for path in differing:
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(texts[path], encoding="utf-8")
         print(f"wrote {path}")
+    for path in surplus:
+        (ROOT / path).unlink()
+        print(f"deleted {path}")
     return 0
 
 

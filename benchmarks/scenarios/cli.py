@@ -32,7 +32,9 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
         cases = (
             ("strait --version", [*CLI, "--version"], plain, 6),
             ("strait --help", [*CLI, "--help"], plain, 15),
+            ("strait jobs create --help", [*CLI, "jobs", "create", "--help"], plain, 15),
             ("completion of a verb", [*CLI, "jobs", "c"], {**plain, "_STRAIT_COMPLETE": "bash"}, 15),
+            ("completion of a slug", [*CLI, *asked, "trigger", ""], {**plain, "_STRAIT_COMPLETE": "bash"}, 15),
             ("strait runs list", [*CLI, "runs", "list", *asked], plain, 25),
         )
         figures = [Figure(name, "ms", ceiling="bare Python", target=ratio_at_most(b)) for name, _, _, b in cases]

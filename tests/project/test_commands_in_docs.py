@@ -14,6 +14,9 @@ from tools import commands
 
 PROMPT = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?(strait(?: .*)?)$")
 
+# Generated from the commands themselves; their examples are looked at where they come from.
+REFERENCE = Path("docs/cli")
+
 # In running text: a command that is said in full, and not a pattern of several.
 INLINE = re.compile(r"`(strait [^`…<>|]+)`")
 
@@ -36,7 +39,7 @@ def named() -> list[tuple[str, str]]:
     found = {
         (str(path), line)
         for path in files()
-        if path.suffix == ".md" and path != Path("docs/cli.md")
+        if path.suffix == ".md" and path.parent != REFERENCE
         for line in INLINE.findall(without_code((ROOT / path).read_text(encoding="utf-8")))
     }
     return sorted(found)
@@ -44,7 +47,7 @@ def named() -> list[tuple[str, str]]:
 
 def shown() -> list[tuple[str, str]]:
     """Where a command line is shown, and the line: in pages, and as examples in help texts."""
-    pages = [path for path in files() if path.suffix == ".md" and path != Path("docs/cli.md")]
+    pages = [path for path in files() if path.suffix == ".md" and path.parent != REFERENCE]
     lines = [
         (str(path), match.group(1))
         for path in pages

@@ -17,6 +17,11 @@ def test_generated_page_is_current(path: str):
     assert Path(path) in files()
 
 
+def test_no_page_is_left_over():
+    """What no generator writes any more is gone: a command that was renamed leaves no page behind."""
+    assert docs.left_over() == []
+
+
 def test_generators_are_repeatable():
     """Twice the same bytes: nothing of the clock, the machine or a set's order is in a page."""
     assert docs.pages() == docs.pages()
