@@ -23,6 +23,8 @@ FILES: Final = (":files", "")
 # A wait that a person at the prompt does not notice, with the start of Python still inside 300 ms.
 _WAIT_SECS: Final = 0.15
 _MOST: Final = 50
+# What ids, slugs, steps and projects consist of, and nothing that a shell would act on.
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.@")
 
 
 def complete(words: Sequence[str], shell: str) -> int:
@@ -166,8 +168,15 @@ def _values(name: str, path: tuple[str, ...], before: Sequence[str], current: st
         return _matching(_aliases(), current)
     maker = _DYNAMIC.get(name)
     if maker is not None and path[:1] != ("completion",):
-        return _matching(maker(before, current), current)
+        return _matching(_harmless(maker(before, current)), current)
     return _matching(_fixed(name, path), current)
+
+
+def _harmless(found: Iterable[Candidate]) -> Iterator[Candidate]:
+    """What a server offers, fit for the prompt: no value that a shell could act on, no text that drives a terminal."""
+    for value, text in found:
+        if value and set(value) <= _PLAIN and not value.startswith("-"):
+            yield value, "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _fixed(name: str, path: tuple[str, ...]) -> Iterator[Candidate]:

@@ -58,7 +58,7 @@ def show(error: StraitError, words: Sequence[str]) -> None:
     if _wants_json(words, os.environ):
         sys.stdout.write(dump(as_json(error), indent=None if _format(words, os.environ) == "jsonl" else 2) + "\n")
         return
-    color = terminal_of(sys.stderr, _word_after(words, ("--color",)) or "auto", os.environ).color
+    color = terminal_of(sys.stderr, _in_force(words, os.environ, "color", ("--color",)) or "auto", os.environ).color
     sys.stderr.write(panel(error, color=color))
 
 
@@ -105,16 +105,21 @@ def _wants_json(words: Sequence[str], environ: Mapping[str, str]) -> bool:
 
 
 def _format(words: Sequence[str], environ: Mapping[str, str]) -> str | None:
-    """The output format in force, read without the parser, which may be what has failed."""
-    from strait_cli.context import read_layers  # noqa: PLC0415 - errors are rare
+    return _in_force(words, environ, "format", ("-o", "--output"))
 
-    named = _word_after(words, ("-o", "--output"))
+
+def _in_force(words: Sequence[str], environ: Mapping[str, str], field: str, flags: tuple[str, ...]) -> str | None:
+    """The value of a setting, read without the parser, which may be what has failed."""
+    from strait_cli.context import FIELDS, read_layers  # noqa: PLC0415 - errors are rare
+
+    named = _word_after(words, flags)
     if named is not None:
         return named
+    context = _word_after(words, ("--context",))
     try:
-        return read_layers({}, environ=environ, lenient=True).value("format").text
+        return read_layers({"context": context} if context else {}, environ=environ, lenient=True).value(field).text
     except StraitError:
-        return environ.get("STRAIT_FORMAT")
+        return next((environ[name] for name in FIELDS[field].variables if environ.get(name)), None)
 
 
 def _word_after(words: Sequence[str], names: tuple[str, ...]) -> str | None:

@@ -179,7 +179,7 @@ class Printer:
         sys.stdout.write(text)
 
     def drawing(self, text: str) -> None:
-        """Lines that the server drew."""
+        """Lines as the server laid them out."""
         sys.stdout.write(_neutral(text))
 
     def line(self, text: str) -> None:
@@ -205,7 +205,7 @@ class Printer:
 
     def paint(self, text: str) -> str:
         """A state's name in its colour, for lines of stdout."""
-        return paint(text, Column("status", kind="status"), self.style())
+        return paint(safe(text), Column("status", kind="status"), self.style())
 
     def dressed(self, text: str, code: str) -> str:
         """Text in an SGR style, for lines of stdout."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from strait_cli.context import Layers, read_layers
 from strait_cli.output import Printer, View, terminal_of
+from strait_cli.table import safe
 
 if TYPE_CHECKING:
     from strait_cli.client import Client, Pages
@@ -32,7 +33,7 @@ class Session:
         layers = read_layers(flags, lenient=self._lenient)
         if not self.given.get("quiet"):
             for warning in layers.warnings:
-                sys.stderr.write(f"warning: {warning}\n")
+                sys.stderr.write(f"warning: {safe(warning)}\n")
         return layers
 
     @cached_property

@@ -159,13 +159,14 @@ def watch(
 
 def find(session: Session, ref: str, deadline: float | None) -> dict[str, Any]:
     """The run that `ref` names, waited for while the server is away; raises Quiet past the deadline."""
-
-    def ask(call: Callable[[], T]) -> T:
-        return patiently(call, deadline=deadline, on_loss=lambda error: say_lost(session, error))
-
-    identity = ask(lambda: run_id(session.api, ref))
-    run: dict[str, Any] = ask(lambda: session.api.get(path_of("runs", identity)))
+    identity = asked(session, lambda: run_id(session.api, ref), deadline)
+    run: dict[str, Any] = asked(session, lambda: session.api.get(path_of("runs", identity)), deadline)
     return run
+
+
+def asked(session: Session, call: Callable[[], T], deadline: float | None = None) -> T:
+    """What `call` returns, tried again while the server is away, which is told; raises Quiet past the deadline."""
+    return patiently(call, deadline=deadline, on_loss=lambda error: say_lost(session, error))
 
 
 def still(run: str, status: str, timeout: float) -> DeadlineError:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from typing import Annotated, Any, Final
 
 import typer
 
 from strait_cli import body, exact
-from strait_cli.client import MOST_PAGES, PAGE
 from strait_cli.session import Session
 from strait_cli.verbs import leaf, verb
 from strait_core.errors import StraitError, UsageError
@@ -62,6 +60,8 @@ def api(
     if paginate:
         if verb_ != "GET":
             raise UsageError("--paginate goes with a GET")
+        from strait_cli.client import MOST_PAGES, PAGE  # noqa: PLC0415 - requests, not help
+
         pages = session.api.pages(place, parameters, limit=MOST_PAGES * PAGE)
         session.out.items(pages, (), name="id")
         return
@@ -103,7 +103,7 @@ def _show(session: Session, answer: Any) -> None:
         session.out.note(f"HTTP {answer.status_code}, nothing to show")
         return
     if "json" not in answer.headers.get("content-type", ""):
-        sys.stdout.write(answer.text)
+        session.out.drawing(answer.text)
         return
     try:
         shown = exact.loads(answer.content)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
 
-from strait_cli.client import PAGE
 from strait_cli.session import Session
-from strait_cli.stream import patiently
-from strait_cli.table import Column
+from strait_cli.table import Column, safe
 from strait_cli.verbs import leaf, verb
 
 app = leaf()
@@ -70,16 +67,25 @@ def changes(
         session.out.items(found, _COLUMNS)
         return
     for one in found:
-        session.out.change(one, _line(one))
+        session.out.change(one, _line(session, one))
 
 
 def _feed(session: Session, query: dict[str, Any], limit: int | None, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """The changes, page after page: to the end of the feed, or for ever."""
+    """The changes, page after page: to the end of the feed, or for ever and through a daemon's absence."""
+    from strait_cli.client import PAGE  # noqa: PLC0415 - requests, for this verb only
+    from strait_cli.stream import patiently  # noqa: PLC0415
+    from strait_cli.watch import say_lost  # noqa: PLC0415
+
+    def ask(asked: dict[str, Any]) -> Any:
+        if not follow:
+            return session.api.get("/v1/changes", asked)
+        return patiently(lambda: session.api.get("/v1/changes", asked), on_loss=lambda error: say_lost(session, error))
+
     told = 0
     while limit is None or told < limit:
         size = PAGE if limit is None else min(PAGE, limit - told)
         asked = {**query, "limit": size, "wait": _WAIT_SECS if follow else 0}
-        page: dict[str, Any] = patiently(partial(session.api.get, "/v1/changes", asked))
+        page: dict[str, Any] = ask(asked)
         yield from page["data"]
         told += len(page["data"])
         query = {**query, "cursor": page["next_cursor"]}
@@ -87,9 +93,14 @@ def _feed(session: Session, query: dict[str, Any], limit: int | None, *, follow:
             return
 
 
-def _line(one: dict[str, Any]) -> str:
-    attempt = f"  attempt {one['attempt']}" if one["attempt"] else ""
-    return f"{one['at']}  {one['kind']:<12}  {one['id']}  {one['status']}{attempt}"
+def _line(session: Session, one: dict[str, Any]) -> str:
+    from strait_cli.watch import clock_of  # noqa: PLC0415 - as above
+
+    attempt = f"attempt {one['attempt']}" if one["attempt"] else ""
+    at, kind, identity, status = (safe(str(one[name] or "")) for name in ("at", "kind", "id", "status"))
+    if session.out.out.width is None:
+        return f"{at}\t{kind}\t{identity}\t{status}\t{attempt}"
+    return f"{clock_of(at)}  {kind:<12}  {identity}  {session.out.paint(status)}  {attempt}".rstrip()
 
 
 APPS: Final = {"changes": app}

@@ -12,6 +12,7 @@ from strait_cli.ask import confirm, open_editor
 from strait_cli.columns import SETTING
 from strait_cli.context import FIELDS, Layers, Value, read_config
 from strait_cli.session import Session
+from strait_cli.table import safe
 from strait_cli.verbs import noun, verb
 from strait_core.errors import NotFoundError, UsageError
 
@@ -43,7 +44,7 @@ def get(session: Session, setting: Setting, *, reveal: Reveal = False) -> None:
     if session.out.is_json:
         session.out.item({"setting": name, "value": text})
     else:
-        session.out.line(text or "")
+        session.out.line(safe(text or ""))
 
 
 @verb(

@@ -55,4 +55,4 @@ def _branches(
 def _text(session: Session, run: Mapping[str, Any], *, asked: bool) -> str:
     how = "" if run["continuation_of"] is None else "  (goes on from it)"
     mark = "  ←" if asked else ""
-    return f"{run['id']}  {session.out.paint(run['status'])}  {safe(run['job_slug'])}{how}{mark}"
+    return f"{safe(run['id'])}  {session.out.paint(run['status'])}  {safe(run['job_slug'])}{how}{mark}"

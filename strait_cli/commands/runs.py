@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,6 +16,7 @@ from strait_cli.paths import path_of
 from strait_cli.progress import Progress
 from strait_cli.refs import run_id
 from strait_cli.session import Session
+from strait_cli.table import safe
 from strait_cli.verbs import noun, verb
 from strait_core.errors import DeadlineError, RunFailedError, UsageError
 from strait_core.run import TERMINAL, Status
@@ -117,10 +119,10 @@ def watch(
 def wait(session: Session, runs: Runs, timeout: Timeout = None) -> None:
     """Wait silently until all the runs have ended; exit 0 when every one completed, else 9."""
     from strait_cli.stream import Quiet  # noqa: PLC0415 - as above
-    from strait_cli.watch import Seen, changes  # noqa: PLC0415
+    from strait_cli.watch import Seen, asked, changes  # noqa: PLC0415
 
     deadline = None if timeout is None else time.monotonic() + timeout
-    ids = [run_id(session.api, one) for one in runs]
+    ids = [asked(session, partial(run_id, session.api, one)) for one in runs]
     try:
         with Progress(session, "ended", len(ids)) as progress:
             for at, one in enumerate(ids, 1):
@@ -129,7 +131,10 @@ def wait(session: Session, runs: Runs, timeout: Timeout = None) -> None:
                 progress.at(at)
     except Quiet:
         pass
-    ended = [session.api.get(path_of("runs", one)) for one in ids]
+    except KeyboardInterrupt:
+        session.out.note(f"the runs go on; to come back: strait runs wait {' '.join(ids)}")
+        raise
+    ended = [asked(session, partial(session.api.get, path_of("runs", one))) for one in ids]
     session.out.items(ended, RUN)
     _judge(ended, timeout)
 
@@ -160,7 +165,9 @@ def explain(session: Session, run: Run) -> None:
     """Say why a run is not running: everything that holds it, and until when."""
     told = session.api.get(f"{_path(session, run)}/explain")
     if session.out.view.format in {"table", "wide"} and not session.out.is_raw and not session.out.view.fields:
-        session.out.line(f"{told['run_id']} of job {told['job_slug']} is {session.out.paint(told['status'])}")
+        session.out.line(
+            f"{safe(told['run_id'])} of job {safe(told['job_slug'])} is {session.out.paint(told['status'])}"
+        )
         for reason in told["reasons"]:
             session.out.reason(reason)
     else:

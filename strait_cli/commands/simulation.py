@@ -12,6 +12,7 @@ from strait_cli.commands.trigger import request_of
 from strait_cli.paths import path_of
 from strait_cli.refs import workflow_ref
 from strait_cli.session import Session
+from strait_cli.table import safe
 from strait_core.errors import UsageError
 
 
@@ -71,7 +72,10 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     later = [ref for ref in known if ref not in found["order"]]
     session.out.items([known[ref] for ref in [*found["order"], *later]], SIMULATED_STEP, name="step_ref")
     session.out.line("")
-    session.out.line(f"{found['status']} after {found['total_secs']:g} s, at most {found['max_parallelism']} at once")
-    session.out.line(f"critical path: {' → '.join(found['critical_path'])}")
-    for level in found["undone"]:
-        session.out.line(f"then undone: {', '.join(level)}")
+    lines = [
+        f"{found['status']} after {found['total_secs']:g} s, at most {found['max_parallelism']} at once",
+        f"critical path: {' → '.join(found['critical_path'])}",
+        *(f"then undone: {', '.join(level)}" for level in found["undone"]),
+    ]
+    for line in lines:
+        session.out.line(safe(line))

@@ -13,6 +13,7 @@ from strait_cli.commands.stats import facts
 from strait_cli.session import Session
 from strait_cli.table import Column, safe
 from strait_cli.verbs import leaf, verb
+from strait_core.errors import StraitError
 
 _LIVE: Final = "dequeued,executing"
 _MOST_RUNS: Final = 15
@@ -29,22 +30,36 @@ def top(
 ) -> None:
     """Watch the queue: depth, rates, workers, the busiest jobs and what is running. Ctrl-C leaves.
 
-    Where nobody watches (a pipe, or another format than a table) it is one look.
+    Where nobody watches (a pipe, or another format than a table) it is one look. It survives a restart of the daemon.
     """
     if once or not session.out.is_human:
         _show_once(session, _look(session))
         return
+    try:
+        _draw(session, every)
+    except KeyboardInterrupt:
+        return
+
+
+def _draw(session: Session, every: float) -> None:
+    """One look after the other; the last one stays in sight while the server is away."""
     from rich.console import Console  # noqa: PLC0415 - only where it is drawn
     from rich.live import Live  # noqa: PLC0415
 
+    from strait_cli.stream import patiently  # noqa: PLC0415 - likewise
+    from strait_cli.watch import asked  # noqa: PLC0415
+
     console = Console(no_color=not session.out.out.color, highlight=False)
-    try:
-        with Live(_drawn(_look(session)), console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                time.sleep(every)
-                live.update(_drawn(_look(session)), refresh=True)
-    except KeyboardInterrupt:
-        return
+    seen = asked(session, lambda: _look(session))
+    with Live(_drawn(seen), console=console, screen=True, auto_refresh=False) as live:
+
+        def say(error: StraitError) -> None:
+            live.update(_drawn(seen, f"{error.message}; trying again"), refresh=True)
+
+        while True:
+            time.sleep(every)
+            seen = patiently(lambda: _look(session), on_loss=say)
+            live.update(_drawn(seen), refresh=True)
 
 
 def _look(session: Session) -> dict[str, Any]:
@@ -68,8 +83,8 @@ def _show_once(session: Session, seen: dict[str, Any]) -> None:
 TOP_JOBS: Final = (Column("job_slug", "job"), Column("queued", kind="number"), Column("executing", kind="number"))
 
 
-def _drawn(seen: dict[str, Any]) -> Any:
-    """A look as something that Rich draws."""
+def _drawn(seen: dict[str, Any], trouble: str = "") -> Any:
+    """A look as something that Rich draws; `trouble` is why it is not of now."""
     from rich.console import Group  # noqa: PLC0415 - as above
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -82,8 +97,9 @@ def _drawn(seen: dict[str, Any]) -> Any:
         jobs.add_row(Text(safe(one["job_slug"])), str(one["queued"]), str(one["executing"]))
     runs = Table("running", "job", "state", "try", "for", box=None, padding=(0, 2, 0, 0))
     for run in seen["runs"]:
-        runs.add_row(run["id"], Text(safe(run["job_slug"])), run["status"], str(run["attempt"]), _for(run))
-    return Group(head, Text(), jobs, Text(), runs)
+        cells = (run["id"], run["job_slug"], run["status"], run["attempt"], _for(run))
+        runs.add_row(*(Text(safe(str(one))) for one in cells))
+    return Group(Text(safe(trouble), style="bold red"), head, Text(), jobs, Text(), runs)
 
 
 def _for(run: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from strait_cli import timeline, times
 from strait_cli.paths import path_of
 from strait_cli.refs import run_id
 from strait_cli.session import Session
-from strait_cli.table import cut
+from strait_cli.table import cut, safe
 from strait_cli.verbs import leaf, verb
 
 # Attempts are bounded by max_attempts and replays: a trace shows them all.
@@ -38,7 +38,7 @@ def trace(
             out.items(rows, timeline.SPAN, name="at")
         return
     took = _took(found)
-    out.line(f"{found['id']}  {out.bold(found['job_slug'])}  {out.paint(found['status'])}{took}")
+    out.line(f"{safe(found['id'])}  {out.bold(found['job_slug'])}  {out.paint(found['status'])}{took}")
     for line in timeline.lines(found, rows):
         out.line(cut(line, out.out.width or 80))
     out.note(timeline.LEGEND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
@@ -34,14 +35,16 @@ def wait(session: Session, runs_: Runs, timeout: Timeout = None) -> None:
         runs.wait(session, rest, timeout)
     if flows:
         left = None if timeout is None else max(timeout - (time.monotonic() - begun), 0.0)
-        _wait(session, [workflow_run_id(session.api, one) for one in flows], left)
+        _wait(session, flows, left)
 
 
-def _wait(session: Session, ids: list[str], timeout: float | None) -> None:
+def _wait(session: Session, refs: list[str], timeout: float | None) -> None:
     from strait_cli import flow_watch  # noqa: PLC0415 - streams, for workflow runs only
     from strait_cli.stream import Quiet  # noqa: PLC0415
+    from strait_cli.watch import asked  # noqa: PLC0415
 
     deadline = None if timeout is None else time.monotonic() + timeout
+    ids = [asked(session, partial(workflow_run_id, session.api, one)) for one in refs]
     ended: list[dict[str, Any]] = []
     with Progress(session, "ended", len(ids)) as progress:
         for at, one in enumerate(ids, 1):
@@ -51,7 +54,10 @@ def _wait(session: Session, ids: list[str], timeout: float | None) -> None:
                     pass
             except Quiet:
                 raise flow_watch.still(one, seen.status, timeout or 0) from None
-            ended.append(session.api.get(path_of("workflow-runs", one)))
+            except KeyboardInterrupt:
+                session.out.note(f"the workflow runs go on; to come back: strait wait {' '.join(ids)}")
+                raise
+            ended.append(asked(session, partial(session.api.get, path_of("workflow-runs", one))))
             progress.at(at)
     session.out.items(ended, WORKFLOW_RUN)
     failed = [one["id"] for one in ended if one["status"] != "completed"]

@@ -14,6 +14,7 @@ from strait_cli.commands.trigger import Key, request_of
 from strait_cli.paths import path_of
 from strait_cli.refs import workflow_ref, workflow_run_id
 from strait_cli.session import Session
+from strait_cli.table import safe
 from strait_cli.verbs import noun, verb
 from strait_core.errors import UsageError
 
@@ -146,9 +147,9 @@ def explain(session: Session, workflow_run: Run) -> None:
     """Say why each step that has not completed is where it is."""
     told = session.api.get(f"{_path(session, workflow_run)}/explain")
     if session.out.view.format in {"table", "wide"} and not session.out.is_raw and not session.out.view.fields:
-        session.out.line(f"{told['id']} is {told['text']}")
+        session.out.line(f"{safe(told['id'])} is {safe(told['text'])}")
         for one in told["steps"]:
-            session.out.line(f"  {one['step_ref']:<24} {session.out.paint(one['status'])}: {one['text']}")
+            session.out.line(f"  {safe(one['step_ref']):<24} {session.out.paint(one['status'])}: {safe(one['text'])}")
     else:
         session.out.item(told, name="id")
 

@@ -18,12 +18,18 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def cli_daemon(postgres_server: PostgresServer) -> Iterator[Daemon]:
-    """The daemon of the session."""
+def cli_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The database of the session's daemon."""
     name = unique_name()
-    with running_daemon(create_database(postgres_server, name)) as daemon:
-        yield daemon
+    yield create_database(postgres_server, name)
     drop_database(postgres_server, name)
+
+
+@pytest.fixture(scope="session")
+def cli_daemon(cli_database: str) -> Iterator[Daemon]:
+    """The daemon of the session."""
+    with running_daemon(cli_database) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,14 @@ class Answer:
         return [line.split("\t") for line in self.out.splitlines()]
 
 
+class _Tty(io.TextIOWrapper):
+    """A stream that says it leads to a terminal."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
 @dataclass
 class Shell:
     """A home folder, a working folder and an environment in which `strait` is typed."""
@@ -85,17 +93,26 @@ class Shell:
         env: Mapping[str, str] | None = None,
         code: int | None = None,
         fresh: bool = False,
+        columns: int | None = None,
     ) -> Answer:
-        """Run `strait WORDS` in a pipe; `code` is the exit code to expect, `fresh` a process of its own."""
-        answer = self._fresh(words, stdin, env) if fresh else self._inside(words, stdin, env)
+        """Run `strait WORDS` in a pipe; `code` is the exit code to expect, `fresh` a process of its own.
+
+        With `columns` both outputs are a terminal of that width, in this process.
+        """
+        if columns is not None:
+            env = {"TERM": "xterm-256color", "COLUMNS": str(columns), **(env or {})}
+        answer = self._fresh(words, stdin, env) if fresh else self._inside(words, stdin, env, tty=columns is not None)
         if code is not None:
             assert answer.code == code, f"strait {' '.join(words)}: {answer}"
         return answer
 
-    def _inside(self, words: tuple[str, ...], stdin: str, env: Mapping[str, str] | None) -> Answer:
+    def _inside(
+        self, words: tuple[str, ...], stdin: str, env: Mapping[str, str] | None, *, tty: bool = False
+    ) -> Answer:
         """The same program, in this process: its environment, its folder and its three streams are exchanged."""
         buffers = io.BytesIO(), io.BytesIO()
-        out, err = (io.TextIOWrapper(one, encoding="utf-8", newline="", write_through=True) for one in buffers)
+        kind = _Tty if tty else io.TextIOWrapper
+        out, err = (kind(one, encoding="utf-8", newline="", write_through=True) for one in buffers)
         before, folder, streams = dict(os.environ), Path.cwd(), (sys.stdin, sys.stdout, sys.stderr)
         try:
             os.environ.clear()

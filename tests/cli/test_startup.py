@@ -56,6 +56,8 @@ def test_the_quickest_answers_load_nothing(alone: Shell, words: tuple[str, ...])
         ("doctor", "--help"),
         ("top", "--help"),
         ("init", "--help"),
+        # Loads every command there is.
+        ("--llms",),
     ],
     ids=" ".join,
 )
