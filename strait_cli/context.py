@@ -173,7 +173,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_local(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    text = files.read_text(path)
+    text = files.read_strange(path)
     if text is None:
         return {}, []
     table = parse_toml(text, path)

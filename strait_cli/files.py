@@ -16,6 +16,8 @@ from strait_core.errors import ConfigError
 LOCAL_FILE: Final = ".strait.toml"
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_FOLDER: Final = 0o700
+# What a handful of settings never needs.
+_MOST_BYTES: Final = 65_536
 
 
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:
@@ -76,6 +78,15 @@ def _create(path: Path, text: str) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def read_strange(path: Path) -> str | None:
+    """The text of a file that anybody may have put there: None for what is no file (a pipe would be waited for)."""
+    if not path.is_file():
+        return None
+    if path.stat().st_size > _MOST_BYTES:
+        raise ConfigError(f"{path} is larger than {_MOST_BYTES} bytes")
+    return read_text(path)
 
 
 def read_text(path: Path) -> str | None:

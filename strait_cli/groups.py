@@ -7,6 +7,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -82,6 +83,7 @@ class Nouns(Verbs):
         return tree.root_help().rstrip("\n")
 
 
+@cache
 def root() -> Any:
     """The whole command line as one command."""
     from strait_cli.verbs import noun  # noqa: PLC0415 - verbs needs the classes above
@@ -89,6 +91,7 @@ def root() -> Any:
     return typer.main.get_group(noun("", root=True))
 
 
+@cache
 def load(name: str) -> Any:
     """A top-level command, None when there is no such; imports its module."""
     if name not in tree.NOUNS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 _WIDTH = 24
+_MOMENT_SECS = 0.05
 
 
 class Progress:
@@ -19,6 +21,7 @@ class Progress:
     def __init__(self, session: Session, what: str, total: int | None) -> None:
         shown = session.out.err.width is not None and not session.out.view.quiet
         self._bar = _bar(color=session.out.err.color) if shown else None
+        self._drawn = 0.0
         self._task = None if self._bar is None else self._bar.add_task(what, total=total)
 
     def __enter__(self) -> Self:
@@ -35,7 +38,11 @@ class Progress:
     def at(self, done: int) -> None:
         """So much is done."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, refresh=True)
+            # Drawn at once where steps are few; a step of a million is drawn with the others of its moment.
+            now = time.monotonic()
+            is_due = now - self._drawn >= _MOMENT_SECS
+            self._drawn = now if is_due else self._drawn
+            self._bar.update(self._task, completed=done, refresh=is_due)
 
 
 def _bar(*, color: bool) -> Bar:

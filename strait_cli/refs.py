@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from strait_cli.paths import path_of
 from strait_core import ids
@@ -88,6 +89,36 @@ def workflow_ref(client: Client, text: str) -> str:
     if ids.parse(ids.Prefix.WORKFLOW, text) or ids.prefix_range(ids.Prefix.WORKFLOW, text) is None:
         return text
     return _unique(client, "workflows", text)
+
+
+def approval_id(client: Client, text: str) -> str:
+    """An approval's id; a unique prefix will do."""
+    return _whole(client, ids.Prefix.APPROVAL, text, ("approvals",), "strait approvals list --status all")
+
+
+def delivery_id(client: Client, text: str) -> str:
+    """The id of a webhook's delivery; a unique prefix will do."""
+    return _whole(client, ids.Prefix.WEBHOOK, text, ("webhooks", "deliveries"), "strait webhooks deliveries")
+
+
+def _whole(client: Client, prefix: ids.Prefix, text: str, path: tuple[str, ...], hint: str) -> str:
+    _check(text, f"an id that begins with {prefix.value}_")
+    if ids.parse(prefix, text):
+        return text
+    begun = text if text.startswith(f"{prefix.value}_") else f"{prefix.value}_{text}"
+    if ids.prefix_range(prefix, begun) is None:
+        raise NotFoundError(f'"{text}" does not begin an id like {prefix.value}_01k', hint=hint)
+    found = client.get(path_of(*path), {"id_prefix": begun, "limit": 5})["data"]
+    return _only([one["id"] for one in found], begun, hint)
+
+
+def filters(client: Client, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Filters by their names in the API, with shortened ids completed; slugs stay as they are."""
+    known = {"job_id": job_ref, "workflow_id": workflow_ref, "run_id": run_id}
+    return {
+        name: known[name](client, value) if name in known and isinstance(value, str) else value
+        for name, value in given.items()
+    }
 
 
 def worker_id(client: Client, text: str) -> str:

@@ -8,10 +8,11 @@ import typer
 
 from strait_cli.columns import APPROVAL
 from strait_cli.paths import path_of
+from strait_cli.refs import approval_id
 from strait_cli.session import Session
 from strait_cli.verbs import noun, verb
 
-Approval = Annotated[str, typer.Argument(metavar="APPROVAL", help="The approval's whole id.")]
+Approval = Annotated[str, typer.Argument(metavar="APPROVAL", help="Its id, or a unique prefix of one.")]
 Comment = Annotated[
     str | None, typer.Option("--comment", help="What to say with it.", metavar="TEXT", show_default=False)
 ]
@@ -51,7 +52,8 @@ def reject(session: Session, approval: Approval, comment: Comment = None, actor:
 
 def _answer(session: Session, approval: str, how: str, comment: str | None, actor: str | None) -> None:
     sent = {"comment": comment} if comment else {}
-    answer = session.api.post(path_of("approvals", approval, how), sent, actor=actor)
+    path = path_of("approvals", approval_id(session.api, approval), how)
+    answer = session.api.post(path, sent, actor=actor)
     session.out.item(answer, APPROVAL, row=True)
 
 

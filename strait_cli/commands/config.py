@@ -131,7 +131,7 @@ def trust_local(
 ) -> None:
     """Let this folder's .strait.toml set server and key, as long as it stays as it is."""
     local = Path.cwd() / files.LOCAL_FILE
-    text = files.read_text(local)
+    text = files.read_strange(local)
     if text is None:
         raise NotFoundError(f"there is no {files.LOCAL_FILE} here", hint="it belongs into the working directory")
     for line in text.splitlines():

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import typer
 
+from strait_cli.refs import filters
 from strait_cli.session import Session
 from strait_cli.table import safe
 from strait_cli.verbs import leaf, verb
@@ -47,7 +48,7 @@ def listen(
     It goes on until Ctrl-C, and survives a restart of the daemon without losing what happened meanwhile.
     """
     asked = {"job_id": job, "workflow_id": workflow, "status": status}
-    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    query = urlencode(filters(session.api, {name: value for name, value in asked.items() if value is not None}))
     deadline = None if timeout is None else time.monotonic() + timeout
     for number, move in enumerate(_moves(session, f"/v1/stream{f'?{query}' if query else ''}", deadline), 1):
         session.out.change(move, line(session, move))

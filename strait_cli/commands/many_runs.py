@@ -21,7 +21,7 @@ from strait_cli.filters import query_of, selection_of
 from strait_cli.output import dump
 from strait_cli.paths import path_of
 from strait_cli.progress import Progress
-from strait_cli.refs import run_id
+from strait_cli.refs import filters, run_id
 from strait_cli.session import Session
 from strait_cli.table import Column, Style, cell
 from strait_core.errors import PartialError, StraitError, UsageError
@@ -109,7 +109,7 @@ def _counted(kind: Kind, count: int) -> str:
 def _pages(session: Session, kind: Kind, runs: list[str], given: dict[str, Any]) -> list[dict[str, Any]]:
     """The bodies of the requests: ids, as many as one may name, or the one filter."""
     if given:
-        return [{"filter": kind.selection(given)}]
+        return [{"filter": kind.selection(filters(session.api, given))}]
     ids = list(dict.fromkeys(kind.ref(session.api, one) for one in runs))
     return [{"ids": ids[at : at + kind.most]} for at in range(0, len(ids), kind.most)]
 
@@ -186,7 +186,7 @@ def dlq(session: Session, limit: Limit = 50, *, given: dict[str, Any]) -> None:
 
     `strait runs replay` brings back one of them, `strait runs bulk-replay --status dead_letter` many.
     """
-    pages = session.api.pages(path_of("runs", "dlq"), query_of(given), limit=limit)
+    pages = session.api.pages(path_of("runs", "dlq"), query_of(filters(session.api, given)), limit=limit)
     session.out.items(pages, RUN)
     session.more(pages)
 
@@ -204,7 +204,7 @@ def export(
 ) -> None:
     """Write runs to a file, newest first: JSON lines, or CSV with the columns of `-o wide`."""
     kind = _kind(file, session)
-    query = query_of(given) | ({"include": include} if include else {})
+    query = query_of(filters(session.api, given)) | ({"include": include} if include else {})
     pages = session.api.pages("/v1/runs", query, limit=limit)
     count = 0
     with ExitStack() as stack:

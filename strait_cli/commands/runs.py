@@ -14,7 +14,7 @@ from strait_cli.commands import lineage, many_runs, run_logs
 from strait_cli.filters import DEAD, NARROWING, query_of
 from strait_cli.paths import path_of
 from strait_cli.progress import Progress
-from strait_cli.refs import run_id
+from strait_cli.refs import filters, run_id
 from strait_cli.session import Session
 from strait_cli.table import safe
 from strait_cli.verbs import noun, verb
@@ -63,7 +63,7 @@ def list_runs(
     given: dict[str, Any],
 ) -> None:
     """List runs, newest first."""
-    query = query_of(given) | ({"include": include} if include else {})
+    query = query_of(filters(session.api, given)) | ({"include": include} if include else {})
     pages = session.api.pages("/v1/runs", query, limit=limit)
     session.out.items(pages, RUN)
     session.more(pages)

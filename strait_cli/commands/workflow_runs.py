@@ -12,7 +12,7 @@ from strait_cli.columns import STEP_TIME, WORKFLOW_RUN
 from strait_cli.commands import drawing, many_workflow_runs, workflow_steps
 from strait_cli.commands.trigger import Key, request_of
 from strait_cli.paths import path_of
-from strait_cli.refs import workflow_ref, workflow_run_id
+from strait_cli.refs import filters, workflow_ref, workflow_run_id
 from strait_cli.session import Session
 from strait_cli.table import safe
 from strait_cli.verbs import noun, verb
@@ -96,8 +96,8 @@ def list_runs(
 ) -> None:
     """List workflow runs, newest first."""
     wanted = {"workflow_id": workflow, "status": status}
-    filters = {name: value for name, value in wanted.items() if value is not None}
-    pages = session.api.pages("/v1/workflow-runs", filters, limit=limit)
+    narrowed = filters(session.api, {name: value for name, value in wanted.items() if value is not None})
+    pages = session.api.pages("/v1/workflow-runs", narrowed, limit=limit)
     session.out.items(pages, WORKFLOW_RUN)
     session.more(pages)
 

@@ -158,10 +158,12 @@ async def deliveries(
     status: str | None = None,
     jobs: Sequence[UUID] | None = None,
     run: UUID | None = None,
+    id_range: tuple[UUID, UUID] | None = None,
 ) -> list[Delivery]:
     """Deliveries, the newest first."""
+    low, high = id_range or (None, None)
     values = {"project": project, "status": status, "jobs": jobs, "run": run, "before": before, "limit": limit}
-    return [Delivery(**row) for row in await _rows(conn, "deliveries", values)]
+    return [Delivery(**row) for row in await _rows(conn, "deliveries", {**values, "low": low, "high": high})]
 
 
 async def forget(conn: Conn, delivered_before: datetime, dead_before: datetime) -> int:

@@ -82,11 +82,18 @@ async def view_steps(conn: Conn, run: Row) -> tuple[Snapshot, list[StepView]]:
 
 
 async def list_approvals(
-    conn: Conn, project: str | None, *, status: str | None, limit: int, before: UUID | None
+    conn: Conn,
+    project: str | None,
+    *,
+    status: str | None,
+    limit: int,
+    before: UUID | None,
+    id_range: tuple[UUID, UUID] | None = None,
 ) -> list[Row]:
     """Questions that steps ask, or have asked, the newest first."""
+    low, high = id_range or (None, None)
     values: dict[str, Any] = {"project_id": project, "status": status, "limit": limit, "before": before}
-    return await rows(conn, "list_approvals", values)
+    return await rows(conn, "list_approvals", {**values, "low": low, "high": high})
 
 
 async def forget_approvals(conn: Conn, before: datetime) -> int:

@@ -19,7 +19,7 @@ from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.lookup import find_job, find_job_ids
 from strait_daemon.api.operation import Call, Operation, Reply, reply
-from strait_daemon.api.query import PAGING, PROJECT, id_param, text_param
+from strait_daemon.api.query import PAGING, PROJECT, id_param, id_prefix_param, text_param
 
 STATES: Final = ("pending", "delivered", "dead")
 
@@ -63,6 +63,7 @@ async def list_deliveries(api: Api, call: Call) -> Reply:
             status=status,
             jobs=jobs,
             run=asked.get("run_id"),
+            id_range=asked.get("id_prefix"),
         )
     page, cursor = query.cut(found, limit, lambda one: query.id_cursor(one.id))
     return reply(wire.Page(data=[_shaped(one) for one in page], next_cursor=cursor))
@@ -120,6 +121,7 @@ ROUTES: Final = (
             text_param("status", f"One of {', '.join(STATES)}."),
             text_param("job_id", "The job: its id or its slug."),
             id_param("run_id", ids.Prefix.RUN, "The run that ended."),
+            id_prefix_param(ids.Prefix.WEBHOOK),
         ),
         raises=(NotFoundError,),
     ),

@@ -237,7 +237,12 @@ _APPROVALS: Final = (
         summary="List what steps ask, or have asked, the newest first.",
         tag="approvals",
         returns=wire.Page[wire_flows.Approval],
-        query=(PROJECT, *PAGING, text_param("status", f"One of {', '.join(workflow_steps.APPROVAL_STATES)}.")),
+        query=(
+            PROJECT,
+            *PAGING,
+            text_param("status", f"One of {', '.join(workflow_steps.APPROVAL_STATES)}."),
+            id_prefix_param(Prefix.APPROVAL),
+        ),
     ),
     *(
         _move(

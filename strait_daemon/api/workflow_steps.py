@@ -183,7 +183,14 @@ async def list_approvals(api: Api, call: Call) -> Reply:
     if status is not None and status not in APPROVAL_STATES:
         raise query.wrong_request(f"?status= must be one of {', '.join(APPROVAL_STATES)}")
     async with api.connection() as conn:
-        found = await workflow_views.list_approvals(conn, call.project, status=status, limit=limit + 1, before=before)
+        found = await workflow_views.list_approvals(
+            conn,
+            call.project,
+            status=status,
+            limit=limit + 1,
+            before=before,
+            id_range=call.query.get("id_prefix"),
+        )
     page, cursor = query.cut(found, limit, lambda row: query.id_cursor(row["id"]))
     return reply(wire.Page(data=[_approval(row) for row in page], next_cursor=cursor))
 

@@ -119,6 +119,7 @@ def test_filters_reach_the_server(shell: Shell, job: str, failing_job: str):
         (("--status", "failed,dead_letter"), [bad["id"]]),
         (("--status", "failed", "--status", "dead_letter"), [bad["id"]]),
         (("--job", job), [good["id"]]),
+        (("--job", good["job_id"][:-2]), [good["id"]]),
         (("--tag", "t:1"), [good["id"]]),
         (("--metadata", "m:2"), [good["id"]]),
         (("--error-class", bad["error_class"]), [bad["id"]]),

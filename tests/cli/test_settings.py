@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import stat
 from pathlib import Path
 
@@ -110,6 +111,20 @@ def test_a_strangers_file_redirects_nothing(world: World):
     assert layers.value("project").text == "p"
     assert layers.value("format").text == "json"
     assert "server and key" in layers.warnings[0]
+
+
+def test_what_is_no_small_file_is_not_read(world: World):
+    """A pipe in its place would be waited for, an endless file would fill the memory."""
+    local = world.folder / ".strait.toml"
+    os.mkfifo(local)
+    assert world.layers().value("project").source is Source.DEFAULT
+    local.unlink()
+    local.write_text("#" * 70_000)
+    with pytest.raises(ConfigError, match="larger"):
+        world.layers()
+    local.unlink()
+    local.symlink_to("/dev/zero")
+    assert world.layers().value("project").source is Source.DEFAULT
 
 
 def test_trust_ends_when_the_file_changes(world: World):

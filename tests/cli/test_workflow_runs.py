@@ -51,7 +51,8 @@ def test_approvals_and_moves_by_hand(shell: Shell):
     (asked,) = [one for one in listed if one["workflow_run_id"] == run]
     assert "approval by ann" in shell.ok("workflow-runs", "explain", run).out
     shell.run("approvals", "approve", asked["id"], code=4)
-    shell.ok("approvals", "approve", asked["id"], "--comment", "fine", "--as", "ann")
+    shell.run("approvals", "approve", "apr_7zzzz", code=5)
+    shell.ok("approvals", "approve", asked["id"][:-2], "--comment", "fine", "--as", "ann")
     assert shell.ok("workflow-runs", "pause", run, "-o", "json").json["status"] == "paused"
     assert shell.ok("workflow-runs", "resume", run, "-o", "json").json["status"] == "running"
     shell.ok("workflow-runs", "cancel", run, "--yes")

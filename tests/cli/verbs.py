@@ -113,8 +113,8 @@ LINES: Final[Mapping[str, str]] = {
     "workflow-runs bulk-retry": "{canceled} --yes",
     "workflow-runs steps list": "{done}",
     "workflow-runs steps get": "{done} load",
-    "workflow-runs steps retry": "{done} load",
-    "workflow-runs steps replay-subtree": "{done} extract",
+    "workflow-runs steps retry": "{failed} load",
+    "workflow-runs steps replay-subtree": "{failed} extract",
     "workflow-runs steps skip": "{napping} nap --reason r",
     "workflow-runs steps force-complete": "{napping} nap --set-output 1",
     "approvals list": "",
@@ -122,7 +122,7 @@ LINES: Final[Mapping[str, str]] = {
     "approvals reject": "{approval} --comment c",
     "validate": "",
     "diff": "",
-    "apply": "--yes",
+    "apply": "--file {manifest} --yes",
     "export": "",
     "schema": "",
     "trace": "{run}",
@@ -171,13 +171,17 @@ SILENT: Final = frozenset(
         "config set", "config edit", "config trust", "alias set", "alias delete", "completion install", "listen",
     }
 )  # fmt: skip
+# Whose tables may be empty: what is gone, what is the same, what there is none of.
+EMPTY: Final = frozenset(
+    {"jobs delete", "workflows delete", "calendars delete", "diff", "workflows diff", "runs logs", "schedules breaches"}
+)
 # What is text of its own kind, and the same in every format.
 TEXT: Final = frozenset({"schema", "completion show", "config path"})
 # Formats that a verb refuses, since there is no such thing.
 REFUSED: Final[Mapping[str, frozenset[str]]] = {"export": frozenset({"jsonl", "csv", "name"})}
 
 _STEPS: Final = '[{"step_ref": "extract", "job_id": "echo"}]'
-_MANIFEST: Final = "jobs:\n  - {slug: filed, name: Filed, endpoint_url: 'http://127.0.0.1:9/'}\n"
+_MANIFEST: Final = "jobs:\n  - {{slug: {slug}, name: Filed, endpoint_url: 'http://127.0.0.1:9/'}}\n"
 
 
 @dataclass
@@ -232,7 +236,9 @@ class Place:
         self.lasting["project"] = shell.settings["STRAIT_PROJECT"]
         self.lasting["run"] = self.ended("echo")
         self.lasting["done"] = self.make_done()
-        self.lasting["delivery"] = self.call("webhooks/test", {"job_id": "hooked"})["id"]
+        self.make_approval()
+        self.make_event()
+        self.make_alias()
         shell.ok("context", "create", "one")
         self._files()
 
@@ -241,8 +247,8 @@ class Place:
         (folder / ".strait.toml").write_text(f'project = "{self.shell.settings["STRAIT_PROJECT"]}"\n')
         (folder / "steps.json").write_text(_STEPS)
         (folder / "flow.yaml").write_text(f"name: F\nslug: flow\nsteps: {_STEPS}\n")
-        (folder / "strait.yaml").write_text(_MANIFEST)
-        (folder / "edit.sh").write_text('sed -i "s/^description:.*/description: $(date +%s%N)/" "$1"\n')
+        (folder / "strait.yaml").write_text(_MANIFEST.format(slug="filed"))
+        (folder / "edit.sh").write_text('sed -i "s/^description:.*/description: at $(date +%s%N)/" "$1"\n')
         self.shell.settings |= {"VISUAL": f"sh {folder}/edit.sh"}
         self.shell.ok("apply", "--yes")
 
@@ -327,6 +333,22 @@ class Place:
         self.flow_run("waits", "running", payload={"key": key})
         eventually(lambda: self.daemon.call("GET", "/v1/events", params={"prefix": key})["data"])
         return key
+
+    def make_delivery(self) -> str:
+        """A webhook that has been delivered."""
+        identity = self.call("webhooks/test", {"job_id": "hooked"})["id"]
+
+        def delivered() -> list[str]:
+            found = self.daemon.call("GET", "/v1/webhooks/deliveries", params={"status": "delivered"})["data"]
+            return [one["id"] for one in found if one["id"] == identity]
+
+        return eventually(delivered)[0]
+
+    def make_manifest(self) -> str:
+        """A file with a job that is not there yet."""
+        slug = self.make_new()
+        (self.shell.folder / f"{slug}.yaml").write_text(f"name: {slug}\n{_MANIFEST.format(slug=slug)}")
+        return f"{slug}.yaml"
 
     def make_context(self) -> str:
         """A context with a key."""

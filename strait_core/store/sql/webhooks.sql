@@ -60,6 +60,7 @@ WHERE (%(project)s::text IS NULL OR d.project_id = %(project)s)
     AND (%(jobs)s::uuid[] IS NULL OR d.job_id = ANY(%(jobs)s))
     AND (%(run)s::uuid IS NULL OR d.run_id = %(run)s)
     AND (%(before)s::uuid IS NULL OR d.id < %(before)s)
+    AND (%(low)s::uuid IS NULL OR d.id BETWEEN %(low)s AND %(high)s)
 ORDER BY d.id DESC LIMIT %(limit)s
 
 -- name: forget

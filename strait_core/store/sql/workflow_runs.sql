@@ -298,6 +298,7 @@ SELECT * FROM strait.approvals
 WHERE (%(project_id)s::text IS NULL OR project_id = %(project_id)s)
     AND (%(status)s::text IS NULL OR status = %(status)s)
     AND (%(before)s::uuid IS NULL OR id < %(before)s)
+    AND (%(low)s::uuid IS NULL OR id BETWEEN %(low)s AND %(high)s)
 ORDER BY id DESC LIMIT %(limit)s
 
 -- name: get_approval
