@@ -104,8 +104,13 @@ def load(name: str) -> Any:
 
 def unknown_command(word: str, known: Sequence[str], path: str) -> UsageError:
     """The error for a word that is no command, with the nearest ones."""
-    near = get_close_matches(word, [*known, *(tree.ALIASES if path == tree.PROGRAM else tree.VERB_ALIASES)], n=3)
-    found = list(dict.fromkeys(map(tree.canonical, near)))
+    short = (
+        tree.ALIASES
+        if path == tree.PROGRAM
+        else {name: verb for name, verb in tree.VERB_ALIASES.items() if verb in known}
+    )
+    near = get_close_matches(word, [*known, *short], n=3)
+    found = list(dict.fromkeys(short.get(name, name) for name in near))
     if not found and path == tree.PROGRAM:
         # A verb without its noun.
         found = [f"{noun} {word}" for noun in tree.NOUNS if word in getattr(load(noun), "commands", {})][:3]

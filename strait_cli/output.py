@@ -260,7 +260,9 @@ class Printer:
 
     def _table(self, items: list[dict[str, Any]], columns: Sequence[Column]) -> None:
         if items or self.out.width is None:
-            self._lines(table(items, self._columns(items, columns), self.style(), headers=self.view.headers))
+            whole = bool(self.view.fields) or self.view.format == "wide"
+            shown = self._columns(items, columns)
+            self._lines(table(items, shown, self.style(), headers=self.view.headers, whole=whole))
         else:
             self.note("none")
 

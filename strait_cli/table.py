@@ -40,7 +40,7 @@ class Column:
     """One column: the object's field, its heading, and how the value is shown.
 
     `kind`: text, time, status, number or seconds. `wide` columns appear with `-o wide` only. `shrinks` may be cut to
-    fit a terminal. `of` computes the value from the whole object.
+    fit a terminal, `spare` ones left out where even that is not enough. `of` computes the value from the whole object.
     """
 
     field: str
@@ -48,6 +48,7 @@ class Column:
     kind: str = "text"
     wide: bool = False
     shrinks: bool = False
+    spare: bool = False
     of: Callable[[dict[str, Any]], Any] | None = None
 
     def value(self, item: dict[str, Any]) -> Any:
@@ -96,9 +97,17 @@ def _cell(value: Any, column: Column, style: Style) -> str:
             return safe(exact.dumps(value))
 
 
-def table(items: Sequence[dict[str, Any]], columns: Sequence[Column], style: Style, *, headers: bool) -> list[str]:
-    """The lines of a table: aligned on a terminal, tab-separated in a pipe."""
+def table(
+    items: Sequence[dict[str, Any]], columns: Sequence[Column], style: Style, *, headers: bool, whole: bool = True
+) -> list[str]:
+    """The lines of a table: aligned on a terminal, tab-separated in a pipe.
+
+    Unless it has to be `whole`, what does not fit the terminal is left out: columns without a value, then spare ones.
+    """
     rows = [[cell(column.value(item), column, style) for column in columns] for item in items]
+    if style.width is not None and not whole:
+        kept = _kept(rows, columns, style.width)
+        columns, rows = [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
     titles = [column.title for column in columns]
     if style.width is None:
         lines = ["\t".join(titles)] if headers else []
@@ -115,6 +124,20 @@ def table(items: Sequence[dict[str, Any]], columns: Sequence[Column], style: Sty
             painted = [paint(text, column, style) for text, column in zip(cells, columns, strict=True)]
             lines.append((" " * _GAP).join(painted).rstrip())
     return lines
+
+
+def _kept(rows: Sequence[Sequence[str]], columns: Sequence[Column], available: int) -> list[int]:
+    """Which columns stay on a terminal so narrow; the rest go from the right, those that say nothing first."""
+    least = [max(width(text) for text in (column.title, *texts)) for column, *texts in zip(columns, *rows, strict=True)]
+    least = [min(w, _NARROWEST) if column.shrinks else w for w, column in zip(least, columns, strict=True)]
+    silent = [at for at, *texts in zip(range(len(columns)), *rows, strict=True) if at and set(texts) <= {"-"}]
+    spare = [at for at, column in enumerate(columns) if column.spare and at not in silent]
+    kept = list(range(len(columns)))
+    for at in (*reversed(silent), *reversed(spare)):
+        if sum(least[one] for one in kept) + _GAP * (len(kept) - 1) <= available:
+            break
+        kept.remove(at)
+    return kept
 
 
 def details(pairs: Sequence[tuple[str, str]], style: Style) -> list[str]:

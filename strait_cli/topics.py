@@ -66,7 +66,7 @@ def _of(name: str, default: str | None) -> str:
 def _formats() -> str:
     return """Output
 
-  -o table     aligned columns at a terminal, tab-separated in a pipe
+  -o table     aligned columns at a terminal, less of them where it is narrow; tab-separated in a pipe
   -o wide      the same with more columns
   -o json      what the API says; a list is one array
   -o jsonl     one object a line

@@ -62,6 +62,7 @@ def test_every_error_has_its_exit_code():
         (("jbos",), 2, "did you mean `strait jobs`?"),
         (("wrokers", "list"), 2, "did you mean `strait workers`?"),
         (("jobs", "crate"), 2, "did you mean `strait jobs create`?"),
+        (("jobs", "lsit"), 2, "did you mean `strait jobs list`?"),
         (("xyzzy",), 2, "strait --help"),
         (("explain", "@last"), 2, "`strait runs explain`"),
         (("jobs", "create", "--nmae", "x"), 2, "did you mean --name?"),

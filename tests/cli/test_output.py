@@ -53,6 +53,36 @@ def test_a_table_on_a_terminal(capsys: pytest.CaptureFixture[str]):
     ]
 
 
+SPARING = (*COLUMNS[:2], replace(COLUMNS[3], spare=True), replace(COLUMNS[2], spare=True), *COLUMNS[4:])
+
+
+@pytest.mark.parametrize(
+    ("columns", "headings"),
+    [
+        (50, "ID STATUS N CREATED ERROR"),
+        (33, "ID STATUS N ERROR"),
+        (27, "ID STATUS ERROR"),
+        # No narrower: what is left wraps.
+        (10, "ID STATUS ERROR"),
+    ],
+)
+def test_a_narrow_table_leaves_out_what_is_spare(capsys: pytest.CaptureFixture[str], columns: int, headings: str):
+    """From the right, until the rest fits; not with `-o wide` and not where fields were named."""
+    out = Terminal(columns, color=False)
+    Printer(View(), out, PIPE).items(ITEMS, SPARING)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == headings.split()
+    assert columns < 27 or max(map(width, lines)) <= columns
+    Printer(View(fields=("id", "status", "created_at", "n")), out, PIPE).items(ITEMS, SPARING)
+    assert capsys.readouterr().out.splitlines()[0].split() == ["ID", "STATUS", "CREATED", "AT", "N"]
+
+
+def test_a_narrow_table_leaves_out_what_says_nothing_first(capsys: pytest.CaptureFixture[str]):
+    """A column without a single value is not worth a wrapped line."""
+    Printer(View(), Terminal(30, color=False), PIPE).items(ITEMS[:1], SPARING)
+    assert capsys.readouterr().out.splitlines()[0].split() == ["ID", "STATUS", "N", "CREATED"]
+
+
 def test_a_table_in_a_pipe(capsys: pytest.CaptureFixture[str]):
     """Tab-separated, ISO times, no colour, nothing cut."""
     assert rendered(capsys, View()).splitlines() == [

@@ -31,12 +31,18 @@ def test_a_watch_survives_a_killed_daemon(postgres_server: PostgresServer, endpo
     late = shell.start("runs", "watch", run, "-o", "json")
     assert late.stderr is not None
     assert "trying again" in late.stderr.readline()
+    # So does one who waits, for a run that is named by its beginning.
+    waiting = shell.start("wait", run[:-1], "-o", "json")
+    assert waiting.stderr is not None
+    assert "trying again" in waiting.stderr.readline()
     endpoint.release()
     with running_daemon(url, port=port):
         out, _ = watching.communicate(timeout=40)
         ended, _ = late.communicate(timeout=40)
+        waited, _ = waiting.communicate(timeout=40)
     lines += [json.loads(line) for line in out.splitlines()]
-    assert (watching.returncode, late.returncode) == (0, 0)
+    assert (watching.returncode, late.returncode, waiting.returncode) == (0, 0, 0)
+    assert [one["id"] for one in json.loads(waited)] == [run]
     seqs = [one["run"]["seq"] for one in lines if one["event"] == "snapshot"]
     seqs += [one["seq"] for one in lines if one["event"] == "status"]
     assert seqs == sorted(set(seqs))

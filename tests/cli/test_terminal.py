@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.cli.runner import Shell
+from tests.cli.runner import Shell, trigger
 from tests.support.endpoint import Endpoint
 
 
@@ -99,6 +99,17 @@ def test_a_watch_on_a_terminal(shell: Shell, cli_endpoint: Endpoint):
     terminal.press("\x03")
     assert terminal.wait() == 130
     assert f"strait runs watch {run}" in terminal.shown.replace("\n", "")
+    shell.ok("runs", "cancel", run, "--yes")
+
+
+def test_a_wait_on_a_terminal(shell: Shell, cli_endpoint: Endpoint):
+    """A bar says how many have ended; Ctrl-C leaves the runs alone and says how to come back."""
+    shell.ok("jobs", "create", "--name", "H", "--slug", "hang", "--endpoint", cli_endpoint.url("/hang"))
+    run = trigger(shell, "hang")["id"]
+    screen = shell.terminal("wait", run).until("0/1")
+    screen.press("\x03")
+    assert screen.wait() == 130
+    assert f"to come back: strait runs wait {run}" in screen.shown.replace("\n", "")
     shell.ok("runs", "cancel", run, "--yes")
 
 
