@@ -131,7 +131,7 @@ def read_layers(
     """
     config = read_config(files.config_file(environ))
     contexts = config.get("contexts", {})
-    local_path = (folder or Path.cwd()) / files.LOCAL_FILE
+    local_path = (folder or files.here()) / files.LOCAL_FILE
     local, warnings = _read_local(local_path, environ)
     active = active_context(flags, environ, config)
     if active.text is not None and active.text not in contexts and not lenient:

@@ -118,7 +118,7 @@ def _in_force(words: Sequence[str], environ: Mapping[str, str], field: str, flag
     context = _word_after(words, ("--context",))
     try:
         return read_layers({"context": context} if context else {}, environ=environ, lenient=True).value(field).text
-    except StraitError:
+    except (StraitError, OSError):
         return next((environ[name] for name in FIELDS[field].variables if environ.get(name)), None)
 
 

@@ -35,6 +35,14 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return _xdg("XDG_CACHE_HOME", ".cache", environ)
 
 
+def here() -> Path:
+    """The working folder; relative where it has been deleted, so that nothing is found in it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path()
+
+
 def _xdg(variable: str, default: str, environ: Mapping[str, str]) -> Path:
     named = environ.get(variable, "")
     return (Path(named) if os.path.isabs(named) else Path.home() / default) / "strait"  # noqa: PTH117 - no Path for ""

@@ -71,7 +71,7 @@ def _formats() -> str:
   -o json      what the API says; a list is one array
   -o jsonl     one object a line
   -o yaml, csv
-  -o name      ids only (slugs for jobs), one a line
+  -o name      ids only, one a line (names where there are no ids)
 
   --fields a,b.c       only these fields, in this order
   --sort -created_at   order; - for descending

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -130,7 +129,7 @@ def trust_local(
     session: Session, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
 ) -> None:
     """Let this folder's .strait.toml set server and key, as long as it stays as it is."""
-    local = Path.cwd() / files.LOCAL_FILE
+    local = files.here() / files.LOCAL_FILE
     text = files.read_strange(local)
     if text is None:
         raise NotFoundError(f"there is no {files.LOCAL_FILE} here", hint="it belongs into the working directory")

@@ -32,7 +32,7 @@ def top(
 
     Where nobody watches (a pipe, or another format than a table) it is one look. It survives a restart of the daemon.
     """
-    if once or not session.out.is_human:
+    if once or not session.has_screen:
         _show_once(session, _look(session))
         return
     try:

@@ -127,6 +127,15 @@ def test_what_is_no_small_file_is_not_read(world: World):
     assert world.layers().value("project").source is Source.DEFAULT
 
 
+def test_a_folder_that_is_gone_has_no_file(world: World, monkeypatch: pytest.MonkeyPatch):
+    """Whoever stands in a deleted folder is served all the same."""
+    gone = world.folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert read_layers({}, environ=world.environ).value("project").source is Source.DEFAULT
+
+
 def test_trust_ends_when_the_file_changes(world: World):
     """The approval is for one content at one path."""
     world.set(Source.LOCAL, "server", "https://a.example.com")
