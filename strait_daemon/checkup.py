@@ -193,7 +193,9 @@ async def _waiting(conn: Conn, now: datetime, stale_after: timedelta) -> list[Fi
         found.append(finding("held runs", _PASS, f"{said}; each says why: strait runs explain RUN"))
     dead = max(0, depth.get(Status.DEAD_LETTER, 0))
     if dead:
-        found.append(finding("dead letters", _WARN, f"{dead} runs failed for good", "strait runs dlq"))
+        found.append(
+            finding("dead letters", _WARN, f"{dead} run{'' if dead == 1 else 's'} failed for good", "strait runs dlq")
+        )
     return found
 
 
