@@ -193,9 +193,8 @@ async def _waiting(conn: Conn, now: datetime, stale_after: timedelta) -> list[Fi
         found.append(finding("held runs", _PASS, f"{said}; each says why: strait runs explain RUN"))
     dead = max(0, depth.get(Status.DEAD_LETTER, 0))
     if dead:
-        found.append(
-            finding("dead letters", _WARN, f"{dead} run{'' if dead == 1 else 's'} failed for good", "strait runs dlq")
-        )
+        said = "1 run" if dead == 1 else f"{dead} runs"
+        found.append(finding("dead letters", _WARN, f"{said} failed for good", "strait runs dlq"))
     return found
 
 
