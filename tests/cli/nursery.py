@@ -29,7 +29,12 @@ def begin(asked: dict[str, Any]) -> None:
 def serve() -> None:
     """Answer until nobody asks."""
     import httpx  # noqa: F401 - what every start would load
-    import typer  # noqa: F401 - likewise
+    import keyring  # noqa: F401
+    import msgspec  # noqa: F401
+    import rich.progress  # noqa: F401
+    import tomlkit  # noqa: F401
+    import typer  # noqa: F401
+    import yaml  # noqa: F401
 
     mine = [name for name in sys.modules if name.startswith("strait_")]
     assert mine == [], mine
