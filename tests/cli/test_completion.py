@@ -40,7 +40,7 @@ def offered(shell: Shell, *words: str, shell_name: str = "zsh") -> dict[str, str
         (("jobs", "update", "x", "--unset", "run"), {"run_ttl_secs"}),
         (("workflows", "update", "x", "--unset", "max"), {"max_concurrent_runs", "max_parallel_steps"}),
         (("wr", "steps", "re"), {"retry", "replay-subtree"}),
-        (("dev", "--port", "1", "--"), {"--db", "--server"}),
+        (("dev", "--port", "1", "--e"), {"--ephemeral"}),
         (("nonsense", ""), {"dev", "jobs"}),
         (("runs", "list", "--status", "failed,com"), {"failed,completed"}),
         (("runs", "watch", "x", "--until", "exec"), {"executing"}),
