@@ -37,6 +37,8 @@ POLL_SECS: Final = 1.0
 # An attempt opened ahead of its slot goes back when it has waited so long.
 PATIENCE_SECS: Final = 1.0
 _PAUSE_SECS: Final = 0.5
+# A run that cannot be dispatched has so long to be ended.
+ABORT_SECS: Final = 5.0
 _LAST_WRITES_SECS: Final = 3.0
 
 log = structlog.get_logger(__name__)
@@ -81,7 +83,8 @@ class Worker:
         self._clock = clock
         self._metrics = metrics
         self._started_at = clock.now()
-        # When the last heartbeat was committed. Before the first one nothing is claimed: who dies then is never missed.
+        # When the last heartbeat that was committed said it was alive: a reaper counts from there, not from the commit.
+        # Before the first one nothing is claimed: who dies then is never missed.
         self._beaten = float("-inf")
         # Every run this process holds, from the claim until its last write is answered.
         self._live: dict[UUID, Attempt] = {}
@@ -246,18 +249,22 @@ class Worker:
             attempt.task = asyncio.create_task(self._see_through(attempt))
 
     async def _abort(self, run: Claimed) -> None:
-        """A run that cannot even be dispatched: our own fault, said so at once."""
-        async with self._pool.connection() as conn, conn.transaction():
-            await endings.end_active(
-                conn,
-                [run.id],
-                event=Event.SYSTEM_FAIL,
-                to=Status.SYSTEM_FAILED,
-                allowed=(Status.DEQUEUED,),
-                now=self._clock.now(),
-                error=("system", f"system: version {run.job_version} of the job is missing"),
-                lease=run.lease,
-            )
+        """A run that cannot even be dispatched: our own fault, said so at once; should that fail, it is given back."""
+        try:
+            async with asyncio.timeout(ABORT_SECS), self._pool.connection() as conn, conn.transaction():
+                await endings.end_active(
+                    conn,
+                    [run.id],
+                    event=Event.SYSTEM_FAIL,
+                    to=Status.SYSTEM_FAILED,
+                    allowed=(Status.DEQUEUED,),
+                    now=self._clock.now(),
+                    error=("system", f"system: version {run.job_version} of the job is missing"),
+                    lease=run.lease,
+                )
+        except Exception as error:  # noqa: BLE001 - nobody else knows that this worker has it
+            log.warning("run_not_aborted", run_id=str(run.id), error=f"{type(error).__name__}: {error}")
+            self._claimer.doubt()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """Hold a reference to a task until it is done, or it might be collected."""
@@ -268,7 +275,7 @@ class Worker:
 
     async def beat(self) -> None:
         """One heartbeat: report, hear of a drain, and let go of what is no longer held."""
-        row = self._row()
+        began, row = monotonic(), self._row()
         held = [(a.run.id, a.run.lease) for a in self._live.values() if a.open]
         try:
             conn = await self._heart.conn()
@@ -279,7 +286,7 @@ class Worker:
             raise
         if self._cut_off():
             self._wake.set()
-        self._beaten = monotonic()
+        self._beaten = began
         if asked_to_drain and not self._draining:
             log.info("worker_draining", worker_id=str(self._policy.id))
             self._draining = True

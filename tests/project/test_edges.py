@@ -26,10 +26,7 @@ WALKED_BY: Final[dict[tuple[Status, Event], str]] = {
     (_S.DEQUEUED, _E.START): _WAY,
     (_S.DEQUEUED, _E.RELEASE): "tests/services/test_reaper.py::test_a_dead_worker_gives_back_what_it_held",
     (_S.DEQUEUED, _E.CANCEL): "tests/api/test_runs.py::test_cancel_ends_a_run_wherever_it_is",
-    (
-        _S.DEQUEUED,
-        _E.SYSTEM_FAIL,
-    ): "tests/worker/test_completions.py::test_a_crash_and_a_fault_before_dispatch_start_it_too",
+    (_S.DEQUEUED, _E.SYSTEM_FAIL): "tests/worker/test_refusals.py::test_a_run_whose_version_is_missing",
     (_S.EXECUTING, _E.COMPLETE): _WAY,
     (_S.EXECUTING, _E.FAIL): _ENDINGS,
     (_S.EXECUTING, _E.TIME_OUT): "tests/worker/test_completions.py::test_a_failure_starts_its_own_job",

@@ -10,8 +10,9 @@ from contextlib import suppress
 import pytest
 
 from strait_core.run import Status
+from strait_daemon import wiring
 from tests.support.endpoint import Endpoint
-from tests.support.rig import Rig, eventually, proxied, running
+from tests.support.rig import Rig, eventually, proxied, running, settings_for
 from tests.support.scripted import answer
 
 
@@ -161,3 +162,22 @@ async def test_a_busy_pool_does_not_stop_the_heart(rig: Rig, endpoint: Endpoint)
     endpoint.release()
     for run_id in run_ids:
         assert (await rig.wait(run_id))["status"] == Status.COMPLETED
+
+
+async def test_a_heartbeat_counts_from_when_it_was_alive(migrated: str) -> None:
+    """One that took long to commit is as old as the time it carries, by which a reaper judges it."""
+    async with running(migrated, MODE="api") as idle:
+        parts = await wiring.build(settings_for(migrated, HEARTBEAT_INTERVAL="0.1", STALE_THRESHOLD="0.5"))
+        worker = parts.worker
+        assert worker is not None
+        await worker.beat()
+        assert worker.freed([])
+        async with idle.conn.transaction():
+            await idle.rows("SELECT 1 FROM strait.workers FOR UPDATE")
+            late = asyncio.create_task(worker.beat())
+            await asyncio.wait({late}, timeout=0.6)  # longer than a worker may be silent: this is the fault itself
+        await late
+        assert not worker.freed([])
+        await worker.beat()
+        assert worker.freed([])
+        await wiring.stop(parts, at_once=asyncio.Event())

@@ -57,6 +57,29 @@ async def test_a_database_that_refuses_everything_for_a_while(rig: Rig, endpoint
     assert set(endpoint.pairs.values()) == {1}
 
 
+@pytest.mark.parametrize("sour", [False, True], ids=["ended at once", "refused at first"])
+async def test_a_run_whose_version_is_missing(rig: Rig, endpoint: Endpoint, sour: bool) -> None:
+    """What cannot even be dispatched fails by our fault before any call, however long that cannot be written."""
+    worker = rig.parts.worker
+    assert worker is not None
+    await rig.rows(_REFUSE.format(code="53100", sour=sour))
+    job = await rig.job(endpoint.url("/ok"))
+    await rig.rows("DELETE FROM strait.job_versions WHERE job_id = %s", job.id)
+    (run_id,) = await rig.add(job)
+
+    async def seqs() -> bool:
+        """Claimed, and given back more than once."""
+        worker.wake()
+        return int((await rig.run(run_id))["seq"]) > 4
+
+    if sour:
+        await eventually(seqs)
+        await rig.rows("UPDATE public.mood SET sour = false")
+    run = await rig.wait(run_id)
+    assert (run["status"], run["error"]) == (Status.SYSTEM_FAILED, "system: version 1 of the job is missing")
+    assert (endpoint.calls, await rig.attempts(run_id)) == ([], [])
+
+
 async def test_claims_that_were_heard_are_not_lost_by_what_comes_after(migrated: str, endpoint: Endpoint) -> None:
     """A claim that also sends gated entries away loses its connection while doing so: what it claimed is dispatched."""
     async with running(migrated, MODE="api") as api:
