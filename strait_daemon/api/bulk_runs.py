@@ -17,12 +17,13 @@ from msgspec import UNSET
 from strait_core import ids, wire
 from strait_core.errors import Fault, NotFoundError, UnavailableError, ValidationError
 from strait_core.run import CANCELABLE, REPLAYABLE, Status
-from strait_core.store import lineage, runs, selection
+from strait_core.store import lineage, runs, selection, waits
 from strait_core.store.faults import Clash
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.store.runs import RunFilter
 from strait_core.store.selection import MOST_COUNTED, Among, Place
+from strait_core.store.workflow_live import Brought
 from strait_core.wire.bulk import BulkOutcome, BulkRuns, RunSelection, Skipped
 from strait_daemon.api import query, shape
 from strait_daemon.api.body import Body
@@ -40,22 +41,25 @@ TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What is done to many runs: where those stand that it takes, and what to tell whom afterwards."""
+    """What is done to many runs, and where those stand that it takes; it gives the ids, and tells what came of it."""
 
     name: str
     among: Among
     takes: frozenset[Status]
-    do: Callable[[Conn, Sequence[UUID], datetime], Awaitable[dict[UUID, UUID | None]]]
+    do: Callable[[Conn, Sequence[UUID], datetime, Brought], Awaitable[set[UUID]]]
 
 
-async def _cancel(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> dict[UUID, UUID | None]:
-    """The runs that were ended, their descendants among them, each with the worker that held it."""
-    ended = await lineage.cancel_family(conn, run_ids, now, "bulk cancel")
-    return {run.id: run.worker_id for run in ended}
+async def _cancel(conn: Conn, run_ids: Sequence[UUID], now: datetime, brought: Brought) -> set[UUID]:
+    """The runs that were ended, their descendants among them."""
+    ended = await lineage.cancel_family(conn, run_ids, now, "bulk cancel", brought)
+    brought.ended += ended
+    return {run.id for run in ended}
 
 
-async def _replay(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> dict[UUID, UUID | None]:
-    return dict.fromkeys(await runs.replay_all(conn, run_ids, now))
+async def _replay(conn: Conn, run_ids: Sequence[UUID], now: datetime, brought: Brought) -> set[UUID]:
+    replayed = await runs.replay_all(conn, run_ids, now)
+    brought.resumed += replayed
+    return replayed
 
 
 CANCEL: Final = Deed("canceled", Among.ACTIVE, CANCELABLE, _cancel)
@@ -86,15 +90,16 @@ async def _bulk(api: Api, call: Call, deed: Deed) -> Reply:
     _check(body)
     if body.dry_run is True:
         return await _rehearse(api, call, deed)
-    done: dict[UUID, UUID | None] = {}
+    brought = Brought()
 
     async def work(conn: Conn) -> Reply:
-        done.clear()
+        nonlocal brought
+        brought, done = Brought(), set[UUID]()
         now = api.deps.clock.now()
         chosen = await _choose(conn, call, deed)
         ready = [run_id for run_id in chosen.ids if not _why_not(deed, chosen.places.get(run_id))]
         if ready:
-            done.update(await deed.do(conn, ready, now))
+            done = await deed.do(conn, ready, now, brought)
         # Looked at again: what was taken may have moved between the two looks.
         left = [run_id for run_id in chosen.ids if run_id not in done]
         places = await selection.places(conn, left) if set(left) & set(ready) else chosen.places
@@ -110,12 +115,11 @@ async def _bulk(api: Api, call: Call, deed: Deed) -> Reply:
         )
 
     answer = await _retried(api, call, Scope(call.project or "*", f"bulk-{deed.name}"), work)
-    if done:
-        api.deps.bus.runs_changed(list(done))
-        if taken := [run_id for run_id, worker in done.items() if worker is not None]:
-            api.deps.bus.runs_taken(taken)
-        if deed is REPLAY:
-            api.deps.bus.wake()
+    if any(run.awaited for run in brought.ended):
+        async with api.connection() as conn:
+            # Who waited for one of them goes on.
+            brought.resumed += await waits.resume_ripe(conn, api.deps.clock.now())
+    api.deps.brought(brought)
     return answer
 
 

@@ -119,13 +119,9 @@ async def cancel_run(api: Api, call: Call) -> Reply:
         # Who waited for one of them goes on.
         resumed = await waits.resume_ripe(conn, deps.clock.now()) if any(run.awaited for run in ended) else []
     if ended:
+        brought.ended += ended
+        brought.resumed += resumed
         deps.brought(brought)
-        if lanes := {run.lane for run in ended} - {0}:
-            deps.bus.freed(lanes)
-        deps.bus.runs_changed([run.id for run in ended] + resumed)
-        deps.bus.runs_taken([run.id for run in ended if run.worker_id is not None])
-        if resumed:
-            deps.bus.wake()
     elif row["status"] != Status.CANCELED:
         raise ConflictError(
             f"the run is over: it is {row['status']}", hint="only a run that is not over can be canceled"

@@ -194,3 +194,20 @@ def test_the_waiting_attempt_may_end_its_run(api: Caller, contract: Contract, ru
             assert endpoint.say("POST", verb, right)["status"] == {"fail": "failed", "complete": "completed"}[verb]
             endpoint.say("POST", verb, right, status=410)
     assert (api.run(run["id"])["error"], api.run(strict["id"])["result"]) == ("reported: no", 7)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_a_cancel_is_heard_by_who_waits(api: Caller, contract: Contract, run: dict[str, Any], many: bool):
+    """The slot that it frees is announced, and the parent goes on, whether one run is canceled or many are."""
+    api.make_job("child", max_concurrency=1)
+    first = begun(api, run)
+    with speaking(api, contract, first, run) as endpoint:
+        child = endpoint.say("POST", "spawn", {"job": "child", "wait": True}, status=201)
+    park(api, first)
+    lane, heard = begun(api, child).lane, list[int]()
+    api.server.parts.bus.on_freed(lambda lanes: bool(heard.extend(lanes)))
+    if many:
+        api.call("POST", "/v1/runs/bulk-cancel", {"ids": [child["id"]]})
+    else:
+        api.call("POST", f"/v1/runs/{child['id']}/cancel")
+    assert (heard, api.run(run["id"])["status"]) == ([lane], "queued")
