@@ -41,6 +41,7 @@ class Code(StrEnum):
     LATE = "late"
 
 
+_CAME: Final = "nothing: what it waited for has come, and it goes back to the queue in a moment"
 # What keeps a queued run from being claimed, whatever the workers do.
 GATES: Final = frozenset(
     {
@@ -163,7 +164,7 @@ def _standing(facts: Facts) -> list[Reason]:
     if status is Status.DEQUEUED:
         return [Reason(Code.CLAIMED, "a worker has taken it and is about to start it")]
     if status is Status.WAITING:
-        return [_awaited(one) for one in facts.awaits]
+        return [_awaited(one) for one in facts.awaits] or [Reason(Code.READY, _CAME)]
     if facts.outlived:
         return [Reason(Code.EXPIRED, "its time to live is over: it does not start any more, and is about to expire")]
     found = [*_time(facts), *_gates(facts.gate)]

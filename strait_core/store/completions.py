@@ -43,6 +43,7 @@ _LONG: Final = 128 * 1024
 _CLOCK_SLACK: Final = timedelta(days=1)
 # A target that is changed just now is looked at again.
 _TRIES: Final = 3
+SPENT: Final = "the project has spent its budget of the day"
 Row = dict[str, Any]
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ async def _start(conn: Conn, row: Row, onward: Onward, now: datetime) -> NewRun:
     for _ in range(_TRIES):
         job = await _target(conn, row["project_id"], onward.ref)
         if job.budgeted and await budgets.spent_until(conn, row["project_id"], now) is not None:
-            raise Refusal("the project has spent its budget of the day")
+            raise Refusal(SPENT)
         made = made or await payload_after(row, onward)
         if job.spec.payload_schema is not None:
             faults = _judge(msgspec.json.encode(job.spec.payload_schema)).faults("payload", made[0])

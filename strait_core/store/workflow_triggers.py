@@ -8,8 +8,8 @@ from typing import Any
 
 from strait_core import ids
 from strait_core.completion import TRIGGERED_BY, Onward
-from strait_core.store import targets, workflow_runs
-from strait_core.store.completions import Refusal, depth_after, payload_after, warn
+from strait_core.store import budgets, targets, workflow_runs
+from strait_core.store.completions import SPENT, Refusal, depth_after, payload_after, warn
 from strait_core.store.pool import Conn
 from strait_core.store.workflow_live import Brought
 from strait_core.store.workflow_runs import NewWorkflowRun
@@ -26,6 +26,8 @@ async def start(conn: Conn, row: dict[str, Any], onward: Onward, now: datetime, 
         raise Refusal("there is no such workflow")
     if not workflow.enabled or workflow.paused:
         raise Refusal(f"the workflow is {'paused' if workflow.enabled else 'disabled'}")
+    if await budgets.spent_until(conn, row["project_id"], now) is not None:
+        raise Refusal(SPENT)
     text, missing = await payload_after(row, onward)
     new = NewWorkflowRun(ids.uuid7(now, random.getrandbits), text, {}, {}, (), TRIGGERED_BY, lineage_depth=depth)
     more = Brought()

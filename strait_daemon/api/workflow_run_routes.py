@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from strait_core import wire
-from strait_core.errors import ConflictError, ForbiddenError, NotFoundError
+from strait_core.errors import BudgetError, ConflictError, ForbiddenError, NotFoundError
 from strait_core.ids import Prefix
 from strait_core.wire import workflow_runs as wire_flows
 from strait_core.workflow.drawing import GraphFormat
@@ -87,7 +87,7 @@ _RUNS: Final = (
         body=Body(wire_flows.WorkflowTrigger, most=TRIGGER_BYTES, raw="payload"),
         query=(PROJECT,),
         once=True,
-        raises=_UNCLEAR,
+        raises=(*_UNCLEAR, BudgetError),
     ),
     Operation(
         method="GET",

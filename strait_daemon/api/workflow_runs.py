@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw
 from strait_core import ids, wire
 from strait_core.errors import ConflictError, Fault, NotFoundError, UnavailableError, ValidationError
 from strait_core.ids import Prefix, spell
-from strait_core.store import workflow_runs, workflow_views, workflows
+from strait_core.store import budgets, workflow_runs, workflow_views, workflows
 from strait_core.store.faults import Clash
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
@@ -27,6 +27,7 @@ from strait_daemon.api import query
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.api.purses import spent_error
 from strait_daemon.api.workflows import find_workflow
 
 TRIES: Final = 3
@@ -83,9 +84,11 @@ async def trigger(api: Api, call: Call) -> Reply:
     async def work(conn: Conn) -> Reply:
         # Looked at again in the transaction that stores the run, which then keeps to this version.
         workflow = await workflows.workflow_by_id(conn, known.id)
-        new = _new_run(api, call, workflow)
+        new, now = _new_run(api, call, workflow), api.deps.clock.now()
         assert workflow is not None
-        await workflow_runs.trigger(conn, workflow, new, api.deps.clock.now(), brought)
+        if (until := await budgets.spent_until(conn, workflow.spec.project_id, now)) is not None:
+            raise spent_error(workflow.spec.project_id, until, now)
+        await workflow_runs.trigger(conn, workflow, new, now, brought)
         row = await workflow_runs.get_run(conn, new.id)
         assert row is not None
         return reply(shaped(row), 201)

@@ -146,6 +146,10 @@ def test_a_spent_budget_holds_triggers(api: Caller, contract: Contract):
     api.refuse("POST", f"/v1/jobs/{job['id']}/trigger", {"dry_run": True}, status=429)
     nightly = api.make_job("nightly", cron="0 3 * * *")
     assert api.refuse("POST", f"/v1/schedules/{nightly['id']}/trigger", status=429)["code"] == "budget_exceeded"
+    steps = [{"step_ref": "a", "job_id": job["id"]}]
+    flow = {"project_id": api.project, "name": "f", "slug": "f", "steps": steps}
+    flow = api.call("POST", "/v1/workflows", flow, status=201)
+    assert api.refuse("POST", f"/v1/workflows/{flow['id']}/trigger", status=429)["code"] == "budget_exceeded"
     api.refuse("POST", f"/v1/jobs/{job['id']}/trigger/bulk", {"items": [{}]}, status=429)
     api.refuse("POST", f"/v1/jobs/{job['id']}/trigger", {"priority": 11}, status=422)
     assert api.call("POST", f"/v1/jobs/{job['id']}/trigger", {}, headers=once)["id"] == run["id"]

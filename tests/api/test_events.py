@@ -204,10 +204,15 @@ def test_a_cancel_is_heard_by_who_waits(api: Caller, contract: Contract, run: di
     with speaking(api, contract, first, run) as endpoint:
         child = endpoint.say("POST", "spawn", {"job": "child", "wait": True}, status=201)
     park(api, first)
-    lane, heard = begun(api, child).lane, list[int]()
-    api.server.parts.bus.on_freed(lambda lanes: bool(heard.extend(lanes)))
+    lane, heard = begun(api, child).lane, list[list[int]]()
+
+    def hear(lanes: list[int]) -> bool:
+        heard.append(lanes)
+        return False
+
+    api.server.parts.bus.on_freed(hear)
     if many:
         api.call("POST", "/v1/runs/bulk-cancel", {"ids": [child["id"]]})
     else:
         api.call("POST", f"/v1/runs/{child['id']}/cancel")
-    assert (heard, api.run(run["id"])["status"]) == ([lane], "queued")
+    assert (heard, api.run(run["id"])["status"]) == ([[lane]], "queued")

@@ -10,13 +10,16 @@ from uuid import UUID
 
 import pytest
 
+from strait_core.ids import Prefix, spell
 from strait_core.ratekeys import RateKey
+from strait_core.reasons import Code
 from strait_core.run import Status
 from strait_core.store import explain, jobs, limits, rates, workers
 from strait_core.store.jobs import StoredJob
 from strait_core.store.limits import Freed
 from strait_core.store.workers import WorkerRow
 from tests.store.scene import WORKER, Scene
+from tests.store.waiting import end, send, spawn, wait_for
 
 HOUR = timedelta(hours=1)
 HOLDER, OTHER = UUID(int=7), UUID(int=8)
@@ -280,3 +283,35 @@ async def test_a_deleted_job_holds_nothing(scene: Scene):
     await jobs.pause_job(scene.conn, job.id, None, scene.now)
     await scene.rows("UPDATE strait.jobs SET deleted_at = %s", scene.now)
     assert await codes(scene, run_id) == ["ready"]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_what_a_waiting_run_waits_for(scene: Scene, paused: bool):
+    """An event, another run, both, neither any more: each by its name, whatever holds its job."""
+    job, other = await scene.job(), await scene.job(slug="b")
+    live = await scene.executing(job)
+    await wait_for(scene, live)
+    due_at = scene.now + HOUR
+    # Ids of one millisecond have no order.
+    scene.later(milliseconds=1)
+    child = await spawn(scene, live, other)
+    assert await end(scene, live)
+    if paused:
+        await jobs.pause_job(scene.conn, job.id, None, scene.now)
+    assert await told(scene, live.id) == [("event", due_at), ("child", None)]
+    found = await explain.explain(scene.conn, live.id, scene.now, alive_since=scene.now)
+    assert found is not None
+    assert found.reasons[1].run_ids == (spell(Prefix.RUN, child),)
+    await send(scene)
+    assert await codes(scene, live.id) == ["child"]
+    # It has come while somebody else held the run, who has not looked yet.
+    await scene.rows("UPDATE strait.waits SET outcome = 'completed', settled_at = %s, ripe = true", scene.now)
+    assert await codes(scene, live.id) == ["ready"]
+
+
+def test_every_reason_is_told_by_a_test():
+    """A new one has to be shown alone and beside others: here, or for those of the last line, in the tests named."""
+    shown = {*GATES, *filter(None, TIMES), "ended", "executing", "claimed", "event", "child"}
+    shown |= {"no_worker", "workers_busy", "ahead", "ready"}
+    # test_claims.py::test_a_run_whose_time_to_live_is_over_does_not_start, tests/unit/test_reasons.py
+    assert shown | {"expired", "late"} == set(Code)

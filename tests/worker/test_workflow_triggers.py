@@ -10,9 +10,10 @@ import pytest
 import pytest_asyncio
 
 from strait_core import ids
+from strait_core.budget import Budget
 from strait_core.completion import MAX_CHAIN
 from strait_core.run import Status
-from strait_core.store import workflows
+from strait_core.store import budgets, workflows
 from tests.support.endpoint import Endpoint
 from tests.support.rig import Rig, running
 from tests.worker.test_workflows import over, workflow
@@ -71,7 +72,15 @@ async def test_a_failure_starts_its_own_workflow(rig: Rig, endpoint: Endpoint) -
     assert ids.spell(ids.Prefix.RUN, failed) in flow["payload"]
 
 
-@pytest.mark.parametrize("why", ["there is no such workflow", "the workflow is paused", "the workflow is disabled"])
+@pytest.mark.parametrize(
+    "why",
+    [
+        "there is no such workflow",
+        "the workflow is paused",
+        "the workflow is disabled",
+        "the project has spent its budget of the day",
+    ],
+)
 async def test_a_workflow_that_takes_no_runs_is_told_of(rig: Rig, endpoint: Endpoint, why: str) -> None:
     """On the run that ended, which ended all the same."""
     made = await workflow(rig, NAP, slug="flow")
@@ -80,6 +89,8 @@ async def test_a_workflow_that_takes_no_runs_is_told_of(rig: Rig, endpoint: Endp
         await workflows.pause_workflow(rig.conn, made.id, None, now)
     elif why.endswith("disabled"):
         await workflows.update_workflow(rig.conn, made, made.spec, rig.parts.new_id(), now, enabled=False)
+    elif why.endswith("day"):
+        await budgets.put_budget(rig.conn, "p", Budget(0, "UTC"), now)
     else:
         await workflows.delete_workflow(rig.conn, made.id, now)
     first = await rig.job(endpoint.url("/ok"), "first", on_complete_trigger_workflow="flow")
