@@ -32,7 +32,7 @@ _LOOK_UP_SECS: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One event of a stream; `id` is None when the server gave none."""
+    """One event of a stream; `id` is None when the server gave none. Without data it only tells the place by its id."""
 
     event: str
     data: str
@@ -51,15 +51,17 @@ def follow(
     deadline: float | None = None,
     patience: float = PATIENCE_SECS,
     on_loss: Callable[[StraitError], None] | None = None,
+    poll: Callable[[str | None], Iterable[Message]] | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[Message]:
     """The messages of an SSE path until the server ends it well, over any number of connections.
 
     A stream that ends without the caller having stopped reading is opened again with `Last-Event-ID`; the caller
     stops by closing the iterator. `since` is the id of the last message known already. After `patience` seconds
-    without a single message the last error is raised, the first connection included. `deadline` is on
-    `time.monotonic()`; past it, `Quiet` is raised. Setting `stop`, from any thread, ends it
-    within a fraction of a second.
+    without a single message the last error is raised, the first connection included. `poll` gives what has come behind
+    an id without a stream: it is asked whenever one was lost, and while it answers nobody loses patience. `deadline` is
+    on `time.monotonic()`; past it, `Quiet` is raised. Setting `stop`, from any thread, ends it within a fraction of a
+    second.
     """
     last_id = since
     heard, delay, told = time.monotonic(), _FIRST_DELAY, False
@@ -69,7 +71,8 @@ def follow(
                 if message.id is not None:
                     last_id = message.id
                 heard, delay, told = time.monotonic(), _FIRST_DELAY, False
-                yield message
+                if message.data:
+                    yield message
         if stop is not None and stop.is_set():
             return
         error = reader.error or UnavailableError(f"{client.connection.server} ended the stream")
@@ -83,6 +86,13 @@ def follow(
             told = True
         _wait(pause, deadline, stop)
         delay = min(delay * 2, _LONGEST_DELAY)
+        if poll is not None:
+            with suppress(RateLimitedError, UnavailableError):
+                for message in poll(last_id):
+                    last_id = message.id or last_id
+                    if message.data:
+                        yield message
+                heard = time.monotonic()
 
 
 def patiently(
@@ -200,12 +210,12 @@ def parse(chunks: Iterable[bytes]) -> Iterator[Message]:
 
     Lines end at LF, CR or CRLF and nowhere else: str.splitlines would also break JSON at U+2028.
     """
-    event, identity, data = "", None, list[str]()
+    event, identity, said, data = "", None, None, list[str]()
     for line in _lines(chunks):
         if not line:
-            if data:
+            if data or identity != said:
                 yield Message(event or "message", "\n".join(data), identity)
-            event, data = "", []
+            event, data, said = "", [], identity
             continue
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")

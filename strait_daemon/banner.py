@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import strait_core
 from strait_core.address import Openings
 from strait_daemon.settings import Mode, Settings
@@ -18,6 +20,7 @@ def banner(settings: Settings) -> str:
         ("database", masked(settings.database_url.get_secret_value())),
         ("direct", masked(direct.get_secret_value()) if direct else None),
         ("live events", masked(redis.get_secret_value()) if redis else "PostgreSQL LISTEN/NOTIFY"),
+        ("changes to", _sinks(settings)),
         ("worker slots", None if settings.mode is Mode.API else str(settings.worker_pool_size)),
         ("heartbeat", f"every {settings.heartbeat_interval:g} s, stale after {settings.stale_threshold:g} s"),
         ("retention", f"{_days(settings.retention_short_days)} / {_days(settings.retention_long_days)}"),
@@ -27,6 +30,14 @@ def banner(settings: Settings) -> str:
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {value}" for name, value in rows if value is not None]
     return "\n".join([f"Strait {strait_core.__version__}", *lines])
+
+
+def _sinks(settings: Settings) -> str | None:
+    """Where changes are sent on to; of a receiver's URL only the host, because the rest often is its password."""
+    stream, url = settings.changes_redis_stream, settings.changes_webhook_url
+    named = [] if stream is None else [f"the Redis stream {stream}"]
+    named += [] if url is None else [f"a webhook at {urlsplit(url.get_secret_value()).hostname}"]
+    return ", ".join(named) or None
 
 
 def _secrets(settings: Settings) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from strait_core.run import Status
-from strait_core.store import checkup, hygiene, migrate, stats, workers
+from strait_core.store import checkup, hygiene, migrate, sinks, stats, workers
 from strait_core.store.pool import Conn
 from strait_core.wire.doctor import Finding, Verdict
 from strait_daemon.settings import LOOPBACK, NEW_SECRET, PLACEHOLDERS, Mode, Settings
@@ -212,3 +212,30 @@ async def breaker_findings(conn: Conn) -> list[Finding]:
         )
         for one in held[:MOST_NAMED]
     ]
+
+
+async def sink_findings(conn: Conn, now: datetime, names: Sequence[str]) -> list[Finding]:
+    """Whether changes reach those sinks."""
+    if not names:
+        return []
+    known = {one.name: one for one in await sinks.standing(conn, names)}
+    return [_sink(name, known.get(name), now) for name in names]
+
+
+def _sink(name: str, found: sinks.Standing | None, now: datetime) -> Finding:
+    check = f"changes to {name}"
+    if found is None:
+        return finding(check, _WARN, "no process has sent any yet", "start one: strait serve --mode worker")
+    behind = 0.0 if found.waiting_since is None else max(0.0, (now - found.waiting_since).total_seconds())
+    said = f"{behind:.0f} s behind"
+    lost = "; some were not sent in time and are lost" if found.lost_at is not None else ""
+    if found.failing_since is not None:
+        verdict = _FAIL if found.is_refused or lost else _WARN
+        why = "refused" if found.is_refused else "failing"
+        return finding(check, verdict, f"{why} since {found.failing_since:%F %T} UTC: {found.error}{lost}", _SINK_FIX)
+    if behind > LONG_SECS or lost:
+        return finding(check, _WARN, said + lost, "see the log of the process that sends: changes_not_sent")
+    return finding(check, _PASS, said)
+
+
+_SINK_FIX: Final = "mend the receiver or the CHANGES_ settings; it is tried again by itself (see docs/cdc.md)"

@@ -56,8 +56,10 @@ async def look() -> int:
 async def seen() -> list[Finding]:
     """What can be said of the settings and the database without a daemon."""
     found: list[Finding] = []
+    sinks: tuple[str, ...] = ()
     try:
         settings, _ = configuration.load()
+        sinks = settings.sinks
         found += await checkup.process_findings(settings)
     except ConfigError as error:
         faults = error.message.split("\n  - ")[1:]
@@ -71,6 +73,7 @@ async def seen() -> list[Finding]:
         found += await checkup.database_findings(conn, now)
         found += await checkup.queue_findings(conn, now, configuration.longest_silence())
         found += await checkup.breaker_findings(conn)
+        found += await checkup.sink_findings(conn, now, sinks)
     except Missing:
         found.append(checkup.finding("tables", Verdict.FAIL, "some are not there", "strait migrate up"))
     finally:

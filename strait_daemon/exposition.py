@@ -9,7 +9,7 @@ their user can enter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,8 +22,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from strait_core.run import Status
-from strait_core.store import stats
-from strait_core.store.pool import Pool
+from strait_core.store import sinks, stats
+from strait_core.store.pool import Conn, Pool
+from strait_daemon.clock import Clock
 from strait_daemon.telemetry import CONTENT_TYPE, Metrics
 
 # A sibling that does not answer by then is shown as down.
@@ -53,16 +54,23 @@ def socket_of(folder: Path, number: int) -> Path:
 
 
 class Exposition:
-    """The text of a scrape, and its content type."""
+    """The text of a scrape, and its content type; `sinks` are those of changes, with the clock for their lag."""
 
-    def __init__(self, metrics: Metrics, pool: Pool, siblings: Siblings | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        pool: Pool,
+        siblings: Siblings | None = None,
+        sinks: tuple[Clock, Sequence[str]] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._pool = pool
         self._siblings = siblings
+        self._sinks = sinks
 
     async def __call__(self) -> tuple[bytes, str]:
         """The figures of all processes; one that does not answer is shown as down, and its figures are missing."""
-        shared = await self._depth()
+        shared = await self._shared()
         own = self._metrics.render()
         if self._siblings is None:
             return own + _rendered(shared), CONTENT_TYPE
@@ -71,18 +79,41 @@ class Exposition:
         texts = {self._siblings.number: own.decode(), **dict(zip(others, answers, strict=True))}
         return _rendered([*labelled(texts), *shared]), CONTENT_TYPE
 
-    async def _depth(self) -> list[Metric]:
-        """Runs by state, over all processes; nothing while the database is away."""
-        family = GaugeMetricFamily("strait_runs", "Runs by state, over all processes", labels=["status"])
+    async def _shared(self) -> list[Metric]:
+        """What the database tells of all processes; nothing while it is away."""
         try:
             async with asyncio.timeout(DATABASE_SECS), self._pool.connection() as conn:
-                depth = await stats.depth(conn, None)
+                return [await _depth(conn), *([] if self._sinks is None else await _lag(conn, *self._sinks))]
         except Exception as error:  # noqa: BLE001 - whatever it is, the other figures are there
             log.warning("depth_not_counted", error=type(error).__name__)
             return []
-        for status in Status:
-            family.add_metric([status.value], depth.get(status.value, 0))
-        return [family]
+
+
+async def _depth(conn: Conn) -> Metric:
+    """Runs by state."""
+    family = GaugeMetricFamily("strait_runs", "Runs by state, over all processes", labels=["status"])
+    depth = await stats.depth(conn, None)
+    for status in Status:
+        family.add_metric([status.value], depth.get(status.value, 0))
+    return family
+
+
+async def _lag(conn: Conn, clock: Clock, names: Sequence[str]) -> list[Metric]:
+    """How far the sinks of changes are behind."""
+    if not names:
+        return []
+    lag = GaugeMetricFamily(
+        "strait_changes_lag_seconds", "Age of the oldest change not sent on yet, over all processes", labels=["sink"]
+    )
+    failing = GaugeMetricFamily(
+        "strait_changes_failing", "Whether the last attempt to send changes on was in vain", labels=["sink"]
+    )
+    now = clock.now()
+    for one in await sinks.standing(conn, names):
+        behind = 0.0 if one.waiting_since is None else (now - one.waiting_since).total_seconds()
+        lag.add_metric([one.name], max(0.0, behind))
+        failing.add_metric([one.name], int(one.failing_since is not None))
+    return [lag, failing]
 
 
 async def _asked(path: Path) -> str | None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
+from typing import Final
 
+from strait_core.errors import ConfigError, UnavailableError
 from strait_core.store.faults import Refused
 from strait_core.store.pool import Conn, connect, fix_plans, hung_up
+
+# How long a starting daemon tries to reach its database.
+START_SECS: Final = 10.0
 
 
 class Line:
@@ -32,3 +38,22 @@ class Line:
         if conn is not None:
             with suppress(Refused, OSError):
                 await conn.close()
+
+
+async def first_connection(url: str) -> Conn:
+    """A connection for a daemon that starts; ConfigError when the database gives none within ten seconds."""
+    deadline = asyncio.get_running_loop().time() + START_SECS
+    while True:
+        left = deadline - asyncio.get_running_loop().time()
+        try:
+            return await connect(url, timeout=max(left, 1))
+        except UnavailableError as error:
+            if asyncio.get_running_loop().time() + 0.25 >= deadline or _is_final(error):
+                raise ConfigError(error.message, hint=error.hint) from error
+        await asyncio.sleep(0.25)
+
+
+def _is_final(error: UnavailableError) -> bool:
+    """A server that answers, but will never let us in, is not worth ten seconds."""
+    text = error.message
+    return "authentication failed" in text or "does not exist" in text or "no pg_hba.conf entry" in text

@@ -18,8 +18,9 @@ from uuid import UUID
 from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from strait_core.address import CLOSED, Openings, read_openings
+from strait_core.address import CLOSED, HostError, Openings, read_openings, read_url
 from strait_core.errors import ConfigError
+from strait_core.signing import secret_faults
 
 MIN_SECRET: Final = 32
 NEW_SECRET: Final = "openssl rand -base64 32"  # noqa: S105 - how to make one
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
         "ALLOW_PRIVATE_ENDPOINTS", default=CLOSED
     )
     metrics_public: bool = _named("METRICS_PUBLIC", default=False)
+    # Where the feed of changes is sent on to.
+    changes_redis_stream: str | None = _named("CHANGES_REDIS_STREAM", default=None, max_length=256, pattern=r"^[!-~]+$")
+    # A receiver's URL often holds what is as good as a password.
+    changes_webhook_url: SecretStr | None = _named("CHANGES_WEBHOOK_URL", default=None, max_length=2_048)
+    changes_webhook_secret: SecretStr | None = _named("CHANGES_WEBHOOK_SECRET", default=None)
 
     @property
     def direct_url(self) -> str:
@@ -134,6 +140,12 @@ class Settings(BaseSettings):
         """
         listed = "" if self.encryption_key is None else self.encryption_key.get_secret_value()
         return [*_listed(listed), self.jwt_signing_key.get_secret_value()]
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """The names of the sinks of changes that are set."""
+        named = {"redis": self.changes_redis_stream, "webhook": self.changes_webhook_url}
+        return tuple(name for name, value in named.items() if value is not None)
 
     @property
     def stale_after(self) -> timedelta:
@@ -169,6 +181,8 @@ def load(overrides: Mapping[str, Any] | None = None) -> tuple[Settings, list[str
     faults += _secret_faults(warnings, overrides or {})
     faults += _encryption_faults(warnings, overrides or {})
     faults += _url_faults(overrides or {})
+    if settings is not None:
+        faults += _sink_faults(settings)
     if settings is not None and settings.stale_threshold < 3 * settings.heartbeat_interval:
         faults.append(
             f"STALE_THRESHOLD ({settings.stale_threshold:g} s) must be at least three times HEARTBEAT_INTERVAL"
@@ -223,7 +237,7 @@ def _secret_faults(warnings: list[str], overrides: Mapping[str, Any]) -> list[st
     """Short secrets, and the placeholders of our own docs (a warning on loopback, where they do no harm)."""
     faults = []
     host = str(overrides.get("host") or _environment("HOST") or "127.0.0.1")
-    for name in ("INTERNAL_SECRET", "JWT_SIGNING_KEY"):
+    for name in ("INTERNAL_SECRET", "JWT_SIGNING_KEY", "CHANGES_WEBHOOK_SECRET"):
         value = _environment(name)
         if not value:
             continue
@@ -251,6 +265,27 @@ def _encryption_faults(warnings: list[str], overrides: Mapping[str, Any]) -> lis
         for at, key in enumerate(keys, 1)
         if len(key) < MIN_SECRET
     ]
+
+
+def _sink_faults(settings: Settings) -> list[str]:
+    """Sinks of changes that cannot be sent to."""
+    faults = []
+    url, secret = settings.changes_webhook_url, settings.changes_webhook_secret
+    if settings.changes_redis_stream is not None and settings.redis_url is None:
+        faults.append("CHANGES_REDIS_STREAM needs a REDIS_URL; set it to redis://host:6379")
+    if url is not None and secret is None:
+        faults.append(f"CHANGES_WEBHOOK_URL needs a CHANGES_WEBHOOK_SECRET to sign with; make one with: {NEW_SECRET}")
+    if url is None and secret is not None:
+        faults.append("CHANGES_WEBHOOK_SECRET needs a CHANGES_WEBHOOK_URL; set it, or leave the secret out")
+    if url is not None:
+        try:
+            read_url(url.get_secret_value(), settings.allow_private_endpoints)
+        except HostError as error:
+            faults.append(f"CHANGES_WEBHOOK_URL {error}")
+    if secret is not None and len(secret.get_secret_value()) >= MIN_SECRET:
+        said = secret_faults("", secret.get_secret_value())
+        faults += [f"CHANGES_WEBHOOK_SECRET {fault.message}" for fault in said]
+    return faults
 
 
 def _listed(text: str) -> list[str]:

@@ -141,6 +141,9 @@ class Metrics:
         self.swept = Counter(
             "strait_workflow_runs_swept", "Workflow runs that a sweep found stalled", registry=self.registry
         )
+        self.changes_sent = Counter(
+            "strait_changes_sent", "Changes that this process has sent on", ["sink"], registry=self.registry
+        )
         self.service_errors = Counter(
             "strait_service_errors", "Ticks of a background service that failed", ["service"], registry=self.registry
         )

@@ -15,9 +15,8 @@ import structlog
 
 import strait_core
 from strait_core import ids
-from strait_core.errors import ConfigError, UnavailableError
 from strait_core.store import migrate
-from strait_core.store.pool import Conn, Pool, connect, is_pooled, make_pool
+from strait_core.store.pool import Pool, is_pooled, make_pool
 from strait_core.wire import ComponentHealth
 from strait_daemon import clock as clocks
 from strait_daemon.announcer import Announcer
@@ -29,7 +28,7 @@ from strait_daemon.clock import DatabaseClock
 from strait_daemon.egress.client import EgressClient
 from strait_daemon.egress.guard import Guard
 from strait_daemon.intake import Intake
-from strait_daemon.line import Line
+from strait_daemon.line import START_SECS, Line, first_connection
 from strait_daemon.logbook import Logbook
 from strait_daemon.services.accountant import Accountant
 from strait_daemon.services.backfiller import INTERVAL_SECS as BACKFILLER_SECS
@@ -46,9 +45,11 @@ from strait_daemon.services.opener import Opener
 from strait_daemon.services.outbox import Outbox
 from strait_daemon.services.reaper import Reaper
 from strait_daemon.services.refiller import Refiller
+from strait_daemon.services.relay import LOOK_SECS, Relay
 from strait_daemon.services.retention import INTERVAL_SECS as RETENTION_SECS
 from strait_daemon.services.retention import Retention
 from strait_daemon.services.service import REST_SECS, Service
+from strait_daemon.services.sinks import leave, relays
 from strait_daemon.services.stager import Stager
 from strait_daemon.services.ticker import Ticker
 from strait_daemon.services.timekeeper import Timekeeper
@@ -66,8 +67,6 @@ from strait_daemon.worker.rehearsal import Rehearsal
 from strait_daemon.worker.worker import Worker, WorkerPolicy
 from strait_daemon.writer import TransitionWriter
 
-# How long a starting daemon tries to reach its database.
-START_SECS: Final = 10.0
 POOL_MOST: Final = 10
 AGENT: Final = f"strait/{strait_core.__version__}"
 LAST_WRITES_SECS: Final = 3.0
@@ -107,6 +106,7 @@ class Parts:
     rehearsal: Rehearsal
     worker: Worker | None = None
     reaper: Reaper | None = None
+    relays: list[Relay] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
 
     async def reread_clock(self) -> None:
@@ -142,30 +142,12 @@ class Parts:
 
 async def prepare_database(settings: Settings) -> None:
     """Reach the database within ten seconds and bring its schema up to date."""
-    conn = await _first_connection(settings.direct_url)
+    conn = await first_connection(settings.direct_url)
     try:
         for migration in await migrate.up(conn, await clocks.database_time(conn)):
             log.info("migration_applied", version=migration.version, name=migration.name)
     finally:
         await conn.close()
-
-
-async def _first_connection(url: str) -> Conn:
-    deadline = asyncio.get_running_loop().time() + START_SECS
-    while True:
-        left = deadline - asyncio.get_running_loop().time()
-        try:
-            return await connect(url, timeout=max(left, 1))
-        except UnavailableError as error:
-            if asyncio.get_running_loop().time() + 0.25 >= deadline or _is_final(error):
-                raise ConfigError(error.message, hint=error.hint) from error
-        await asyncio.sleep(0.25)
-
-
-def _is_final(error: UnavailableError) -> bool:
-    """A server that answers, but will never let us in, is not worth ten seconds."""
-    text = error.message
-    return "authentication failed" in text or "does not exist" in text or "no pg_hba.conf entry" in text
 
 
 async def build(settings: Settings, supervised: Supervised | None = None) -> Parts:
@@ -203,7 +185,7 @@ async def _pool(settings: Settings, url: str, *, pooled: bool) -> Pool:
     pool = make_pool(url, pooled=pooled, most=POOL_MOST)
     if url != settings.direct_url:
         # The direct way was tried when the schema was prepared; a fault on this one should be as clear.
-        await (await _first_connection(url)).close()
+        await (await first_connection(url)).close()
     await pool.open(wait=True, timeout=START_SECS)
     return pool
 
@@ -307,6 +289,9 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
         _service(parts, "waker", Waker(parts.pool, parts.clock, parts.bus).tick, REST_SECS),
     ]
+    post = (parts.client, parts.guard)
+    parts.relays += relays(settings, parts.pool, parts.clock, post, AGENT, parts.metrics.changes_sent)
+    parts.services += [_service(parts, f"changes-{relay.sink.name}", relay.tick, LOOK_SECS) for relay in parts.relays]
 
 
 def _retention(parts: Parts) -> Retention:
@@ -379,6 +364,7 @@ async def stop(parts: Parts, *, at_once: asyncio.Event) -> None:
     """Drain, write what is left, and let go of every connection; `at_once` cuts the drain short."""
     keep = {"heartbeat", "heart-watch", "clock", "breakers"}
     await asyncio.gather(*(s.stop() for s in parts.services if s.name not in keep))
+    await leave(parts.relays, LAST_WRITES_SECS)
     if parts.worker is not None:
         await parts.worker.drain(parts.settings.drain_timeout, at_once)
     await asyncio.gather(*(s.stop() for s in parts.services if s.name in keep))

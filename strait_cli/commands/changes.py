@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import urlencode
 
 import typer
 
 from strait_cli.session import Session
 from strait_cli.table import Column, safe
 from strait_cli.verbs import leaf, verb
+from strait_core.errors import StraitError
+
+if TYPE_CHECKING:
+    from strait_cli.stream import Message
 
 app = leaf()
 
-# The server answers an empty page after so long; well within the time that one request may take.
-_WAIT_SECS: Final = 5
 _COLUMNS: Final = (
     Column("at", kind="time"),
     Column("kind"),
@@ -62,39 +67,69 @@ def changes(
     Changes are kept for a day. With -f it goes on until Ctrl-C, through restarts of the daemon; -o jsonl gives each
     change with the cursor from which to go on.
     """
-    found = _feed(session, {"cursor": cursor, "start": start, "kind": kind}, limit, follow=follow)
+    query = {"cursor": cursor, "start": start, "kind": kind}
     if not follow:
-        session.out.items(found, _COLUMNS)
+        session.out.items(islice(_pages(session, query, limit), limit), _COLUMNS)
         return
-    for one in found:
+    for one in islice(_followed(session, query), limit):
         session.out.change(one, _line(session, one))
 
 
-def _feed(session: Session, query: dict[str, Any], limit: int | None, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """The changes, page after page: to the end of the feed, or for ever and through a daemon's absence."""
+def _pages(session: Session, query: dict[str, Any], limit: int | None) -> Iterator[dict[str, Any]]:
+    """The changes that are there, page after page."""
     from strait_cli.client import PAGE  # noqa: PLC0415 - requests, for this verb only
-    from strait_cli.stream import patiently  # noqa: PLC0415
+
+    size = PAGE if limit is None else min(PAGE, limit)
+    while True:
+        page: dict[str, Any] = session.api.get("/v1/changes", {**query, "limit": size})
+        yield from page["data"]
+        query = {**query, "cursor": page["next_cursor"]}
+        if len(page["data"]) < size:
+            return
+
+
+def _followed(session: Session, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The changes for ever: from the stream, and by pages while there is none to be had."""
+    from strait_cli import exact  # noqa: PLC0415 - streams, for this verb only
+    from strait_cli.stream import follow  # noqa: PLC0415
     from strait_cli.watch import say_lost  # noqa: PLC0415
 
-    def ask(asked: dict[str, Any]) -> Any:
-        if not follow:
-            return session.api.get("/v1/changes", asked)
-        return patiently(lambda: session.api.get("/v1/changes", asked), on_loss=lambda error: say_lost(session, error))
+    asked = urlencode({name: value for name, value in query.items() if value is not None})
+    stream = follow(
+        session.api,
+        f"/v1/changes/stream?{asked}",
+        on_loss=lambda error: say_lost(session, error),
+        poll=partial(_polled, session, query),
+    )
+    for message in stream:
+        if message.event != "change":
+            continue
+        try:
+            one: dict[str, Any] = exact.loads(message.data)
+        except ValueError as error:
+            raise StraitError(f"the server sent a stream event that makes no sense: {error!r}") from error
+        yield one
 
-    told = 0
-    while limit is None or told < limit:
-        size = PAGE if limit is None else min(PAGE, limit - told)
-        asked = {**query, "limit": size, "wait": _WAIT_SECS if follow else 0}
-        page: dict[str, Any] = ask(asked)
-        yield from page["data"]
-        told += len(page["data"])
-        query = {**query, "cursor": page["next_cursor"]}
-        if not follow and len(page["data"]) < size:
+
+def _polled(session: Session, query: dict[str, Any], last_id: str | None) -> Iterator[Message]:
+    """What has come behind a change, by pages; of the last page also the place where it ends."""
+    from strait_cli import exact  # noqa: PLC0415 - as above
+    from strait_cli.client import PAGE  # noqa: PLC0415
+    from strait_cli.stream import Message  # noqa: PLC0415
+
+    while True:
+        asked = {**query, "cursor": last_id or query["cursor"], "limit": PAGE}
+        page: dict[str, Any] = session.api.get("/v1/changes", asked)
+        for one in page["data"]:
+            yield Message("change", exact.dumps(one), one["cursor"])
+        last_id = page["next_cursor"]
+        yield Message("", "", last_id)
+        if len(page["data"]) < PAGE:
             return
 
 
 def _line(session: Session, one: dict[str, Any]) -> str:
-    from strait_cli.watch import clock_of  # noqa: PLC0415 - as above
+    from strait_cli.watch import clock_of  # noqa: PLC0415 - streams, for this verb only
 
     attempt = f"attempt {one['attempt']}" if one["attempt"] else ""
     at, kind, identity, status = (safe(str(one[name] or "")) for name in ("at", "kind", "id", "status"))

@@ -14,10 +14,12 @@ from uuid import UUID
 
 from psycopg import sql
 
+from strait_core import ids
+from strait_core.ids import Prefix
 from strait_core.store import partitions
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
-from strait_core.wire.changes import Kind
+from strait_core.wire.changes import Change, Kind, spell_cursor
 
 _SQL = load("changes")
 TABLE: Final = "changes"
@@ -26,8 +28,17 @@ KEPT: Final = timedelta(hours=24)
 HOURS_AHEAD: Final = 6
 _HOUR: Final = timedelta(hours=1)
 _RAISE_FLOOR: Final = sql.SQL(
-    "UPDATE strait.change_floor SET position = greatest(position, (SELECT max(position) FROM strait.{}))"
+    "UPDATE strait.change_floor f SET position = m.position, entries = cardinality(m.ids)"
+    " FROM (SELECT position, ids FROM strait.{} ORDER BY position DESC LIMIT 1) m WHERE m.position > f.position"
 )
+# More than any row has.
+ALL_ENTRIES: Final = 2**31 - 1
+_PREFIXES: Final = {
+    Kind.RUN: Prefix.RUN,
+    Kind.JOB: Prefix.JOB,
+    Kind.WORKFLOW_RUN: Prefix.WORKFLOW_RUN,
+    Kind.EVENT: Prefix.EVENT,
+}
 
 
 class Place(NamedTuple):
@@ -35,6 +46,11 @@ class Place(NamedTuple):
 
     position: int
     entry: int
+
+    @property
+    def cursor(self) -> str:
+        """The place as the API spells it."""
+        return spell_cursor(*self)
 
 
 START: Final = Place(0, 0)
@@ -64,6 +80,31 @@ class StoredChange:
         """Behind this change."""
         return Place(self.position, self.entry)
 
+    @property
+    def shown(self) -> Change:
+        """The change as everybody is told of it."""
+        kind = Kind(self.kind)
+        return Change(
+            cursor=self.place.cursor,
+            kind=kind,
+            id=ids.spell(_PREFIXES[kind], self.id),
+            project_id=self.project_id,
+            seq=self.seq,
+            status=self.status,
+            at=self.at,
+            attempt=self.attempt,
+            job_id=ids.spell(Prefix.JOB, self.owner) if kind is Kind.RUN and self.owner else None,
+            workflow_id=ids.spell(Prefix.WORKFLOW, self.owner) if kind is Kind.WORKFLOW_RUN and self.owner else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What lies behind a place, and the place from which to go on: behind all that was looked at."""
+
+    changes: list[StoredChange]
+    end: Place
+
 
 def partition_of(at: datetime) -> str:
     """The partition that takes what is published at that time."""
@@ -87,6 +128,10 @@ async def ensure_hours(conn: Conn, now: datetime, ahead: int = HOURS_AHEAD) -> i
 
 async def drop_before(conn: Conn, before: datetime) -> list[str]:
     """Drop the hours that end at or before `before`, and note up to where; their names. `conn` is in no transaction."""
+    for name in await partitions.of(conn, TABLE):
+        if _end_of(name) <= before:
+            # Before anything goes: who reads meanwhile finds what he asks for, or is told that it is not kept.
+            await conn.execute(_RAISE_FLOOR.format(sql.Identifier(name)))
     gone = await partitions.take_out(conn, TABLE, lambda name: _end_of(name) <= before)
     for name in gone:
         async with conn.transaction():
@@ -128,22 +173,25 @@ async def head(conn: Conn) -> int:
     return int(row[0]) if row else 0
 
 
-async def floor(conn: Conn) -> int:
-    """The highest position that is not kept any more; 0 = everything is there."""
+async def floor(conn: Conn) -> Place:
+    """Behind the last change that is not kept any more; START = everything is there."""
     row = await (await conn.execute(query(_SQL["floor"]))).fetchone()
-    return int(row[0]) if row else 0
+    return Place(*row) if row else START
 
 
-async def hold_sink(conn: Conn, name: str) -> Place | None:
-    """How far a sink has got, held until the caller's transaction ends; None while another process sends.
+async def read(
+    conn: Conn, after: Place, limit: int, *, project: str | None = None, kinds: Sequence[str] | None = None
+) -> Stretch | None:
+    """At most `limit` changes behind a place, as `page`; None when some that lay behind it are not kept any more.
 
-    A sink that is new begins with the changes from now on.
+    None too of a place that the feed has not come to: it is another database's, or of the time before a backup.
+    `conn` is in no transaction: each statement must see what has been committed by then.
     """
-    await conn.execute(query(_SQL["new_sink"]), {"name": name})
-    row = await (await conn.execute(query(_SQL["hold_sink"]), {"name": name})).fetchone()
-    return None if row is None else Place(*row)
-
-
-async def move_sink(conn: Conn, name: str, to: Place) -> None:
-    """All up to this place has been sent."""
-    await conn.execute(query(_SQL["move_sink"]), {"name": name, "position": to.position, "entry": to.entry})
+    # First the head: whatever is not on a page that has room left lies behind it. Last the floor: it is raised before
+    # anything goes, so what the page left out is noticed.
+    behind = Place(await head(conn), ALL_ENTRIES)
+    found = await page(conn, after, limit, project=project, kinds=kinds)
+    if after < await floor(conn) or after.position > behind.position:
+        return None
+    last = found[-1].place if found else after
+    return Stretch(found, last if len(found) == limit else max(last, behind))

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
+
+_HALF: Final = 64
+
+
+def spell_cursor(position: int, entry: int) -> str:
+    """The cursor of a place in the feed."""
+    return urlsafe_b64encode((position << _HALF | entry).to_bytes(16, "big")).rstrip(b"=").decode()
+
+
+def split_number(number: int) -> tuple[int, int]:
+    """The position and the entry of a cursor, read as a number."""
+    return number >> _HALF, number & ((1 << _HALF) - 1)
 
 
 class Kind(StrEnum):

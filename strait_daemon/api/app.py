@@ -18,6 +18,7 @@ from strait_daemon.api.feed import Feed
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.routes import all_routes
+from strait_daemon.api.tail import Tail
 from strait_daemon.api.watchers import Watchers
 
 __all__ = ["Deps", "make_app", "make_ops_app"]
@@ -39,7 +40,7 @@ def _app(deps: Deps, operations: Sequence[Operation]) -> Starlette:
             return await find_job(conn, ref, project)
 
     feed = Feed(deps.pool, deps.bus, deps.clock, deps.log)
-    api = Api(deps, JobCache(load), Watchers(deps.pool, deps.bus, deps.log), feed)
+    api = Api(deps, JobCache(load), Watchers(deps.pool, deps.bus, deps.log), feed, Tail(deps.pool, deps.log))
     gate = Gate(deps.secret, deps.tokens)
     request_ids = RequestIds(deps.new_id().hex[-8:])
     paths: dict[str, dict[str, Operation]] = {}

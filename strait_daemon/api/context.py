@@ -12,6 +12,7 @@ from strait_daemon.api.cache import JobCache
 from strait_daemon.api.deps import Deps
 from strait_daemon.api.feed import Feed
 from strait_daemon.api.judges import Judges
+from strait_daemon.api.tail import Tail
 from strait_daemon.api.watchers import Watchers
 
 POOL_SECS: Final = 3.0
@@ -25,6 +26,7 @@ class Api:
     jobs: JobCache
     watchers: Watchers
     feed: Feed
+    tail: Tail
     judges: Judges = field(default_factory=Judges)
     # Per project that has a budget: when it was looked at, and until when it may spend no more.
     purses: dict[str, tuple[float, datetime | None]] = field(default_factory=dict)

@@ -30,7 +30,7 @@ class Deps:
     """The parts the API calls.
 
     `metrics` gives the exposition and its content type; `ready` one answer per component; `process_findings` what is to
-    be said of the process's own settings; `stage` is told of a time at
+    be said of the process's own settings; `sinks` names those that changes are sent to; `stage` is told of a time at
     which a run comes due, `brought` of what has come of moves of workflow runs; `rehearse` calls a job's endpoint with
     a payload, within so many seconds. Setting `closing` ends the open streams politely: the server does so before it
     stops.
@@ -54,6 +54,7 @@ class Deps:
     metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     ready: Callable[[], Awaitable[dict[str, ComponentHealth]]]
     process_findings: Callable[[], Awaitable[list[Finding]]]
+    sinks: tuple[str, ...]
     stage: Callable[[datetime], None]
     brought: Callable[[Brought], None]
     log: Any

@@ -23,6 +23,7 @@ async def get_doctor(api: Api, _: Call) -> Reply:
         found = await checkup.database_findings(conn, now)
         found += await checkup.queue_findings(conn, now, deps.stale_after)
         found += await checkup.breaker_findings(conn)
+        found += await checkup.sink_findings(conn, now, deps.sinks)
         called = await store.endpoints(conn, MOST_ENDPOINTS)
     found = [*await deps.process_findings(), *found, *await _endpoints(api, called)]
     return reply(Checkup(now=deps.clock.now(), version=deps.version, findings=found))

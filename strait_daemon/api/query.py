@@ -182,6 +182,11 @@ def read_cursor(pointer: str, text: str) -> UUID:
         raise ValidationError([Fault(pointer, str(wrong))]) from None
 
 
+def read_number(text: str) -> int:
+    """The number that a cursor names; ValueError says what it must be."""
+    return int.from_bytes(_cursor(text), "big")
+
+
 def _spell(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 

@@ -118,6 +118,7 @@ def deps_of(parts: Parts, log: Log) -> Deps:
         metrics=Exposition(parts.metrics, parts.pool),
         ready=parts.ready,
         process_findings=partial(checkup.process_findings, parts.settings),
+        sinks=parts.settings.sinks,
         stage=parts.announcer.due,
         brought=parts.announcer.brought,
         log=log,

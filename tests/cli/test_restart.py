@@ -21,6 +21,7 @@ def test_a_watch_survives_a_killed_daemon(postgres_server: PostgresServer, endpo
         daemon.make_job(endpoint.url("/hold"))
         run = daemon.trigger()["id"]
         watching = shell.start("runs", "watch", run, "-o", "jsonl")
+        following = shell.start("changes", "--follow", "--kind", "run", "--limit", "7", "-o", "jsonl")
         assert watching.stdout is not None
         assert watching.stderr is not None
         daemon.wait_for(run, "executing")
@@ -40,6 +41,7 @@ def test_a_watch_survives_a_killed_daemon(postgres_server: PostgresServer, endpo
         out, _ = watching.communicate(timeout=40)
         ended, _ = late.communicate(timeout=40)
         waited, _ = waiting.communicate(timeout=40)
+        feed, _ = following.communicate(timeout=40)
     lines += [json.loads(line) for line in out.splitlines()]
     assert (watching.returncode, late.returncode, waiting.returncode) == (0, 0, 0)
     assert [one["id"] for one in json.loads(waited)] == [run]
@@ -48,4 +50,6 @@ def test_a_watch_survives_a_killed_daemon(postgres_server: PostgresServer, endpo
     assert seqs == sorted(set(seqs))
     assert lines[-1]["run"]["status"] == json.loads(ended)["status"] == "completed"
     assert lines[-1]["run"]["attempt"] == 2
+    assert [json.loads(line)["seq"] for line in feed.splitlines()] == list(range(1, 8))
+    assert json.loads(feed.splitlines()[-1])["status"] == "completed"
     drop_database(postgres_server, name)

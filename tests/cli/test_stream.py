@@ -59,6 +59,32 @@ def test_a_stream_begins_where_it_is_told():
     assert server.headers("last-event-id") == ["4"]
 
 
+def test_a_place_without_data_is_kept():
+    """An id that comes alone is where the next connection begins; nobody is told of it."""
+    with scripted([events("id: 4\n\n"), events("id: 5\n: alive\n\n", status(6, "completed"))]) as server:
+        assert next(follow(client(server.url), "/stream")).id == "6"
+    assert server.headers("last-event-id") == [None, "4"]
+
+
+def test_polling_goes_on_where_streams_are_not_to_be_had():
+    """It is asked behind the last id after each loss; the next stream begins behind what it gave, and patience lasts."""
+    busy = answer("503 Service Unavailable", Retry_After="0")
+    asked: list[str | None] = []
+
+    def poll(since: str | None) -> list[Message]:
+        asked.append(since)
+        if len(asked) == 2:
+            raise UnavailableError("not now")
+        return [Message("change", f"behind {since}", f"{since}a"), Message("", "", f"{since}b")]
+
+    with scripted([events(status(1, "queued")), busy, busy, events(status(9, "completed"))]) as server:
+        stream = follow(client(server.url), "/stream", poll=poll)
+        found = [next(stream).id for _ in range(4)]
+    assert found == ["1", "1a", "1ba", "9"]
+    assert asked == ["1", "1b", "1b"]
+    assert server.headers("last-event-id") == [None, "1b", "1b", "1bb"]
+
+
 def test_what_will_not_get_better_is_raised_at_once():
     """A run that does not exist is not waited for."""
     missing = answer("404 Not Found", '{"detail": "no such run"}')

@@ -9,6 +9,7 @@ import pytest
 
 from strait_core.address import read_openings
 from strait_core.errors import ConfigError
+from strait_daemon.banner import banner
 from strait_daemon.dev import DevOptions, _overrides
 from strait_daemon.settings import MIN_SECRET, PLACEHOLDERS, Mode, Settings, load
 
@@ -40,7 +41,17 @@ OTHER: Final[dict[str, tuple[str, Any]]] = {
     "RETENTION_SHORT_DAYS": ("0", 0),
     "RETENTION_LONG_DAYS": ("7", 7),
     "METRICS_PUBLIC": ("true", True),
+    "CHANGES_REDIS_STREAM": ("strait:changes", "strait:changes"),
+    "CHANGES_WEBHOOK_URL": ("https://receiver.example.com/x", "https://receiver.example.com/x"),
+    "CHANGES_WEBHOOK_SECRET": ("w" * 40, "w" * 40),
     "ALLOW_PRIVATE_ENDPOINTS": ("10.20.0.0/16, fd12::/16", read_openings("10.20.0.0/16,fd12::/16")),
+}
+
+# What a setting is nothing without.
+WITH: Final = {
+    "CHANGES_REDIS_STREAM": "REDIS_URL",
+    "CHANGES_WEBHOOK_URL": "CHANGES_WEBHOOK_SECRET",
+    "CHANGES_WEBHOOK_SECRET": "CHANGES_WEBHOOK_URL",
 }
 
 
@@ -80,6 +91,9 @@ def test_a_setting_by_either_name(monkeypatch: pytest.MonkeyPatch, name: str, pr
     text, meant = OTHER[name]
     monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(prefix + name, text)
+    if name in WITH:
+        assert name in faults()
+        monkeypatch.setenv(WITH[name], OTHER[WITH[name]][0])
     settings, _ = load()
     assert value_of(settings, name) == meant
 
@@ -228,6 +242,36 @@ def test_a_short_encryption_key_is_a_fault(monkeypatch: pytest.MonkeyPatch):
     said = faults()
     assert "key 2 of ENCRYPTION_KEY has 9 characters" in said
     assert "too-short" not in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"CHANGES_WEBHOOK_URL": "ftp://x.example.com"}, "CHANGES_WEBHOOK_URL must be an http:// or https:// URL"),
+        ({"CHANGES_WEBHOOK_URL": "https://me:hidden-password@x.example.com"}, "must not carry a user name or password"),
+        ({"CHANGES_WEBHOOK_URL": "http://127.0.0.1/hidden-password"}, "CHANGES_WEBHOOK_URL"),
+        ({"CHANGES_WEBHOOK_SECRET": "hidden-password"}, "has 15 characters and needs at least 32"),
+        ({"CHANGES_WEBHOOK_SECRET": "whsec_hidden-password-hidden-password"}, "must be base 64 after whsec_"),
+        ({"CHANGES_WEBHOOK_SECRET": "hidden-password " * 4}, "CHANGES_WEBHOOK_SECRET must be"),
+        ({"CHANGES_REDIS_STREAM": "two words"}, "CHANGES_REDIS_STREAM"),
+    ],
+)
+def test_sinks_that_cannot_be_sent_to(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], said: str):
+    """Said at start, with the setting's name and without what it holds; a private receiver may be opened."""
+    for name in (*WITH, "REDIS_URL"):
+        monkeypatch.setenv(name, OTHER[name][0])
+    assert load()[0].sinks == ("redis", "webhook")
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    found = faults()
+    assert said in found
+    assert "hidden-password" not in found
+    if "127.0.0.1" in str(changes):
+        monkeypatch.setenv("ALLOW_PRIVATE_ENDPOINTS", "true")
+        settings, _ = load()
+        assert "hidden-password" not in f"{settings!r} {settings.model_dump()}"
+        assert "127.0.0.1" in banner(settings)
+        assert "hidden-password" not in banner(settings)
 
 
 def test_dev_leaves_a_failing_endpoint_alone_for_five_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

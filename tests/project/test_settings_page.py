@@ -11,8 +11,11 @@ from strait_daemon.settings import Settings
 from tests.project.tree import ROOT
 
 # Defaults that depend on something else, as the page words them.
-WORDED = {"DATABASE_DIRECT_URL": "DATABASE_URL", "REDIS_URL": "none", "LOG_FORMAT": "by terminal"} | {
-    "ENCRYPTION_KEY": "from `JWT_SIGNING_KEY"
+WORDED = {
+    "DATABASE_DIRECT_URL": "DATABASE_URL",
+    "LOG_FORMAT": "by terminal",
+    "ENCRYPTION_KEY": "from `JWT_SIGNING_KEY`",
+    **dict.fromkeys(("REDIS_URL", "CHANGES_REDIS_STREAM", "CHANGES_WEBHOOK_URL", "CHANGES_WEBHOOK_SECRET"), "none"),
 }
 
 

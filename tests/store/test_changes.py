@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from strait_core.store import changes, events, jobs, queue, stats, workflow_runs
-from strait_core.store.changes import START, Place, StoredChange
+from strait_core.store.changes import ALL_ENTRIES, START, Place, StoredChange
 from strait_core.wire.changes import Kind
 from tests.store.flow import Flow
 from tests.store.scene import Scene
@@ -148,6 +148,45 @@ async def test_hours_come_and_go(own_scene: Scene):
     assert (await told(scene))[-1].id == run_id
     gone = await changes.drop_before(scene.conn, scene.now - changes.KEPT)
     assert changes.partition_of(scene.now - timedelta(hours=25)) in gone
-    assert await changes.floor(scene.conn) == first[-1].position
+    assert await changes.floor(scene.conn) == first[-1].place
     assert [one.id for one in await told(scene)] == [run_id]
     assert await scene.broken() == []
+
+
+async def test_who_has_missed_nothing_is_not_told_that_he_has(own_scene: Scene):
+    """Behind the last change that left, a reader goes on; before it, in the middle of its batch too, it is too late."""
+    scene = own_scene
+    job = await scene.job()
+    await scene.add(job, 3)
+    old = await told(scene)
+    assert len({one.position for one in old[1:]}) == 1
+    scene.later(hours=25)
+    await changes.drop_before(scene.conn, scene.now - changes.KEPT)
+    await scene.add(job)
+    (new,) = [one for one in await told(scene) if one.position > old[-1].position]
+    for late in (START, *(one.place for one in old[:-1])):
+        assert await changes.read(scene.conn, late, 10) is None
+    for timely in (old[-1].place, Place(old[-1].position, ALL_ENTRIES)):
+        stretch = await changes.read(scene.conn, timely, 10)
+        assert stretch is not None
+        assert stretch.changes == [new]
+        assert stretch.end == (new.position, ALL_ENTRIES)
+    assert await changes.read(scene.conn, Place(new.position + 1, 0), 10) is None
+
+
+async def test_an_hour_that_leaves_is_never_skipped_in_silence(own_scene: Scene):
+    """Who reads while hours are dropped reads all of what was there, or is told that it is not kept."""
+    scene = own_scene
+    job = await scene.job()
+    reader = await scene.other()
+    for _ in range(4):
+        await scene.add(job, 2)
+        before = await told(scene)
+        scene.later(hours=26)
+        dropping = asyncio.create_task(changes.drop_before(scene.conn, scene.now - changes.KEPT))
+        while not dropping.done():
+            stretch = await changes.read(reader, Place(before[0].position, 0), 100)
+            assert stretch is None or stretch.changes == before
+            await asyncio.sleep(0)
+        await dropping
+        assert await changes.read(reader, Place(before[0].position, 0), 100) is None

@@ -174,8 +174,8 @@ async def _final(*_: object) -> web.StreamResponse:
 
 
 async def _busy(_: Endpoint, __: web.Request, call: Call, secs: str) -> web.StreamResponse:
-    """503 with Retry-After on the first attempt."""
-    if call.attempt == 1:
+    """503 with Retry-After on the first attempt, and always to who counts none."""
+    if call.headers.get("X-Attempt", "1") == "1":
         return web.Response(status=503, headers={"Retry-After": secs})
     return web.json_response({"attempt": call.attempt})
 

@@ -21,15 +21,4 @@ ORDER BY c.position, e.entry LIMIT %(limit)s
 SELECT coalesce(max(position), (SELECT position FROM strait.change_floor)) FROM strait.changes
 
 -- name: floor
-SELECT position FROM strait.change_floor
-
--- name: new_sink
-INSERT INTO strait.change_sinks (name, position, entry)
-SELECT %(name)s, coalesce(max(position), (SELECT position FROM strait.change_floor)), 2147483647 FROM strait.changes
-ON CONFLICT DO NOTHING
-
--- name: hold_sink
-SELECT position, entry FROM strait.change_sinks WHERE name = %(name)s FOR UPDATE SKIP LOCKED
-
--- name: move_sink
-UPDATE strait.change_sinks SET position = %(position)s, entry = %(entry)s WHERE name = %(name)s
+SELECT position, entries FROM strait.change_floor
