@@ -30,8 +30,9 @@ class Tail:
 
     @contextmanager
     def wait(self) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the feed has grown since the block began."""
+        """An event that is set whenever the feed has grown, and at first: it may have before anybody looked."""
         grown = asyncio.Event()
+        grown.set()
         self._waiting.add(grown)
         if self._looking is None or self._looking.done():
             self._head = None

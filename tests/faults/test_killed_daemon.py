@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from strait_daemon.embedded import ValkeyServer
 from tests.faults.checks import (
     expect_nothing_lost,
     expect_promises_kept,
@@ -19,8 +20,9 @@ from tests.faults.checks import (
     wait_for_all,
 )
 from tests.faults.load import triggering
+from tests.faults.sent_on import COMMAND, SentOn
 from tests.support.daemon import free_port, running_daemon
-from tests.support.endpoint import Endpoint
+from tests.support.endpoint import Endpoint, serving_endpoint
 from tests.support.figures import Figures
 from tests.support.sizes import SEED, size
 
@@ -53,25 +55,34 @@ def test_twice_with_200_runs_executing(database: str, endpoint: Endpoint):
 
 
 @pytest.mark.soak
-def test_at_random_instants(database: str, endpoint: Endpoint):
-    """Killed again and again at any instant of its work: every accepted run completes."""
+def test_at_random_instants(database: str, endpoint: Endpoint, valkey_server: ValkeyServer):
+    """Killed again and again at any instant of its work: every accepted run completes, every change is sent on."""
+    with serving_endpoint() as receiver:
+        sent = SentOn(receiver, valkey_server.url)
+        kill_at_random(database, endpoint, sent)
+        expect_promises_kept(database, endpoint)
+
+
+def kill_at_random(database: str, endpoint: Endpoint, sent: SentOn) -> None:
+    """The story of that test: work, kills, and the daemon that brings it to an end."""
     instants = random.Random(SEED)
     accepted = 0
-    with running_daemon(database) as daemon:
+    with running_daemon(database, settings=sent.settings, command=COMMAND) as daemon:
         daemon.make_job(endpoint.url("/slow/0.02"), max_attempts=100, retry_strategy="fixed")
     for _ in range(KILLS):
-        with running_daemon(database) as daemon:
+        with running_daemon(database, settings=sent.settings, command=COMMAND) as daemon:
             daemon.trigger_many(400)
             accepted += 400
             # The instant itself is the test: anywhere in the first third of the work.
             time.sleep(instants.uniform(0, 0.5))
             daemon.kill()
-    with running_daemon(database) as daemon:
+    with running_daemon(database, settings=sent.settings, command=COMMAND) as daemon:
         wait_for_all(database, accepted, 60 + KILLS * 5)
+        sent.expect_everything(database)
         assert daemon.stop() == 0
+        assert "k" * 32 not in daemon.said
     assert states(database) == {"completed": accepted}
     assert len(stored(database)) == accepted
-    expect_promises_kept(database, endpoint)
 
 
 @pytest.mark.soak

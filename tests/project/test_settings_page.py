@@ -14,7 +14,7 @@ from tests.project.tree import ROOT
 WORDED = {
     "DATABASE_DIRECT_URL": "DATABASE_URL",
     "LOG_FORMAT": "by terminal",
-    "ENCRYPTION_KEY": "from `JWT_SIGNING_KEY`",
+    "ENCRYPTION_KEY": "from `JWT_SIGNING_KEY",
     **dict.fromkeys(("REDIS_URL", "CHANGES_REDIS_STREAM", "CHANGES_WEBHOOK_URL", "CHANGES_WEBHOOK_SECRET"), "none"),
 }
 
