@@ -40,6 +40,8 @@ OWN: Final = frozenset(
         "DATABASE_URL",
         "DATABASE_DIRECT_URL",
         "REDIS_URL",
+        "CHANGES_WEBHOOK_URL",
+        "CHANGES_WEBHOOK_SECRET",
     }
 )
 # What stands for a secret where none is needed.

@@ -19,6 +19,7 @@ from benchmarks.scenarios import (
     schedules,
     streams,
     trigger,
+    watchers,
     workflow,
 )
 
@@ -35,6 +36,7 @@ def all_scenarios() -> Sequence[Scenario]:
         in_flight.SCENARIO,
         limits.SCENARIO,
         streams.SCENARIO,
+        watchers.SCENARIO,
         cold_start.SCENARIO,
         schedules.SCENARIO,
         workflow.SCENARIO,
