@@ -56,6 +56,7 @@ class RedisSink:
     async def _send(self, batch: Sequence[StoredChange]) -> None:
         entries = {f"{one.position}-{one.entry}".encode(): msgspec.json.encode(one.shown) for one in batch}
         # In one transaction: were one refused for want of memory and the next one taken, the first could never follow.
+        pipe: Any
         async with self._redis.pipeline(transaction=True) as pipe:
             for identity, text in entries.items():
                 pipe.xadd(self._stream, {_FIELD: text}, id=identity, maxlen=MOST_ENTRIES, approximate=True)
@@ -74,9 +75,11 @@ class RedisSink:
 
         A stream that another feed has filled would swallow everything.
         """
-        rows = await self._redis.xrange(self._stream, min=min(refused, key=_numbers), max=max(refused, key=_numbers))
+        rows: Any = await self._redis.xrange(
+            self._stream, min=min(refused, key=_numbers), max=max(refused, key=_numbers)
+        )
         found = {identity: _sign(fields.get(_FIELD, b"null")) for identity, fields in rows}
-        top = (await self._redis.xinfo_stream(self._stream))["last-generated-id"]
+        top: bytes = (await self._redis.xinfo_stream(self._stream))["last-generated-id"]
         is_ours = _numbers(top) <= _numbers(last)
         if any(found[at] != _sign(text) if at in found else not is_ours for at, text in refused.items()):
             raise NotTakenError(

@@ -143,7 +143,7 @@ class Relay:
     async def _put_off(self, held: Held, error: NotTakenError) -> float:
         """Try again later, whichever process does: how often it failed is stored with the sink."""
         now = self._clock.now()
-        pause = min(FIRST_PAUSE_SECS * 2 ** min(held.fails, _MAX_DOUBLINGS), self.sink.longest_pause_secs)
+        pause = min(FIRST_PAUSE_SECS * 2.0 ** min(held.fails, _MAX_DOUBLINGS), self.sink.longest_pause_secs)
         pause = max(pause, error.after_secs)
         due = now + timedelta(seconds=pause)
         async with self._pool.connection() as conn:

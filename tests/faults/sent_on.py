@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -52,10 +54,14 @@ class SentOn:
         """Neither left anything out, or told it out of order; the stream holds nothing twice."""
         told = cursors(database)
         for sent in (self.posted, self.added):
-            eventually(lambda sent=sent: sent() and sent()[-1] == told[-1], 30)
+            eventually(partial(_ends_with, sent, told[-1]), 30)
             # A sink begins when the first daemon does: the job may have been there before.
             assert sent() == told[-len(sent()) :]
             assert len(sent()) >= len(told) - 1
+
+
+def _ends_with(sent: Callable[[], list[str]], last: str) -> bool:
+    return sent()[-1:] == [last]
 
 
 def cursors(database: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -37,7 +38,7 @@ class Stream:
 
     async def entries(self) -> list[tuple[str, Change]]:
         """What is there: ids and changes."""
-        rows = await self.redis.xrange(self.name)
+        rows: Any = await self.redis.xrange(self.name)
         return [(at.decode(), msgspec.json.decode(fields[b"change"], type=Change)) for at, fields in rows]
 
 
