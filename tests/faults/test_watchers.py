@@ -6,16 +6,15 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import psycopg
 import pytest
 
 from strait_cli.client import Client, Connection
-from strait_cli.stream import follow
+from strait_cli.stream import PATIENCE_SECS, Message, follow
 from strait_cli.watch import Seen
 from strait_core.run import TERMINAL
 from tests.faults.checks import expect_promises_kept
@@ -29,7 +28,6 @@ from tests.support.waiting import eventually
 
 # Faults, one in each round, and watched runs in each: 1,000 in all in a soak.
 ROUNDS, WATCHED = size(ci=(4, 3), soak=(20, 50))
-PATIENCE_SECS: Final = 60.0
 
 
 @dataclass
@@ -43,15 +41,18 @@ class Watcher:
     fault: BaseException | None = None
 
     def watch(self) -> None:
+        client = Client(Connection(self.url, SECRET, "test", None, 5))
         try:
-            self._watch()
+            with closing(follow(client, f"/v1/runs/{self.run}/stream")) as stream:
+                self._read(stream)
         except BaseException as fault:  # noqa: BLE001 - the test looks at it
             self.fault = fault
+        finally:
+            client.http.close()
 
-    def _watch(self) -> None:
+    def _read(self, stream: Iterator[Message]) -> None:
         seen = Seen(self.run)
-        client = Client(Connection(self.url, SECRET, "test", None, 5))
-        for message in follow(client, f"/v1/runs/{self.run}/stream", patience=PATIENCE_SECS):
+        for message in stream:
             before = seen.seq
             seen.news(message)
             if message.event in {"snapshot", "status"}:
@@ -67,8 +68,8 @@ class Line:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._proxy: Proxy | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -88,13 +89,17 @@ class Line:
         try:
             yield self._proxy.url
         finally:
-            self._loop.call_soon_threadsafe(self._stop.set)
+            self._do(self._stop.set)
             self._thread.join(10)
 
     def cut(self) -> None:
         """Reset every connection."""
         assert self._proxy is not None
-        self._loop.call_soon_threadsafe(self._proxy.cut)
+        self._do(self._proxy.cut)
+
+    def _do(self, work: Callable[[], object]) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(work)
 
 
 @dataclass
