@@ -68,8 +68,7 @@ def follow(
     while True:
         with _Reader(client, path, last_id) as reader:
             for message in reader.messages(deadline, stop):
-                if message.id is not None:
-                    last_id = message.id
+                last_id = message.id or last_id
                 heard, delay, told = time.monotonic(), _FIRST_DELAY, False
                 if message.data:
                     yield message

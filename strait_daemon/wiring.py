@@ -289,7 +289,12 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
         _service(parts, "waker", Waker(parts.pool, parts.clock, parts.bus).tick, REST_SECS),
     ]
-    post = (parts.client, parts.guard)
+    _add_relays(parts)
+
+
+def _add_relays(parts: Parts) -> None:
+    """What sends the feed of changes on, where that is asked for."""
+    settings, post = parts.settings, (parts.client, parts.guard)
     parts.relays += relays(settings, parts.pool, parts.clock, post, AGENT, parts.metrics.changes_sent)
     parts.services += [_service(parts, f"changes-{relay.sink.name}", relay.tick, LOOK_SECS) for relay in parts.relays]
 

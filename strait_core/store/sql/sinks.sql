@@ -2,8 +2,9 @@
 
 -- name: make
 -- One that is new begins behind everything.
-INSERT INTO strait.change_sinks (name, position, entry)
-SELECT %(name)s, coalesce(max(position), (SELECT position FROM strait.change_floor)), 2147483647 FROM strait.changes
+INSERT INTO strait.change_sinks (name, position, entry, fails, is_refused)
+SELECT %(name)s, coalesce(max(position), (SELECT position FROM strait.change_floor)), 2147483647, 0, false
+FROM strait.changes
 ON CONFLICT DO NOTHING
 
 -- name: hold_if_free
