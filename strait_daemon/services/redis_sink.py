@@ -16,7 +16,7 @@ from redis import exceptions as faults
 from strait_core.store.changes import StoredChange
 from strait_daemon.services.relay import SEND_SECS, NotTakenError
 from strait_daemon.telemetry import masked
-from strait_daemon.transports import clients_at
+from strait_daemon.transports.redis import clients_at
 
 NAME: Final = "redis"
 # Entries that the stream keeps, about; the oldest leave.
