@@ -270,7 +270,6 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         changed=parts.bus.runs_changed,
         predecessor=predecessor,
     )
-    accountant = Accountant(parts.pool, parts.clock)
     parts.services += [
         _service(parts, "stager", stager.tick, REST_SECS),
         _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, REST_SECS),
@@ -284,7 +283,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
         _service(parts, "outbox", _outbox(parts).tick, REST_SECS),
         _service(parts, "unparker", Unparker(parts.pool, parts.bus.wake).tick, REST_SECS),
         _service(parts, "refiller", Refiller(parts.pool, parts.clock, parts.bus.freed).tick, REST_SECS),
-        _service(parts, "accountant", accountant.tick, REST_SECS),
+        _service(parts, "accountant", Accountant(parts.pool, parts.clock).tick, REST_SECS),
         _service(parts, "hygiene", Hygiene(parts.pool, parts.clock).tick, HYGIENE_SECS),
         _service(parts, "keykeeper", KeyKeeper(parts.pool, parts.clock).tick, KEYKEEPER_SECS),
         _service(parts, "waker", Waker(parts.pool, parts.clock, parts.bus).tick, REST_SECS),

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,8 +43,7 @@ class Watcher:
     def watch(self) -> None:
         client = Client(Connection(self.url, SECRET, "test", None, 5))
         try:
-            with closing(follow(client, f"/v1/runs/{self.run}/stream")) as stream:
-                self._read(stream)
+            self._read(follow(client, f"/v1/runs/{self.run}/stream"))
         except BaseException as fault:  # noqa: BLE001 - the test looks at it
             self.fault = fault
         finally:
