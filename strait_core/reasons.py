@@ -146,10 +146,11 @@ def reasons_of(facts: Facts) -> list[Reason]:
 
     Last comes what it has been late for.
     """
-    return [*_standing(facts), *map(_late, facts.late)]
+    return [*_standing(facts), *map(late_reason, facts.late)]
 
 
-def _late(one: Late) -> Reason:
+def late_reason(one: Late) -> Reason:
+    """What is said of a deadline that a run of a schedule has broken, be it a job's or a workflow's."""
     deed = "start" if one.deadline is Deadline.START else "end"
     text = f"it is late: by {one.deadline} it was to {deed} until {one.limit_at:%Y-%m-%d %H:%M:%SZ}"
     return Reason(Code.LATE, text)

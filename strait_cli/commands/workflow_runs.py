@@ -144,10 +144,12 @@ def follow(session: Session, run_id: str, timeout: float | None, *, plain: bool 
 
 @verb(app, "explain", examples=("strait workflow-runs explain @last",))
 def explain(session: Session, workflow_run: Run) -> None:
-    """Say why each step that has not completed is where it is."""
+    """Say why each step that has not completed is where it is, and what the run has been late for."""
     told = session.api.get(f"{_path(session, workflow_run)}/explain")
     if session.out.view.format in {"table", "wide"} and not session.out.is_raw and not session.out.view.fields:
         session.out.line(f"{safe(told['id'])} is {safe(told['text'])}")
+        for one in told["reasons"]:
+            session.out.line(f"  {safe(one['text'])}")
         for one in told["steps"]:
             session.out.line(f"  {safe(one['step_ref']):<24} {session.out.paint(one['status'])}: {safe(one['text'])}")
     else:

@@ -11,6 +11,7 @@ from strait_core.errors import Fault
 from strait_core.job import check_tags
 from strait_core.trigger import MAX_PAYLOAD_BYTES
 from strait_core.wire.bodies import Request
+from strait_core.wire.reasons import Why
 from strait_core.wire.workflows import GraphEdge, GraphNode
 from strait_core.workflow.definition import StepType
 from strait_core.workflow.states import RunStatus, StepStatus
@@ -113,11 +114,15 @@ class StepWhy(Struct, kw_only=True):
 
 
 class WorkflowExplanation(Struct, kw_only=True):
-    """GET /v1/workflow-runs/{run}/explain: for each step that has not completed, why."""
+    """GET /v1/workflow-runs/{run}/explain: for each step that has not completed, why.
+
+    `reasons` are the deadlines of its schedule that the run has broken.
+    """
 
     id: str
     status: RunStatus
     text: str
+    reasons: list[Why]
     steps: list[StepWhy]
 
 

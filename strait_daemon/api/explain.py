@@ -6,6 +6,7 @@ from typing import Final
 
 from strait_core import ids
 from strait_core.errors import NotFoundError
+from strait_core.reasons import Reason
 from strait_core.store import explain
 from strait_core.wire.reasons import Explanation, Why
 from strait_daemon.api.context import Api
@@ -22,15 +23,17 @@ async def explain_run(api: Api, call: Call) -> Reply:
         found = await explain.explain(conn, run_id, now, alive_since=now - api.deps.stale_after)
     if found is None or call.project not in {None, found.project_id}:
         raise no_run(call.path["run"])
-    reasons = [
-        Why(code=one.code, text=one.text, until=one.until, run_ids=list(one.run_ids), count=one.count)
-        for one in found.reasons
-    ]
+    reasons = [why_of(one) for one in found.reasons]
     return reply(
         Explanation(
             run_id=ids.spell(ids.Prefix.RUN, run_id), job_slug=found.job_slug, status=found.status, reasons=reasons
         )
     )
+
+
+def why_of(one: Reason) -> Why:
+    """A reason as the API shows it."""
+    return Why(code=one.code, text=one.text, until=one.until, run_ids=list(one.run_ids), count=one.count)
 
 
 ROUTES: Final = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from strait_core.store import workflow_views
+from strait_core.reasons import late_reason
+from strait_core.store import deadlines, workflow_views
 from strait_core.store.workflow_rows import Row
 from strait_core.store.workflow_views import StepView
 from strait_core.wire import workflow_runs as wire_flows
@@ -12,6 +13,7 @@ from strait_core.workflow import reasons
 from strait_core.workflow.snapshot import Snapshot
 from strait_core.workflow.states import RunStatus, StepStatus
 from strait_daemon.api.context import Api
+from strait_daemon.api.explain import why_of
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.workflow_runs import run_row, workflow_run_id
 
@@ -21,6 +23,8 @@ async def explain(api: Api, call: Call) -> Reply:
     async with api.connection() as conn:
         row = await run_row(conn, call, workflow_run_id(call))
         snapshot, views = await workflow_views.view_steps(conn, row)
+        fire_at = row["fire_at"]
+        late = [] if fire_at is None else await deadlines.breaches_of_run(conn, row["workflow_id"], fire_at)
     statuses = {view.at: view.status for view in views}
     facts: dict[int, Row] = {view.at: view.row or {} for view in views}
     run_status = RunStatus(row["status"])
@@ -34,7 +38,11 @@ async def explain(api: Api, call: Call) -> Reply:
         if status is not StepStatus.COMPLETED
     ]
     said = wire_flows.WorkflowExplanation(
-        id=call.path["run"], status=run_status, text=reasons.of_run(run_status, row["error"], statuses), steps=why
+        id=call.path["run"],
+        status=run_status,
+        text=reasons.of_run(run_status, row["error"], statuses),
+        reasons=[why_of(late_reason(one)) for one in late],
+        steps=why,
     )
     return reply(said)
 

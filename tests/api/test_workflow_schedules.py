@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from strait_core import ids
+from strait_core.deadline import Deadline
+from strait_core.store import deadlines
+from strait_core.store.deadlines import NewBreach
 from strait_daemon.services.backfiller import Backfiller
 from tests.api.caller import Caller
 
@@ -170,3 +174,32 @@ def look(api: Caller) -> None:
         await filler.tick()
 
     api.server.do(work())
+
+
+def test_what_a_run_was_late_for_is_explained(api: Caller):
+    """The deadline of its tick that the timekeeper has found broken; a run by hand has none."""
+    flow = make(api, cron="0 * * * *", finish_within_secs=60)
+    path = f"/v1/workflows/{flow['id']}/trigger"
+    late, other = (api.call("POST", path, {}, status=201)["id"] for _ in range(2))
+
+    async def work() -> None:
+        async with api.server.parts.pool.connection() as conn:
+            at = datetime(2030, 1, 1, tzinfo=UTC)
+            run_id = ids.parse(ids.Prefix.WORKFLOW_RUN, late)
+            await conn.execute("UPDATE strait.workflow_runs SET fire_at = %s WHERE id = %s", (at, run_id))
+            (found,) = await (
+                await conn.execute("SELECT id FROM strait.schedules s WHERE kind = 'workflow' AND target_id = %s",
+                    (ids.parse(ids.Prefix.WORKFLOW, flow["id"]),))
+            ).fetchall()  # fmt: skip
+            limit = at + timedelta(seconds=60)
+            breach = NewBreach(
+                id=deadlines.new_breach(at), schedule_id=found[0], project_id=api.project,
+                deadline=Deadline.FINISH, since=at, limit_at=limit, run_id=run_id,
+            )  # fmt: skip
+            await deadlines.record(conn, [breach], limit)
+
+    api.server.do(work())
+    (reason,) = api.call("GET", f"/v1/workflow-runs/{late}/explain")["reasons"]
+    assert reason["code"] == "late"
+    assert reason["text"] == "it is late: by finish_within_secs it was to end until 2030-01-01 00:01:00Z"
+    assert api.call("GET", f"/v1/workflow-runs/{other}/explain")["reasons"] == []
