@@ -33,18 +33,13 @@ async def select_ids(
     conn: Conn, where: WorkflowRunFilter, *, ended: bool, limit: int, before: UUID | None
 ) -> list[UUID]:
     """Ids of outermost runs that match, newest first, older than `before`: of those that are over, or of the others."""
-    values = {**narrowed(where), "before": before, "limit": limit}
-    return [row["id"] for row in await rows(conn, _source(ended=ended), values)]
+    values = {**narrowed(where), "ended": ended, "before": before, "limit": limit}
+    return [row["id"] for row in await rows(conn, "select_ids", values)]
 
 
 async def count(conn: Conn, where: WorkflowRunFilter, *, ended: bool) -> int:
     """How many match; no more than MOST_COUNTED are counted."""
-    values = {**narrowed(where), "before": None, "limit": MOST_COUNTED}
-    return len(await rows(conn, _source(ended=ended), values))
-
-
-def _source(*, ended: bool) -> str:
-    return "ended_ids" if ended else "active_ids"
+    return len(await select_ids(conn, where, ended=ended, limit=MOST_COUNTED, before=None))
 
 
 async def places(conn: Conn, run_ids: Collection[UUID]) -> dict[UUID, Place]:

@@ -258,24 +258,16 @@ JOIN strait.workflow_step_history s ON s.workflow_run_id = r.id AND s.keep = r.k
 WHERE s.step >= 0 AND s.status = 'completed' AND s.started_at IS NOT NULL
 GROUP BY r.version, s.step
 
--- name: active_ids
--- Outermost runs that are not over and that a filter chooses.
-SELECT r.id FROM strait.workflow_runs r
-WHERE (%(project_id)s::text IS NULL OR r.project_id = %(project_id)s)
-    AND (%(workflow_id)s::uuid IS NULL OR r.workflow_id = %(workflow_id)s)
-    AND (%(statuses)s::text[] IS NULL OR r.status = ANY(%(statuses)s))
-    AND (%(tags)s::jsonb IS NULL OR r.tags @> %(tags)s)
-    AND (%(low)s::uuid IS NULL OR r.id BETWEEN %(low)s AND %(high)s)
-    AND (%(created_after)s::timestamptz IS NULL OR r.created_at > %(created_after)s)
-    AND (%(created_before)s::timestamptz IS NULL OR r.created_at < %(created_before)s)
-    AND (%(before)s::uuid IS NULL OR r.id < %(before)s)
-    AND r.parent_run_id IS NULL
-ORDER BY r.id DESC LIMIT %(limit)s
-
--- name: ended_ids
--- The same of those that are over.
-SELECT r.id FROM strait.workflow_run_history r
-WHERE (%(project_id)s::text IS NULL OR r.project_id = %(project_id)s)
+-- name: select_ids
+-- Outermost runs that a filter chooses, of those that are over or of the others. Each half says which it is by a constant
+-- and has no condition of its own, so that one is read in the order of its index and the other not at all.
+SELECT r.id FROM (
+    SELECT id, project_id, workflow_id, status, tags, created_at, parent_run_id, false AS ended
+    FROM strait.workflow_runs
+    UNION ALL
+    SELECT id, project_id, workflow_id, status, tags, created_at, parent_run_id, true FROM strait.workflow_run_history
+) r
+WHERE r.ended = %(ended)s AND (%(project_id)s::text IS NULL OR r.project_id = %(project_id)s)
     AND (%(workflow_id)s::uuid IS NULL OR r.workflow_id = %(workflow_id)s)
     AND (%(statuses)s::text[] IS NULL OR r.status = ANY(%(statuses)s))
     AND (%(tags)s::jsonb IS NULL OR r.tags @> %(tags)s)
