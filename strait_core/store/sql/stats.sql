@@ -8,8 +8,8 @@ SELECT pg_try_advisory_xact_lock(7267218850514), to_regclass('strait.' || %(hour
 -- name: fold
 -- Deltas go in the order of their ids, in which those of one object were committed.
 WITH gone AS MATERIALIZED (
-    DELETE FROM strait.stats_deltas WHERE id IN (
-        SELECT id FROM strait.stats_deltas ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    DELETE FROM strait.stats_deltas WHERE id = ANY(ARRAY(
+        SELECT id FROM strait.stats_deltas ORDER BY id LIMIT %(limit)s))
     RETURNING *
 ), published AS (
     INSERT INTO strait.changes (position, made_at, at, kind, project_id, ids, owners, seqs, attempts, statuses)
