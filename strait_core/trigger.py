@@ -78,9 +78,11 @@ class NewRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_max_secs: int | None = None
 
 
-def faults_of(request: NewRunRequest, now: datetime) -> list[Fault]:
-    """Everything wrong with a trigger body, each fault with its JSON pointer."""
+def faults_of(request: NewRunRequest, now: datetime, spec: JobSpec) -> list[Fault]:
+    """Everything wrong with a trigger body for that job, each fault with its JSON pointer."""
     faults: list[Fault] = []
+    if request.retry_strategy is RetryStrategy.CUSTOM and not spec.retry_delays_secs:
+        faults.append(Fault("/retry_strategy", "custom takes the job's retry_delays_secs, and it has none"))
     for name, bounds in _BOUNDS.items():
         value = getattr(request, name)
         if value is not UNSET and value is not None and not bounds.low <= value <= bounds.high:

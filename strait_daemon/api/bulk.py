@@ -88,7 +88,7 @@ async def _check_items(api: Api, job: StoredJob, body: wire.BulkTriggerRequest, 
         raise ValidationError([Fault("/items", f"must have from 1 to {MAX_BULK_ITEMS} entries")])
     faults: list[Fault] = []
     for index, item in enumerate(body.items):
-        own = faults_of(item, now) + await api.judges.faults(job, item)
+        own = faults_of(item, now, job.spec) + await api.judges.faults(job, item)
         if isinstance(item.idempotency_key, str):
             own += check_key("/idempotency_key", item.idempotency_key)
         faults += [Fault(f"/items/{index}{fault.pointer}", fault.message) for fault in own]

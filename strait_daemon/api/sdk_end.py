@@ -32,8 +32,9 @@ async def complete(api: Api, call: Call) -> Reply:
     """POST complete: a result that is not as the job's schema says is refused, and the attempt goes on."""
     body: wire_sdk.CompleteReport = call.body
     speaker = speaker_of(call)
-    result = "null" if body.result is UNSET else bytes(body.result).decode()
-    if len(result) > MAX_RESULT:
+    raw = b"null" if body.result is UNSET else bytes(body.result)
+    result = raw.decode()
+    if len(raw) > MAX_RESULT:
         raise ValidationError([Fault("/result", f"must be at most {MAX_RESULT} bytes")])
     found = await _live(api, speaker)
     if found is None:
@@ -41,7 +42,7 @@ async def complete(api: Api, call: Call) -> Reply:
     live, target = found
     if target.judge is not None:
         judge = target.judge.faults
-        long = len(result) > OFFLOAD_BYTES
+        long = len(raw) > OFFLOAD_BYTES
         faults = await asyncio.to_thread(judge, "/result", result) if long else judge("/result", result)
         if faults:
             raise ValidationError(faults)

@@ -50,7 +50,7 @@ async def trigger(api: Api, call: Call) -> Reply:
 
 async def check(api: Api, job: StoredJob, body: wire.TriggerFields, now: datetime) -> None:
     """Raise ValidationError for everything that is wrong with a trigger of the job."""
-    faults = faults_of(body, now) + window_faults_of(body, job.spec)
+    faults = faults_of(body, now, job.spec) + window_faults_of(body, job.spec)
     if job.spec.payload_schema is not None:
         faults += await api.judges.faults(job, body)
     if faults:

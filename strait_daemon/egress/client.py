@@ -251,10 +251,17 @@ def _explained(error: Exception) -> EgressError:  # noqa: PLR0911 - one line for
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return EgressError("connection", "the endpoint closed the connection without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return EgressError("protocol", f"the answer broke off: {error}")
+        return EgressError("protocol", f"the answer broke off: {_said(error)}")
     if isinstance(error, aiohttp.ClientOSError | OSError):
         return EgressError("connection", f"the connection was lost: {_reason(error)}")
-    return EgressError("protocol", f"not an HTTP answer: {type(error).__name__}: {error}")
+    return EgressError("protocol", f"not an HTTP answer: {_said(error)}")
+
+
+def _said(error: Exception) -> str:
+    """What the client's library says of an answer, without the URL that was called: its query may hold a secret."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.message
+    return str(error).removeprefix("400, message:").strip() or type(error).__name__
 
 
 def _reason(error: OSError) -> str:

@@ -72,6 +72,8 @@ def test_a_result_has_a_bound_and_a_schema(api: Caller, contract: Contract):
         big = b'{"result": {"n": 1, "x": "' + b"x" * 1024 * 1024 + b'"}}'
         assert endpoint.say("POST", "complete", content=big, status=422)["errors"][0]["pointer"] == "/result"
         endpoint.say("POST", "complete", content=b" " * 20_000 + big, status=413)
+        wide = b'{"result": {"n": 1, "x": "' + b"\xc3\xa9" * 512 * 1024 + b'"}}'
+        assert endpoint.say("POST", "complete", content=wide, status=422)["errors"][0]["pointer"] == "/result"
         assert api.run(run["id"])["status"] == "executing"
         assert endpoint.say("POST", "complete", {"result": {"n": 1}})["status"] == "completed"
 

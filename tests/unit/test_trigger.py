@@ -31,12 +31,12 @@ def new(spec: JobSpec = SPEC, **request: Any) -> NewRun:
 
 
 def pointers(**request: Any) -> list[str]:
-    return [fault.pointer for fault in faults_of(TriggerRequest(**request), NOW)]
+    return [fault.pointer for fault in faults_of(TriggerRequest(**request), NOW, SPEC)]
 
 
 def test_an_empty_body_makes_a_plain_run():
     """Every field that nobody gave is the job's own, or nothing."""
-    assert faults_of(TriggerRequest(), NOW) == []
+    assert faults_of(TriggerRequest(), NOW, SPEC) == []
     assert new() == NewRun(
         id=RUN,
         job_id=JOB,
@@ -142,7 +142,7 @@ def test_a_time_keeps_its_instant():
 def test_a_time_that_is_none_to_schedule_for(text: str):
     """Without an offset, more than a year ahead, or off the calendar."""
     request = msgspec.json.decode(f'{{"scheduled_at": "{text}"}}', type=TriggerRequest)
-    assert [fault.pointer for fault in faults_of(request, NOW)] == ["/scheduled_at"]
+    assert [fault.pointer for fault in faults_of(request, NOW, SPEC)] == ["/scheduled_at"]
 
 
 @given(st.datetimes(timezones=st.timezones() | st.just(timezone(timedelta(hours=14)))))
@@ -162,7 +162,16 @@ def test_numbers_have_the_bounds_of_the_job(name: str, low: int, high: int):
     assert pointers(**{name: low}) == pointers(**{name: high}) == []
     for value in (low - 1, high + 1):
         request: dict[str, Any] = {name: value}
-        assert faults_of(TriggerRequest(**request), NOW) == [Fault(f"/{name}", f"must be from {low} to {high}")]
+        assert faults_of(TriggerRequest(**request), NOW, SPEC) == [Fault(f"/{name}", f"must be from {low} to {high}")]
+
+
+def test_custom_delays_are_the_jobs():
+    """A run may ask for them only where there are some: nothing that is accepted is ignored."""
+    custom = TriggerRequest(retry_strategy=RetryStrategy.CUSTOM)
+    (fault,) = faults_of(custom, NOW, SPEC)
+    assert fault.pointer == "/retry_strategy"
+    spec = replace(SPEC, retry_strategy=RetryStrategy.CUSTOM, retry_delays_secs=(5,))
+    assert faults_of(custom, NOW, spec) == []
 
 
 def test_all_faults_come_at_once():

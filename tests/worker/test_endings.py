@@ -225,10 +225,12 @@ async def _endless_head(visit: Visit) -> None:
 async def test_an_endpoint_that_breaks_off_or_speaks_no_http(rig: Rig, script: Any, error_class: str) -> None:
     """Whatever comes instead of an answer is an error with a name, never a fault of ours."""
     async with scripted(script) as endpoint:
-        run, attempt = await once(rig, endpoint.url)
+        run, attempt = await once(rig, f"{endpoint.url}?token=hidden")
     assert (run["status"], run["error_class"], attempt["http_status"]) == (Status.DEAD_LETTER, error_class, None)
     assert run["error"].startswith(f"{error_class} error: ")
     assert "None" not in run["error"]
+    # Errors travel on: to the fallback, to webhooks.
+    assert "hidden" not in run["error"]
 
 
 def _closed_port() -> int:

@@ -76,3 +76,23 @@ def test_a_cut_inside_a_character_leaves_it_out(shift: int, char: str) -> None:
     text = json.loads(made.result or "")["text"]
     assert set(text) <= {"x", char}
     assert MAX_RESPONSE_BYTES - 4 < len(text.encode()) <= MAX_RESPONSE_BYTES
+
+
+def deep(value: object) -> int:
+    """How deep a value is nested, counted one by one."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(deep, value), default=0) if isinstance(value, list) else 0
+
+
+_TRICKY = st.sampled_from(["", "[[[", '"', "\\", '\\"', '"[\\\\', "\n{"])
+
+
+@given(st.lists(st.one_of(_TRICKY, st.none()), min_size=120, max_size=136), _TRICKY)
+def test_only_brackets_outside_of_strings_nest(layers: list[str | None], leaf: str) -> None:
+    """Up to 128 deep, whatever stands in strings, escaped or not: by the count of another way."""
+    value: object = leaf
+    for key in layers:
+        value = [leaf, value, [leaf] * 3] if key is None else {key: value}
+    body = json.dumps([value, ["[" * 200]]).encode()
+    assert outcome.is_sound_json(body) == (deep(value) + 1 <= outcome.MAX_DEPTH)
