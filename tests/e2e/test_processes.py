@@ -39,6 +39,12 @@ def alive(pid: int) -> bool:
     return True
 
 
+@pytest.fixture
+def database(migrated: str) -> str:
+    """The URL of a migrated database: several processes that migrate are tests/store's."""
+    return migrated
+
+
 def test_two_workers_beside_the_api(database: str, endpoint: Endpoint):
     """Both workers take part, the banner is shown once, SIGTERM ends all of them with exit code 0."""
     with running_daemon(database, command=COMMAND, settings={"WORKER_POOL_SIZE": "5"}) as daemon:
