@@ -183,10 +183,10 @@ class TransitionWriter:
         So neither of the two waits for ever. What is wrong with the move itself is said once more.
         """
         log.error("workflow_run_failed", workflow_run=str(workflow_run_id), error=f"{type(error).__name__}: {error}")
-        conn, now = await self._line.conn(), self._clock.now()
         verdict = Verdict(brought=Brought())
         try:
-            async with conn.transaction():
+            conn, now = await self._line.conn(), self._clock.now()
+            async with asyncio.timeout(FLUSH_SECS), conn.transaction():
                 await parking.end_tied_into(
                     conn, await self._write(conn, [(Finish, [move])], now, verdict), now, verdict
                 )
@@ -195,6 +195,7 @@ class TransitionWriter:
                     await workflow_runs.give_up(conn, workflow_run_id, said, now, verdict.brought)
                 await limits.free(conn, verdict.freed)
         except Exception as again:  # noqa: BLE001 - then its waiter hears of it
+            await self._line.drop()
             return Verdict(refused={move.id: again})
         return verdict
 

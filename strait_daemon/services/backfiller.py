@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from strait_core.backfill import TRIGGERED_BY
 from strait_core.job import JobSpec
-from strait_core.store import backfills, queue, workflow_runs, workflows
+from strait_core.store import backfills, budgets, queue, workflow_runs, workflows
 from strait_core.store.backfills import StoredBackfill
 from strait_core.store.owners import Owner
 from strait_core.store.pool import Conn, Pool
@@ -97,7 +97,9 @@ class Backfiller:
         active = one.active - completed - unsuccessful
         room = min(one.max_concurrency - active, one.fires - one.made, FLOWS if owner.is_flow else BATCH)
         ticks = await backfills.next_ticks(conn, one.id, room) if room > 0 else []
-        if owner.is_flow:
+        if ticks and await budgets.spent_until(conn, owner.spec.project_id, now) is not None:
+            made: dict[datetime, UUID] = {}
+        elif owner.is_flow:
             made = await self._start_flows(conn, owner, ticks, now, brought)
         else:
             made = await self._make_runs(conn, owner, ticks, now)

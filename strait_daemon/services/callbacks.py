@@ -12,6 +12,7 @@ import structlog
 from strait_core.run import Outcome, OutcomeKind
 from strait_core.store import callbacks
 from strait_core.store.callbacks import Live
+from strait_core.store.faults import BadData
 from strait_core.store.pool import Pool
 from strait_daemon.attempts import outcome
 from strait_daemon.attempts.ender import Ender
@@ -81,11 +82,16 @@ class Callbacks:
         return now - self._stale_after
 
     async def _end(self, live: Live) -> bool:
-        async with self._pool.connection() as conn:
-            target = await self._ender.target(conn, live)
-        if target is None:
+        try:
+            async with self._pool.connection() as conn:
+                target = await self._ender.target(conn, live)
+            if target is None:
+                return False
+            return await self._ender.end(live, target, _ending(live), silent=live.over == "heartbeat") is not None
+        except BadData as error:
+            # What the database refuses of one is looked at again, and keeps no other from being judged.
+            log.warning("callback_not_ended", run_id=str(live.run.id), error=f"{type(error).__name__}: {error}")
             return False
-        return await self._ender.end(live, target, _ending(live), silent=live.over == "heartbeat") is not None
 
 
 def _ending(live: Live) -> Ending:

@@ -101,14 +101,18 @@ class Outbox:
         target: str | None = getattr(due.owner.spec, name)
         if target is None:
             return Result(error=f"the {due.owner.kind} has no {name} any more", final=True)
-        body = self._body(due)
         try:
+            body = self._body(due)
             url = self._guard.prepared(target)
             headers = self._headers(due, body)
             async with asyncio.timeout(ATTEMPT_SECS):
                 answer = await self._client.post(url, CIMultiDict(headers), body, Timing(monotonic()))
         except (Refused, EgressError, TimeoutError, Unreadable) as error:
             return _failure(error)
+        except Exception as error:
+            # One that we cannot even send must keep no other waiting, and has to end some time.
+            log.exception("webhook_not_sent", delivery=str(due.id))
+            return Result(error=f"system: {type(error).__name__}")
         if 200 <= answer.status < 300:
             return Result(answer.status)
         return Result(answer.status, f"HTTP {answer.status}")

@@ -40,6 +40,8 @@ class Waker:
         if late:
             log.info("waits_timed_out", runs=len(late))
             self._bus.runs_changed([run.id for run in late])
+            # Steps of workflow runs may have begun for it.
+            self._bus.wake()
         if resumed:
             self._bus.runs_changed(resumed)
             self._bus.wake()

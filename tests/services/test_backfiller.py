@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from strait_core.budget import Budget
 from strait_core.run import Status
-from strait_core.store import backfills, jobs, schedules
+from strait_core.store import backfills, budgets, jobs, schedules
 from strait_core.store.backfills import StoredBackfill
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Pool, make_pool
@@ -118,6 +119,15 @@ async def test_a_paused_job_is_waited_for(stage: Stage) -> None:
     assert await jobs.pause_job(stage.scene.conn, job.id, None, stage.clock.now())
     assert (await look(stage)).made == 0
     assert await jobs.resume_job(stage.scene.conn, job.id, stage.clock.now())
+    assert (await look(stage)).made == 2
+
+
+async def test_a_spent_budget_is_waited_for(stage: Stage) -> None:
+    """Until the project may spend again nothing is made, and nothing lost."""
+    await planned(stage, await scheduled(stage, "0 * * * *"), 2)
+    await budgets.put_budget(stage.scene.conn, "p", Budget(0, "UTC"), stage.clock.now())
+    assert (await look(stage)).made == 0
+    await budgets.put_budget(stage.scene.conn, "p", None, stage.clock.now())
     assert (await look(stage)).made == 2
 
 

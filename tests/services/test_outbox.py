@@ -293,6 +293,19 @@ async def test_a_receiver_that_fails_is_tried_again(migrated: str, endpoint: End
         assert row["error"].startswith(error)
 
 
+async def test_one_that_cannot_be_sent_keeps_no_other(migrated: str, endpoint: Endpoint):
+    """A delivery of which no request can be made fails by itself, waits for its next attempt, and dies like any."""
+    clock = VirtualClock()
+    async with quiet(migrated) as rig, outbox(rig, Openings(private=True), clock) as box:
+        bad = await one_delivery(rig, endpoint.url("/empty"), clock)
+        job = await rig.job("http://127.0.0.1:9/", "good", webhook_url=endpoint.url("/empty"))
+        good = await webhooks.insert_test(rig.conn, job.id, job.spec.project_id, clock.now())
+        await rig.rows('UPDATE strait.webhook_deliveries SET run = \'{"created_at": "never"}\' WHERE id = %s', bad)
+        await box.tick()
+        found = {row["id"]: (row["status"], row["error"]) for row in await rows(rig)}
+        assert found == {bad: ("pending", "system: ValueError"), good: ("delivered", None)}
+
+
 async def test_old_deliveries_are_forgotten(migrated: str, endpoint: Endpoint):
     """Delivered ones after the short retention, dead ones after the long one, pending ones never."""
     clock = VirtualClock()

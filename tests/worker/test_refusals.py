@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Final
 
 import pytest
 
 from strait_core.run import Status
 from strait_core.store import jobs
+from strait_daemon.services.callbacks import Callbacks
 from tests.support.endpoint import Endpoint
 from tests.support.rig import Rig, eventually, proxied, running
 
@@ -18,7 +20,7 @@ CREATE TABLE public.mood (sour boolean);
 INSERT INTO public.mood VALUES ({sour});
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (SELECT sour FROM public.mood) OR NEW.result LIKE '%poison%' THEN
+    IF (SELECT sour FROM public.mood) OR NEW.result LIKE '%poison%' OR NEW.tags ? 'poison' THEN
         RAISE EXCEPTION 'refused by the test' USING ERRCODE = '{code}';
     END IF;
     RETURN NEW;
@@ -55,6 +57,22 @@ async def test_a_database_that_refuses_everything_for_a_while(rig: Rig, endpoint
     await rig.rows("UPDATE public.mood SET sour = false")
     assert {(await rig.wait(run_id))["status"] for run_id in run_ids} == {Status.COMPLETED}
     assert set(endpoint.pairs.values()) == {1}
+
+
+async def test_an_accepted_run_that_cannot_be_ended_keeps_no_other(rig: Rig, endpoint: Endpoint) -> None:
+    """What the database refuses of one whose time is over is left to the next look; the others end on time."""
+    await rig.rows(_REFUSE.format(code="22023", sour="false"))
+    await asyncio.gather(*(service.stop() for service in rig.parts.services if service.name == "callbacks"))
+    job = await rig.job(endpoint.url("/ok"), completion="callback", timeout_secs=1, max_attempts=1)
+    (bad,), (good,) = await rig.add(job, tags={"poison": ""}), await rig.add(job)
+    parts, over = rig.parts, "SELECT 1 FROM strait.callbacks HAVING count(*) = 2 AND max(deadline_at) <= %s"
+    await eventually(lambda: rig.rows(over, parts.clock.now()))
+    watch = Callbacks(parts.pool, parts.ender, parts.clock, stale_after=timedelta(seconds=60), beat_secs=1)
+    await watch.tick()
+    assert [(await rig.run(run_id))["status"] for run_id in (bad, good)] == [Status.EXECUTING, Status.TIMED_OUT]
+    await rig.rows("DROP TRIGGER refuse ON strait.run_history")
+    await watch.tick()
+    assert (await rig.run(bad))["status"] == Status.TIMED_OUT
 
 
 @pytest.mark.parametrize("sour", [False, True], ids=["ended at once", "refused at first"])
