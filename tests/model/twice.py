@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hypothesis.stateful import rule
 
 from tests.model.dice import dice
-from tests.model.life import EVENTS, OUTCOMES, SUCCESS, WORKERS, Life
+from tests.model.kinds import EVENTS, OUTCOMES, SUCCESS, WORKERS
+from tests.model.life import Life
 from tests.model.world import Step, expected
 
 __all__ = ["Twice"]
