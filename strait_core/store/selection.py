@@ -53,7 +53,7 @@ class Place:
     is_step: bool
 
 
-async def select_ids(conn: Conn, among: Among, where: RunFilter, *, limit: int, before: UUID | None) -> list[UUID]:
+async def select_ids(conn: Conn, where: RunFilter, *, among: Among, limit: int, before: UUID | None) -> list[UUID]:
     """Ids of runs that match, newest first, older than `before`."""
     found, values = conditions(where)
     if before is not None:
@@ -64,7 +64,7 @@ async def select_ids(conn: Conn, among: Among, where: RunFilter, *, limit: int, 
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def count(conn: Conn, among: Among, where: RunFilter) -> int:
+async def count(conn: Conn, where: RunFilter, *, among: Among) -> int:
     """How many match; no more than MOST_COUNTED are counted."""
     found, values = conditions(where)
     statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT %(limit)s) n").format(_narrowed(among, found))

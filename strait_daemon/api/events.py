@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -10,12 +9,11 @@ from uuid import UUID
 from msgspec import UNSET, Raw
 
 from strait_core import ids, wire
-from strait_core.errors import ConflictError, Fault, NotFoundError, UnavailableError, ValidationError
+from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.idempotency import canonical
 from strait_core.job import check_project
 from strait_core.store import events, waits
 from strait_core.store.events import EventStatus, StoredEvent
-from strait_core.store.faults import Clash
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.store.workflow_live import Brought
@@ -26,9 +24,10 @@ from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Operation, Reply, reply
 from strait_daemon.api.query import PAGING, PROJECT, text_param
+from strait_daemon.api.turns import retried
 
 EVENT: Final = "/v1/events/{event}"
-TRIES: Final = 3
+_CROWDED: Final = "the event is in many hands; nothing was sent"
 _SEND_BYTES: Final = wire_events.MAX_PAYLOAD + 16 * KIB
 
 
@@ -152,18 +151,9 @@ async def send_event(api: Api, call: Call) -> Reply:
         assert event is not None
         return reply(_shaped(event), 201 if sent.is_new else 200)
 
-    answer = await _retried(api, call, Scope(project, f"sendEvent:{key}"), work)
+    answer = await retried(lambda: answered_once(api, call, Scope(project, f"sendEvent:{key}"), work), _CROWDED)
     go_on(api, going_on)
     return answer
-
-
-async def _retried(api: Api, call: Call, scope: Scope, work: Callable[[Conn], Awaitable[Reply]]) -> Reply:
-    for _ in range(TRIES):
-        try:
-            return await answered_once(api, call, scope, work)
-        except Clash:
-            continue
-    raise UnavailableError("the event is in many hands; nothing was sent", hint="try again", retry_after=1)
 
 
 async def send_prefix(api: Api, call: Call) -> Reply:
@@ -187,7 +177,7 @@ async def send_prefix(api: Api, call: Call) -> Reply:
         data = [_shaped(event, whole=False) for event in found if event is not None]
         return reply(wire_events.PrefixSent(data=data, conflicts=[key for key, one in sent if not one.is_same]))
 
-    answer = await _retried(api, call, Scope(project, f"sendPrefix:{prefix}"), work)
+    answer = await retried(lambda: answered_once(api, call, Scope(project, f"sendPrefix:{prefix}"), work), _CROWDED)
     go_on(api, going_on)
     return answer
 

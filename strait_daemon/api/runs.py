@@ -7,10 +7,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from strait_core import ids, wire
-from strait_core.errors import ConflictError, UnavailableError, ValidationError
+from strait_core.errors import ConflictError, ValidationError
 from strait_core.run import REPLAYABLE, Status
 from strait_core.store import jobs, lineage, runs, waits, watch
-from strait_core.store.faults import Clash
 from strait_core.store.pool import Conn
 from strait_core.store.runs import Ended, Row, RunFilter
 from strait_core.store.workflow_live import Brought
@@ -19,6 +18,7 @@ from strait_daemon.api import query, shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.lookup import find_job_ids, no_run, run_id_of
 from strait_daemon.api.operation import Call, Reply, reply
+from strait_daemon.api.turns import retried
 
 _TRIES: Final = 5
 
@@ -131,13 +131,12 @@ async def cancel_run(api: Api, call: Call) -> Reply:
 
 async def _cancel_family(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> list[Ended]:
     """Cancel the run and its descendants; once more when a batch of the workers held the same in another order."""
-    for _ in range(_TRIES):
-        try:
-            async with conn.transaction():
-                return await lineage.cancel_family(conn, [run_id], now, brought=brought)
-        except Clash:
-            continue
-    raise UnavailableError("the run's family is in many hands; nothing was canceled", hint="try again", retry_after=1)
+
+    async def work() -> list[Ended]:
+        async with conn.transaction():
+            return await lineage.cancel_family(conn, [run_id], now, brought=brought)
+
+    return await retried(work, "the run's family is in many hands; nothing was canceled", tries=_TRIES)
 
 
 async def reschedule_run(api: Api, call: Call) -> Reply:

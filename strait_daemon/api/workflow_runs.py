@@ -9,10 +9,9 @@ from uuid import UUID
 from msgspec import UNSET, Raw
 
 from strait_core import ids, wire
-from strait_core.errors import ConflictError, Fault, NotFoundError, UnavailableError, ValidationError
+from strait_core.errors import ConflictError, Fault, NotFoundError, ValidationError
 from strait_core.ids import Prefix, spell
 from strait_core.store import budgets, workflow_runs, workflow_views, workflows
-from strait_core.store.faults import Clash
 from strait_core.store.idempotency import Scope
 from strait_core.store.pool import Conn
 from strait_core.store.workflow_live import Brought
@@ -28,9 +27,10 @@ from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.purses import spent_error
+from strait_daemon.api.turns import retried
 from strait_daemon.api.workflows import find_workflow
 
-TRIES: Final = 3
+_CROWDED: Final = "the workflow run is in many hands; nothing was done"
 Act = Callable[[Conn, UUID, Any, Brought], Awaitable[None]]
 
 
@@ -94,7 +94,7 @@ async def trigger(api: Api, call: Call) -> Reply:
         return reply(shaped(row), 201)
 
     answer = await retried(
-        lambda: answered_once(api, call, Scope(known.spec.project_id, f"triggerWorkflow:{known.id}"), work)
+        lambda: answered_once(api, call, Scope(known.spec.project_id, f"triggerWorkflow:{known.id}"), work), _CROWDED
     )
     api.deps.brought(brought)
     return answer
@@ -120,16 +120,6 @@ def _new_run(api: Api, call: Call, workflow: StoredWorkflow | None) -> NewWorkfl
         disabled=[refs[one.step_ref] for one in body.step_overrides or [] if not one.enabled],
         triggered_by="manual",
     )
-
-
-async def retried(work: Callable[[], Awaitable[Reply]]) -> Reply:
-    """An answer, asked for once more when another transaction held the same things in another order."""
-    for _ in range(TRIES):
-        try:
-            return await work()
-        except Clash:
-            continue
-    raise UnavailableError("the workflow run is in many hands; nothing was done", hint="try again", retry_after=1)
 
 
 async def get_run(api: Api, call: Call) -> Reply:
@@ -173,7 +163,7 @@ async def moved(api: Api, call: Call, act: Act) -> Reply:
             await act(conn, run_id, api.deps.clock.now(), brought)
             return reply(shaped(await run_row(conn, call, run_id)))
 
-    answer = await retried(work)
+    answer = await retried(work, _CROWDED)
     api.deps.brought(brought)
     return answer
 

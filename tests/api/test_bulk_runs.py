@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,7 +51,8 @@ def test_cancel_by_ids_says_what_became_of_each(api: Caller):
 
 def test_a_filter_is_worked_off_in_pages(api: Caller, monkeypatch: pytest.MonkeyPatch):
     """Each call does a page and gives the cursor to the next; runs of other jobs stay (3 a page instead of 500)."""
-    monkeypatch.setattr(bulk_runs, "PAGE", 3)
+    few = replace(bulk_runs.CANCEL, kind=replace(bulk_runs.RUNS, page=3))
+    monkeypatch.setattr(bulk_runs, "CANCEL", few)
     job, other = api.make_job("paged"), api.make_job("other")
     wanted = {api.trigger(job, tags={"n": str(n)})["id"] for n in range(7)}
     kept = api.trigger(other)
