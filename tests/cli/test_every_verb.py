@@ -16,9 +16,10 @@ import yaml
 
 from strait_cli.context import FORMATS
 from strait_cli.reference import every_command
+from strait_cli.table import width
 from tests.cli import nursery
 from tests.cli.runner import Answer, Shell
-from tests.cli.verbs import ELSEWHERE, EMPTY, LINES, REFUSED, SILENT, TEXT, Place
+from tests.cli.verbs import ELSEWHERE, EMPTY, LINES, LONG, REFUSED, SILENT, TEXT, Place
 from tests.support.daemon import ROOT, SECRET, Daemon, running_daemon
 from tests.support.endpoint import Endpoint
 from tests.support.waiting import eventually
@@ -107,9 +108,11 @@ def read(verb: str, form: str, answer: Answer) -> None:
 
 @pytest.mark.parametrize("verb", LINES)
 def test_on_a_terminal(place: Place, verb: str):
-    """Nothing but colours drives it; JSON has none even there."""
+    """Nothing but colours drives it, tables fit; JSON has no colour even there."""
     shown = place.shell.run(*place.words(verb), columns=80, code=0)
     assert CONTROL.search(BAR.sub("", COLOURS.sub("", shown.out + shown.err))) is None
+    if verb not in LONG:
+        assert max(map(width, COLOURS.sub("", shown.out).splitlines()), default=0) <= 80
     as_json = place.shell.run(*place.words(verb), "-o", "json", columns=80, code=0)
     assert "\x1b" not in as_json.out
 

@@ -175,6 +175,8 @@ SILENT: Final = frozenset(
 EMPTY: Final = frozenset(
     {"jobs delete", "workflows delete", "calendars delete", "diff", "workflows diff", "runs logs", "schedules breaches"}
 )
+# What shows values of any length, which a terminal wraps.
+LONG: Final = frozenset({"jobs test", "runs watch", "trigger", "schema", "completion show", "config path"})
 # What is text of its own kind, and the same in every format.
 TEXT: Final = frozenset({"schema", "completion show", "config path"})
 # Formats that a verb refuses, since there is no such thing.
