@@ -80,7 +80,8 @@ def changes(
 
 def _steps(session: Session, seen: Seen) -> Iterator[dict[str, Any]]:
     """Every step that has not been told as it stands, in the order of their times."""
-    found = session.api.pages(path_of("workflow-runs", seen.run_id, "steps"), limit=_ALL)
+    path = path_of("workflow-runs", seen.run_id, "steps")
+    found = patiently(lambda: list(session.api.pages(path, limit=_ALL)), on_loss=lambda error: say_lost(session, error))
     told = [(one["step_ref"], one["status"], one["finished_at"] or one["started_at"]) for one in found]
     for ref, state, at in sorted(told, key=lambda one: one[2] or ""):
         if seen.steps.get(ref) != (state, at):

@@ -101,6 +101,19 @@ def delivery_id(client: Client, text: str) -> str:
     return _whole(client, ids.Prefix.WEBHOOK, text, ("webhooks", "deliveries"), "strait webhooks deliveries")
 
 
+def event_ref(client: Client, text: str) -> str:
+    """An event's key or id as the API takes it; a shortened id is completed, unless it is some event's key."""
+    if not text.startswith("evt_") or ids.parse(ids.Prefix.EVENT, text):
+        return text
+    try:
+        client.get(path_of("events", text))
+    except NotFoundError:
+        if ids.prefix_range(ids.Prefix.EVENT, text) is None:
+            raise
+        return _unique(client, "events", text)
+    return text
+
+
 def _whole(client: Client, prefix: ids.Prefix, text: str, path: tuple[str, ...], hint: str) -> str:
     _check(text, f"an id that begins with {prefix.value}_")
     if ids.parse(prefix, text):

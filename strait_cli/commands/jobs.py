@@ -245,13 +245,15 @@ def try_out(
         int | None,
         typer.Option("--timeout-secs", help="Seconds to wait, 1 to 60.", metavar="N", show_default=False),
     ] = None,
+    *,
+    edit: Annotated[bool, typer.Option("--edit", help="Write the payload in your editor.")] = False,
 ) -> None:
     """Call a job's endpoint once, as a run would, and show what came of it; nothing is stored.
 
     Ends with 9 when a run would not have completed.
     """
     fields = {} if timeout_secs is None else {"timeout_secs": timeout_secs}
-    request = trigger.request_of(fields, body.payload_text(payload, sets or (), edit=False))
+    request = trigger.request_of(fields, body.payload_text(payload, sets or (), edit=edit))
     tested = session.api.post(f"{_path(session, job)}/test", request)
     session.out.item(_told(tested) if session.out.is_human else tested, name="http_status")
     if not tested["ok"]:

@@ -31,20 +31,20 @@ def logs(
 
     With -f it goes on with each line as it comes, and survives a restart of the daemon.
     """
-    found = run_id(session.api, run)
     query = {name: value for name, value in (("after", after), ("level", level)) if value is not None}
     if follow:
-        _follow(session, found, query)
+        _follow(session, run, query)
         return
-    pages = session.api.pages(path_of("runs", found, "logs"), query, limit=limit)
+    pages = session.api.pages(path_of("runs", run_id(session.api, run), "logs"), query, limit=limit)
     session.out.items(pages, LOG)
     session.more(pages)
 
 
-def _follow(session: Session, run: str, query: dict[str, Any]) -> None:
+def _follow(session: Session, ref: str, query: dict[str, Any]) -> None:
     """Each line once: those that are there, by pages, then those that come, by the run's stream."""
-    from strait_cli.watch import Seen, changes, line  # noqa: PLC0415 - streams, for this verb only
+    from strait_cli.watch import Seen, asked, changes, line  # noqa: PLC0415 - streams, for this verb only
 
+    run = asked(session, lambda: run_id(session.api, ref))
     levels = set(query["level"].split(",")) if "level" in query else None
     if levels is not None:
         # Asked once, so that a wrong level is refused as it is without -f.

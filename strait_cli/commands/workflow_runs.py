@@ -57,6 +57,7 @@ def trigger(
     idempotency_key: Key = None,
     timeout: Timeout = None,
     *,
+    edit: Annotated[bool, typer.Option("--edit", help="Write the payload in your editor.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Watch the run to its end.")] = False,
 ) -> None:
     """Start a run of a workflow.
@@ -65,7 +66,7 @@ def trigger(
     """
     if timeout is not None and not wait:
         raise UsageError("--timeout goes with --wait")
-    text = body.payload_text(payload, sets or (), edit=False)
+    text = body.payload_text(payload, sets or (), edit=edit)
     fields: dict[str, Any] = {}
     if without:
         fields["step_overrides"] = [{"step_ref": ref, "enabled": False} for ref in without]
@@ -125,7 +126,9 @@ def watch(
     On a terminal it fills the screen: the graph of the steps in the colours of their states, the critical path heavy.
     With --plain, another format or no terminal it prints a line per change. Leaving (q, Ctrl-C) leaves the run alone.
     """
-    follow(session, workflow_run_id(session.api, workflow_run), timeout, plain=plain)
+    from strait_cli.watch import asked  # noqa: PLC0415 - streams, for this verb only
+
+    follow(session, asked(session, lambda: workflow_run_id(session.api, workflow_run)), timeout, plain=plain)
 
 
 def follow(session: Session, run_id: str, timeout: float | None, *, plain: bool = True) -> None:

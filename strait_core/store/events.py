@@ -176,10 +176,12 @@ async def list_events(
     before: UUID | None,
     status: EventStatus | None = None,
     prefix: str | None = None,
+    id_range: tuple[UUID, UUID] | None = None,
 ) -> list[StoredEvent]:
     """Events, the newest first, without their payloads."""
+    low, high = id_range or (None, None)
     values = {"project": project, "status": status, "prefix": prefix, "before": before, "limit": limit}
-    found = await _rows(conn, "list_events", values)
+    found = await _rows(conn, "list_events", {**values, "low": low, "high": high})
     return [StoredEvent(**{**row, "status": EventStatus(row["status"])}) for row in found]
 
 

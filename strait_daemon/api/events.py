@@ -23,7 +23,7 @@ from strait_daemon.api.body import KIB, Body, Nothing
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Operation, Reply, reply
-from strait_daemon.api.query import PAGING, PROJECT, text_param
+from strait_daemon.api.query import PAGING, PROJECT, id_prefix_param, text_param
 from strait_daemon.api.turns import retried
 
 EVENT: Final = "/v1/events/{event}"
@@ -99,6 +99,7 @@ async def list_events(api: Api, call: Call) -> Reply:
             before=query.before_id(asked),
             status=None if status is None else EventStatus(status),
             prefix=asked.get("prefix"),
+            id_range=asked.get("id_prefix"),
         )
     page, cursor = query.cut(found, limit, lambda one: query.id_cursor(one.id))
     return reply(wire.Page(data=[_shaped(one, whole=False) for one in page], next_cursor=cursor))
@@ -217,6 +218,7 @@ ROUTES: Final = (
             *PAGING,
             text_param("status", f"One of {', '.join(EventStatus)}."),
             text_param("prefix", "Keys that begin so."),
+            id_prefix_param(ids.Prefix.EVENT),
         ),
     ),
     Operation(

@@ -37,6 +37,13 @@ def test_payloads_from_files_pipes_flags_and_editors(shell: Shell, job: str):
     (shell.home / "edit.sh").write_text('#!/bin/sh\necho \'{"by": "hand"}\' > "$1"\n')
     edited = shell.ok("trigger", job, "--edit", "-o", "json", env={"VISUAL": f"sh {shell.home}/edit.sh"}).json
     assert shell.ok("runs", "get", edited["id"], "--jq", ".payload.by").out == "hand\n"
+    by_hand = {"VISUAL": f"sh {shell.home}/edit.sh"}
+    tested = shell.ok("jobs", "test", job, "--edit", "-o", "json", env=by_hand).json
+    assert json.loads(tested["body"]) == {"by": "hand"}
+    steps = '[{"step_ref": "nap", "step_type": "sleep", "sleep_duration": "1h"}]'
+    shell.ok("workflows", "create", "--name", "N", "--slug", "naps", "--steps", steps)
+    nap = shell.ok("workflows", "trigger", "naps", "--edit", "-o", "json", env=by_hand).json
+    assert shell.ok("workflow-runs", "get", nap["id"], "--jq", ".payload.by").out == "hand\n"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,12 @@ def test_a_run_waits_and_its_events_are_sent(shell: Shell, cli_endpoint: Endpoin
     assert "event order:1 until" in watched
     sent = shell.ok("events", "send", "order:1", "--payload", '{"paid": true}')
     assert "delivered: 1" in sent.err
-    assert shell.ok("events", "get", "order:1", "-o", "json").json["payload"] == {"paid": True}
+    paid = shell.ok("events", "get", "order:1", "-o", "json").json
+    assert paid["payload"] == {"paid": True}
+    assert shell.ok("events", "get", paid["id"][:-2], "-o", "json").json == paid
+    shell.run("events", "get", "evt_7zzz", code=5)
+    # The same in another way of saying it: the event stays as it was.
+    assert shell.ok("events", "send", "order:1", "--set", "paid=true", "-o", "json").json["id"] == paid["id"]
     shell.run("events", "send", "order:1", "--payload", "2", code=6)
     shell.ok("events", "send", "order:", "--by-prefix")
     assert shell.ok("events", "get", "order:2", "-o", "json").json["status"] == "received"

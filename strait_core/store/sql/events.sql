@@ -56,6 +56,7 @@ WHERE (%(project)s::text IS NULL OR e.project_id = %(project)s)
     AND (%(prefix)s::text IS NULL OR starts_with(e.key, %(prefix)s))
     AND (e.status <> 'waiting' OR w.open > 0)
     AND (%(before)s::uuid IS NULL OR e.id < %(before)s)
+    AND (%(low)s::uuid IS NULL OR e.id BETWEEN %(low)s AND %(high)s)
 ORDER BY e.id DESC LIMIT %(limit)s
 
 -- name: lock_unneeded
