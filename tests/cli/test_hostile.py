@@ -10,7 +10,7 @@ import pytest
 
 from strait_core import ids
 from tests.cli.runner import Shell
-from tests.cli.scripted import answer, scripted
+from tests.cli.scripted import answer, events, scripted
 
 # Clears the screen, rings, turns the writing direction around, sets the window's title, begins a new line.
 EVIL = "a\x1b[2J\x07\u202eb\x9b31m\x1b]0;t\x07\nc"
@@ -26,10 +26,14 @@ ATTEMPT = {
 }  # fmt: skip
 MOVE = {"at": WHEN, "event": EVIL, "status": EVIL, "attempt": 1, "reason": EVIL}
 KIN = {"id": EVIL, "status": EVIL, "job_slug": EVIL, "continuation_of": None, "parent_run_id": None}
+REASON = {"code": EVIL, "text": EVIL, "until": EVIL}
 STEP = {
     "step_ref": EVIL, "step_type": EVIL, "status": EVIL, "starts_at_secs": 0, "ends_at_secs": 1, "length_from": EVIL,
     "on_critical_path": True, "note": EVIL, "text": EVIL,
 }  # fmt: skip
+
+
+CHANGE = {"at": EVIL, "kind": EVIL, "id": EVIL, "status": EVIL, "attempt": 1}
 
 
 def page(*items: dict[str, Any]) -> dict[str, Any]:
@@ -39,9 +43,9 @@ def page(*items: dict[str, Any]) -> dict[str, Any]:
 CASES: dict[str, tuple[tuple[str, ...], list[Any]]] = {
     "explain": (
         ("runs", "explain", RUN),
-        [{"run_id": EVIL, "job_slug": EVIL, "status": EVIL, "reasons": [{"code": EVIL, "text": EVIL, "until": EVIL}]}],
+        [{"run_id": EVIL, "job_slug": EVIL, "status": EVIL, "reasons": [REASON]}],
     ),
-    "steps": (("workflow-runs", "explain", FLOW), [{"id": EVIL, "text": EVIL, "steps": [STEP]}]),
+    "steps": (("workflow-runs", "explain", FLOW), [{"id": EVIL, "text": EVIL, "steps": [STEP], "reasons": [REASON]}]),
     "simulate": (
         ("workflows", "simulate", "w"),
         [
@@ -62,13 +66,14 @@ CASES: dict[str, tuple[tuple[str, ...], list[Any]]] = {
     "lineage": (("runs", "lineage", RUN), [{"run": KIN, "ancestors": [], "descendants": [], "truncated": False}]),
     "changes": (
         ("changes", "--follow", "--limit", "1"),
-        [page({"at": EVIL, "kind": EVIL, "id": EVIL, "status": EVIL, "attempt": 1})],
+        [events(f"event: change\nid: 1\ndata: {json.dumps(CHANGE)}\n\n")],
     ),
 }  # fmt: skip
 
 
 def responses(bodies: list[Any]) -> list[bytes]:
-    return [answer("200 OK", json.dumps(one), Content_Type="application/json") for one in bodies]
+    ready = (one if isinstance(one, bytes) else json.dumps(one) for one in bodies)
+    return [one if isinstance(one, bytes) else answer("200 OK", one, Content_Type="application/json") for one in ready]
 
 
 @pytest.mark.parametrize("case", CASES)
