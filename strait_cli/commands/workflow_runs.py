@@ -71,11 +71,8 @@ def trigger(
     if without:
         fields["step_overrides"] = [{"step_ref": ref, "enabled": False} for ref in without]
     fields |= {name: body.pairs(said, f"--{name}") for name, said in (("tags", tags), ("labels", labels)) if said}
-    run = session.api.post(
-        path_of("workflows", workflow_ref(session.api, workflow), "trigger"),
-        request_of(fields, text),
-        key=idempotency_key,
-    )
+    path = path_of("workflows", workflow_ref(session.api, workflow), "trigger")
+    run = session.api.post(path, request_of(fields, text), key=idempotency_key)
     if wait:
         session.out.note(f"triggered {run['id']}")
         follow(session, run["id"], timeout)
