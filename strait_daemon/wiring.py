@@ -16,6 +16,7 @@ import structlog
 import strait_core
 from strait_core import ids
 from strait_core.store import migrate
+from strait_core.store.owners import Kind
 from strait_core.store.pool import Pool, is_pooled, make_pool
 from strait_core.wire import ComponentHealth
 from strait_daemon import clock as clocks
@@ -273,7 +274,8 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     parts.services += [
         _service(parts, "stager", stager.tick, REST_SECS),
         _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, REST_SECS),
-        _service(parts, "ticker", _ticker(parts).tick, REST_SECS),
+        _service(parts, "ticker", _ticker(parts, Kind.JOB).tick, REST_SECS),
+        _service(parts, "flow_ticker", _ticker(parts, Kind.WORKFLOW).tick, REST_SECS),
         _service(parts, "backfiller", _backfiller(parts).tick, BACKFILLER_SECS),
         _service(parts, "timekeeper", _timekeeper(parts).tick, REST_SECS),
         _service(parts, "opener", Opener(parts.pool, parts.clock, parts.bus.wake).tick, REST_SECS),
@@ -311,9 +313,9 @@ def _breaker_watch(parts: Parts) -> Service:
     return watch
 
 
-def _ticker(parts: Parts) -> Ticker:
+def _ticker(parts: Parts, kind: Kind) -> Ticker:
     bus = parts.bus
-    return Ticker(parts.pool, parts.clock, parts.new_id, wake=bus.wake, changed=bus.runs_changed,
+    return Ticker(kind, parts.pool, parts.clock, parts.new_id, wake=bus.wake, changed=bus.runs_changed,
         taken=bus.runs_taken, brought=parts.announcer.brought)  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from psycopg.errors import (
     InsufficientPrivilege,
     InternalError_,
     InvalidSchemaName,
+    LockNotAvailable,
     ReadOnlySqlTransaction,
     SerializationFailure,
     UndefinedColumn,
@@ -32,6 +33,8 @@ Broken = (
 )
 # Clash: two transactions in each other's way; the same statement may simply be sent again.
 Clash = (DeadlockDetected, SerializationFailure)
+# Held: somebody else has held what is needed for as long as the transaction wanted to wait (`pool.wait_at_most`).
+Held = LockNotAvailable
 # Taken: a name that must be unique is in use.
 Taken = UniqueViolation
 # BadData: what was said of a row, not of the server, so the other rows of a batch may pass without it.
@@ -41,4 +44,4 @@ MissingPartition = CheckViolation
 # Missing: a statement names what the database does not have; its migrations are not this program's.
 Missing = (InvalidSchemaName, UndefinedTable, UndefinedColumn, UndefinedFunction)
 
-__all__ = ["BadData", "Broken", "Clash", "Missing", "MissingPartition", "Refused", "Rollback", "Taken"]
+__all__ = ["BadData", "Broken", "Clash", "Held", "Missing", "MissingPartition", "Refused", "Rollback", "Taken"]

@@ -130,6 +130,11 @@ async def fix_plans_here(conn: Conn) -> None:
     await conn.execute(_FIXED_PLANS_HERE)
 
 
+async def wait_at_most(conn: Conn, secs: float) -> None:
+    """Let no statement of the caller's transaction wait longer for what another one holds: it raises `faults.Held`."""
+    await conn.execute(query(b"SET LOCAL lock_timeout = %d" % int(secs * 1000)))
+
+
 def is_pooled(url: str, direct_url: str) -> bool:
     """Whether a pooler stands in between: the two URLs lead to different places."""
     return endpoint_of(url) != endpoint_of(direct_url)

@@ -112,13 +112,13 @@ def _due(row: tuple[Any, ...]) -> Due:
 
 
 async def take_due(
-    conn: Conn, now: datetime, limit: int, after: datetime | None = None
+    conn: Conn, kind: Kind, now: datetime, limit: int, after: datetime | None = None
 ) -> tuple[list[Due], list[UUID]]:
-    """Lock schedules that are due, the longest due first; with `after` only those that came due later than that.
+    """Lock schedules of a kind that are due, the longest due first; with `after` only those that came due later.
 
     Apart from the others come those whose owner's definition cannot be read: that of a newer release, say.
     """
-    values = {"now": now, "after": after or _LONG_AGO, "limit": limit}
+    values = {"kind": kind.value, "now": now, "after": after or _LONG_AGO, "limit": limit}
     cursor = await conn.cursor(binary=True).execute(query(_SQL["take_due"]), values)
     due, unreadable = [], []
     for row in await cursor.fetchall():
@@ -130,7 +130,7 @@ async def take_due(
 
 
 async def take_one(conn: Conn, schedule_id: UUID, now: datetime) -> Due | None:
-    """Lock one schedule; None when it is not due."""
+    """Lock one schedule; None when it is not due, or somebody else holds it."""
     cursor = await conn.cursor(binary=True).execute(query(_SQL["take_one"]), {"id": schedule_id, "now": now})
     row = await cursor.fetchone()
     return None if row is None else _due(row)
@@ -141,9 +141,10 @@ async def put_off(conn: Conn, schedule_ids: Sequence[UUID], until: datetime) -> 
     await conn.execute(query(_SQL["put_off"]), {"ids": list(schedule_ids), "until": until})
 
 
-async def next_due(conn: Conn, after: datetime) -> tuple[datetime | None, datetime | None]:
-    """When somebody has to look next, at anything and at what comes due later than `after`; None = never."""
-    row = await (await conn.cursor(binary=True).execute(query(_SQL["next_due"]), {"after": after})).fetchone()
+async def next_due(conn: Conn, kind: Kind, after: datetime) -> tuple[datetime | None, datetime | None]:
+    """When somebody has to look next at one kind: at anything, at what comes due later than `after`; None = never."""
+    values = {"kind": kind.value, "after": after}
+    row = await (await conn.cursor(binary=True).execute(query(_SQL["next_due"]), values)).fetchone()
     return (row[0], row[1]) if row else (None, None)
 
 

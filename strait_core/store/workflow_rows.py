@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from strait_core.store import workflows
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
+from strait_core.workflow.definition import WorkflowSpec
 from strait_core.workflow.snapshot import Snapshot, snapshot_of
 
 _SQL = load("workflow_runs")
@@ -42,10 +43,17 @@ async def snapshot_for(conn: Conn, workflow_id: UUID, version: int) -> Snapshot:
     wanted = (workflow_id, version)
     found = _kept.get(wanted)
     if found is None:
-        found = snapshot_of((await workflows.specs(conn, {wanted}))[wanted])
-        _kept[wanted] = found
+        return keep_snapshot(workflow_id, version, (await workflows.specs(conn, {wanted}))[wanted])
+    _kept.move_to_end(wanted)
+    return found
+
+
+def keep_snapshot(workflow_id: UUID, version: int, spec: WorkflowSpec) -> Snapshot:
+    """The definition of that version, for who has it at hand: `snapshot_for` need not read it."""
+    wanted = (workflow_id, version)
+    found = _kept.get(wanted)
+    if found is None:
+        found = _kept[wanted] = snapshot_of(spec)
         if len(_kept) > _MOST_KEPT:
             _kept.popitem(last=False)
-    else:
-        _kept.move_to_end(wanted)
     return found

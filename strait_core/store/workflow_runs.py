@@ -6,10 +6,10 @@ run's state forbids raises ConflictError.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -20,7 +20,7 @@ from strait_core.store import events, workflows
 from strait_core.store.events import EventStatus
 from strait_core.store.pool import Conn
 from strait_core.store.workflow_live import Brought, Live, StepEnd
-from strait_core.store.workflow_rows import Row, rows, snapshot_for
+from strait_core.store.workflow_rows import Row, keep_snapshot, rows, send, snapshot_for
 from strait_core.store.workflow_tree import Tree
 from strait_core.store.workflows import StoredWorkflow
 from strait_core.workflow.definition import StepType
@@ -56,9 +56,35 @@ async def trigger(conn: Conn, workflow: StoredWorkflow, new: NewWorkflowRun, now
 
     If the workflow is limited, the run waits as `pending` until somebody finds room for it (`promote`).
     """
+    await trigger_all(conn, [(workflow, new)], now, brought)
+
+
+async def trigger_all(
+    conn: Conn, flows: Sequence[tuple[StoredWorkflow, NewWorkflowRun]], now: datetime, brought: Brought
+) -> None:
+    """The same for several runs, of one workflow or of many, whose first steps are stored together."""
+    if not flows:
+        return
+    tree = Tree(conn, now, brought)
+    async with conn.pipeline():
+        sent = [await send(conn, "insert_run", _stored(workflow, new, now)) for workflow, new in flows]
+    for (workflow, _), one in zip(flows, sent, strict=True):
+        (row,) = await one.fetchall()
+        keep_snapshot(workflow.id, workflow.version, workflow.spec)
+        live = await tree.join(row)
+        brought.moved.add(live.id)
+        brought.due(row["expires_at"])
+        if live.status is RunStatus.PENDING:
+            brought.has_room = True
+        else:
+            tree.look(live, None)
+    await tree.settle()
+
+
+def _stored(workflow: StoredWorkflow, new: NewWorkflowRun, now: datetime) -> Row:
     spec = workflow.spec
     is_limited = spec.max_concurrent_runs is not None
-    values: dict[str, Any] = {
+    return {
         "id": new.id,
         "root_id": new.id,
         "workflow_id": workflow.id,
@@ -78,16 +104,6 @@ async def trigger(conn: Conn, workflow: StoredWorkflow, new: NewWorkflowRun, now
         "lineage_depth": new.lineage_depth,
         "now": now,
     }
-    (row,) = await rows(conn, "insert_run", values)
-    tree = Tree(conn, now, brought)
-    live = await tree.join(row)
-    brought.moved.add(new.id)
-    brought.due(row["expires_at"])
-    if is_limited:
-        brought.has_room = True
-        return
-    tree.look(live, None)
-    await tree.settle()
 
 
 def _expiry(timeout_secs: int | None, now: datetime) -> datetime | None:

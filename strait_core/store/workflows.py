@@ -144,6 +144,12 @@ async def workflow_by_id(conn: Conn, workflow_id: UUID) -> StoredWorkflow | None
     return await _one(conn, "workflow_by_id", {"id": workflow_id})
 
 
+async def workflows_by_id(conn: Conn, workflow_ids: Collection[UUID]) -> dict[UUID, StoredWorkflow]:
+    """The workflows of these ids, without those that were deleted."""
+    found = [_workflow(row) for row in await _rows(conn, "workflows_by_id", {"ids": list(workflow_ids)})]
+    return {one.id: one for one in found}
+
+
 async def workflows_by_slug(conn: Conn, slug: str, project: str | None) -> list[StoredWorkflow]:
     """The workflows of that slug, one for each project that has one (at most 10); `project` narrows to one."""
     return [_workflow(row) for row in await _rows(conn, "workflows_by_slug", {"slug": slug, "project": project})]

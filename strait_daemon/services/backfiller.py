@@ -147,8 +147,7 @@ class Backfiller:
         if workflow is None or not takes_runs(workflow):
             return {}
         made = {at: new_flow(self._new_id(), TRIGGERED_BY, at) for at in ticks}
-        for run in made.values():
-            await workflow_runs.trigger(conn, workflow, run, now, brought)
+        await workflow_runs.trigger_all(conn, [(workflow, run) for run in made.values()], now, brought)
         return {at: run.id for at, run in made.items()}
 
     async def _forget(self, conn: Conn) -> None:

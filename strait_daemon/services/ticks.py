@@ -88,8 +88,8 @@ class _Plan:
 
     @property
     def waits_for_others(self) -> bool:
-        """Whether it cancels runs, or starts those of a workflow, and so may wait for other transactions."""
-        return bool(self.cancel) or (self.due.owner.is_flow and bool(self.new))
+        """Whether it cancels runs, and so may wait for whoever moves these just now."""
+        return bool(self.cancel)
 
 
 async def look(
@@ -104,8 +104,8 @@ async def look(
 ) -> Done:
     """Decide what is due of these schedules at `now`, or at `as_of` when that is given.
 
-    Unless it is `alone`, one that would cancel runs or start those of a workflow is left for later: that may wait for
-    other transactions, and nobody else should wait with it.
+    Unless it is `alone`, one that would cancel runs is left for later: that may wait for other transactions, and nobody
+    else should wait with it.
     """
     done = Done()
     overlapping = [one.owner for one in due if _minds_overlap(one)]
@@ -291,9 +291,8 @@ async def _apply(conn: Conn, plans: Sequence[_Plan], now: datetime, done: Done) 
     new = [run for plan in plans for run in plan.new if isinstance(run, NewRun)]
     stored = await queue.insert_runs(conn, new, now) if new else set()
     done.made += stored
-    for plan in plans:
-        if plan.due.owner.is_flow and plan.new:
-            stored |= await _start_flows(conn, plan, now, done.brought)
+    if flows := [plan for plan in plans if plan.due.owner.is_flow and plan.new]:
+        stored |= await _start_flows(conn, flows, now, done.brought)
     kept = [plan for plan in plans if all(run.id in stored for run in plan.new)]
     done.refused += len(plans) - len(kept)
     await schedules.note_fires(conn, [fire for plan in kept for fire in plan.fires], now)
@@ -301,17 +300,19 @@ async def _apply(conn: Conn, plans: Sequence[_Plan], now: datetime, done: Done) 
     await schedules.advance(conn, [plan.step for plan in kept])
 
 
-async def _start_flows(conn: Conn, plan: _Plan, now: datetime, brought: Brought) -> set[UUID]:
-    """Cancel what a plan cancels and start the workflow runs that it makes; none when the workflow has changed."""
-    workflow = await workflows.workflow_by_id(conn, plan.due.owner.id)
-    if workflow is None or workflow.version != plan.due.owner.version or not takes_runs(workflow):
-        return set()
-    if plan.cancel:
-        await workflow_runs.cancel_all(conn, plan.cancel, now, brought)
-    flows = [run for run in plan.new if isinstance(run, NewWorkflowRun)]
-    for run in flows:
-        await workflow_runs.trigger(conn, workflow, run, now, brought)
-    return {run.id for run in flows}
+async def _start_flows(conn: Conn, plans: Sequence[_Plan], now: datetime, brought: Brought) -> set[UUID]:
+    """Cancel what plans cancel and start the workflow runs that they make; none of a workflow that has changed."""
+    found = await workflows.workflows_by_id(conn, {plan.due.owner.id for plan in plans})
+    flows: list[tuple[StoredWorkflow, NewWorkflowRun]] = []
+    for plan in plans:
+        workflow = found.get(plan.due.owner.id)
+        if workflow is None or workflow.version != plan.due.owner.version or not takes_runs(workflow):
+            continue
+        if plan.cancel:
+            await workflow_runs.cancel_all(conn, plan.cancel, now, brought)
+        flows += [(workflow, run) for run in plan.new if isinstance(run, NewWorkflowRun)]
+    await workflow_runs.trigger_all(conn, flows, now, brought)
+    return {run.id for _, run in flows}
 
 
 def takes_runs(workflow: StoredWorkflow) -> bool:
@@ -326,7 +327,7 @@ async def fire_by_hand(conn: Conn, due: Due, now: datetime, new_id: NewId) -> tu
     (run,) = plan.new
     stored = await queue.insert_runs(conn, [run], now) if isinstance(run, NewRun) else None
     if stored is None:
-        stored = await _start_flows(conn, plan, now, done.brought)
+        stored = await _start_flows(conn, [plan], now, done.brought)
     if run.id not in stored:
         return None, done
     await schedules.note_fires(conn, plan.fires, now)

@@ -10,6 +10,7 @@ import pytest
 
 from strait_core.run import Status
 from strait_core.store import queue
+from strait_core.store.owners import Kind
 from strait_daemon.services import ticks
 from strait_daemon.services.stager import BATCH
 from tests.services.stage import Stage
@@ -70,7 +71,7 @@ async def test_a_job_that_cannot_run_stops_nobody(stage: Stage, change: str) -> 
 
 async def test_what_was_missed_is_caught_up_beside_a_flood(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a batch is due at every look, and still a schedule whose tick was missed gets its turn."""
-    monkeypatch.setattr("strait_daemon.services.ticker.BATCH", 2)
+    monkeypatch.setattr("strait_daemon.services.ticker.BATCH", {Kind.JOB: 2})
     missed = await scheduled(stage, "0 * * * *")
     stage.later(hours=2, minutes=30)
     for number in range(6):

@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from strait_core.store import schedules, workflow_runs, workflows
 from strait_core.store.faults import Rollback
+from strait_core.store.owners import Kind
+from strait_core.store.pool import connect
 from strait_core.store.workflows import StoredWorkflow
 from strait_core.workflow.definition import evolve
 from strait_daemon.services import placing, ticks
+from strait_daemon.services.ticker import HELD_PAUSE, Ticker
 from strait_daemon.services.timekeeper import Timekeeper
+from tests.services import test_ticker
 from tests.services.stage import Stage
-from tests.services.test_ticker import fires, ticker
+from tests.services.test_ticker import fires
 from tests.store.flow import Flow
 
 # The stage's clock begins on a Wednesday at noon, UTC.
 NOON = datetime(2030, 1, 16, 12, tzinfo=UTC)
+
+
+def ticker(stage: Stage) -> Ticker:
+    """A daemon's ticker of workflows."""
+    return test_ticker.ticker(stage, kind=Kind.WORKFLOW)
 
 
 async def scheduled(stage: Stage, flow: Flow, cron: str = "* * * * *", **settings: Any) -> StoredWorkflow:
@@ -71,7 +81,7 @@ async def look_in_vain(stage: Stage) -> None:
     """A look whose transaction dies before its commit."""
     conn = stage.scene.conn
     async with conn.transaction() as transaction:
-        due, _ = await schedules.take_due(conn, stage.clock.now(), 10)
+        due, _ = await schedules.take_due(conn, Kind.WORKFLOW, stage.clock.now(), 10)
         done = await ticks.look(conn, due, stage.clock.now(), stage.scene.new_id, alone=True)
         assert len(done.brought.started) == 1
         raise Rollback(transaction)
@@ -98,7 +108,7 @@ async def test_a_workflow_that_has_just_changed_is_left_as_due_as_it_was(stage: 
     stage.later(minutes=1)
     conn = stage.scene.conn
     async with conn.transaction():
-        due, _ = await schedules.take_due(conn, stage.clock.now(), 10)
+        due, _ = await schedules.take_due(conn, Kind.WORKFLOW, stage.clock.now(), 10)
         spec = evolve(made.spec, {"description": "changed"})
         assert await workflows.update_workflow(conn, made, spec, stage.scene.new_id(), stage.clock.now(), enabled=True)
         done = await ticks.look(conn, due, stage.clock.now(), stage.scene.new_id, alone=True)
@@ -205,3 +215,37 @@ async def test_deadlines_of_a_workflow(stage: Stage) -> None:
     assert [(one["deadline"], one["run_id"]) for one in found] == [
         ("finish_within_secs", late["id"]), ("expect_every_secs", None),
     ]  # fmt: skip
+
+
+async def test_a_run_in_somebodys_hands_keeps_no_other_tick_waiting(stage: Stage) -> None:
+    """Its workflow's tick, which would cancel it, is tried again later and not lost; all others are made meanwhile."""
+    flow = Flow(stage.scene)
+    await scheduled(stage, flow, overlap_policy="cancel_running")
+    for number in range(3):
+        await place(stage, await flow.workflow({"step_ref": "s"}, slug=f"other-{number}", cron="1-59 * * * *"))
+    clock = ticker(stage)
+    stage.later(minutes=1)
+    await clock.tick()
+    (held,) = [run for run in await runs(stage) if run["workflow_id"] == (await named(stage, "w"))]
+    conn = await connect(stage.scene.url)
+    async with conn.transaction():
+        await conn.execute("SELECT 1 FROM strait.workflow_runs WHERE id = %s FOR UPDATE", (held["id"],))
+        stage.later(minutes=1)
+        await clock.tick()
+        assert len(await runs(stage)) == 7
+        (due,) = await stage.scene.rows(
+            "SELECT due_at, next_fire_at FROM strait.schedules WHERE target_id = %s", held["workflow_id"]
+        )
+        assert due["due_at"] == stage.clock.now() + HELD_PAUSE > due["next_fire_at"]
+    await conn.close()
+    stage.later(seconds=1)
+    await clock.tick()
+    assert [run["status"] for run in await runs(stage) if run["workflow_id"] == held["workflow_id"]] == [
+        "canceled", "running",
+    ]  # fmt: skip
+
+
+async def named(stage: Stage, slug: str) -> UUID:
+    (row,) = await stage.scene.rows("SELECT id FROM strait.workflows WHERE slug = %s", slug)
+    found: UUID = row["id"]
+    return found

@@ -31,6 +31,13 @@ WORK: Final = [
         ),
     ),
     (
+        "flow_ticker",
+        (
+            "INSERT INTO strait.schedules (id, kind, target_id, due_at, paused, created_at, updated_at)"
+            f" VALUES ({_ID}, 'workflow', {_ID}, %(at)s, false, %(early)s, %(early)s)"
+        ),
+    ),
+    (
         "timekeeper",
         (
             "INSERT INTO strait.deadlines (schedule_id, deadline, since, due_at)"

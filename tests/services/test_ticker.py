@@ -15,6 +15,7 @@ from strait_core.budget import Budget, bucket_of
 from strait_core.run import Status
 from strait_core.store import budgets, jobs, schedules
 from strait_core.store.jobs import StoredJob
+from strait_core.store.owners import Kind
 from strait_daemon.services import placing, ticks
 from strait_daemon.services.ticker import LONGEST_SECS, Ticker
 from tests.services.stage import Stage
@@ -23,9 +24,10 @@ from tests.services.stage import Stage
 NOON = datetime(2030, 1, 16, 12, tzinfo=UTC)
 
 
-def ticker(stage: Stage, taken: list[UUID] | None = None) -> Ticker:
+def ticker(stage: Stage, taken: list[UUID] | None = None, *, kind: Kind = Kind.JOB) -> Ticker:
     """A daemon's ticker."""
     return Ticker(
+        kind,
         stage.pool,
         stage.clock,
         stage.scene.new_id,

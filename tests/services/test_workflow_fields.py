@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from strait_core.run import Status
 from strait_core.store import schedules
+from strait_core.store.owners import Kind
 from strait_core.workflow.definition import StepSpec, WorkflowSpec, settled
 from strait_daemon.services import placing
 from strait_daemon.services.timekeeper import Timekeeper
@@ -158,7 +159,7 @@ async def ticked(stage: Stage, settings: Mapping[str, Any]) -> list[Any]:
     found = await schedules.of_owner(conn, made.id)
     assert found is not None
     seen: list[Any] = [[(at - begins, runs - begins) for at, runs in placing.upcoming(found, 320)]]
-    clock, keeper = ticker(stage), Timekeeper(stage.pool, stage.clock, kept_days=90)
+    clock, keeper = ticker(stage, kind=Kind.WORKFLOW), Timekeeper(stage.pool, stage.clock, kept_days=90)
     # Five hours without a daemon; then an hour and another on time.
     for minutes in (330, 30, 60):
         stage.later(minutes=minutes)

@@ -6,7 +6,8 @@
 SELECT
     least((SELECT min(due_at) FROM strait.due WHERE moves), (SELECT min(due_at) FROM strait.due WHERE NOT moves))
         <= %(until)s AS stager,
-    (SELECT min(due_at) FROM strait.schedules) <= %(until)s AS ticker,
+    (SELECT min(due_at) FROM strait.schedules WHERE kind = 'job' AND due_at IS NOT NULL) <= %(until)s AS ticker,
+    (SELECT min(due_at) FROM strait.schedules WHERE kind = 'workflow' AND due_at IS NOT NULL) <= %(until)s AS flow_ticker,
     (SELECT min(due_at) FROM strait.deadlines) <= %(until)s AS timekeeper,
     (SELECT min(window_due_at) FROM strait.jobs) <= %(until)s AS opener,
     (SELECT min(deadline_at) FROM strait.callbacks) <= %(until)s AS callbacks,

@@ -2,10 +2,10 @@
 -- passes over a schedule that is being changed. `due_at` is null while a schedule does not fire.
 
 -- name: take_due
--- Schedules to look at, the longest due first; those that another process looks at are left to it.
+-- Schedules of one kind to look at, the longest due first; those that another process looks at are left to it.
 WITH picked AS MATERIALIZED (
     SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, s.target_id, s.calendar_id FROM strait.schedules s
-    WHERE s.due_at > %(after)s AND s.due_at <= %(now)s
+    WHERE s.kind = %(kind)s AND s.due_at > %(after)s AND s.due_at <= %(now)s
     ORDER BY s.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 SELECT p.id, p.next_fire_at, p.held_fire_at, p.due_at, o.kind, o.id, o.version, o.definition, c.definition,
@@ -14,18 +14,21 @@ FROM picked p JOIN strait.schedule_owners o ON o.id = p.target_id LEFT JOIN stra
 WHERE o.id = ANY(ARRAY(SELECT target_id FROM picked)) ORDER BY p.due_at
 
 -- name: take_one
--- One schedule to look at; waits for whoever has it. Nothing comes back when it is not due.
+-- One schedule to look at. Nothing comes back when it is not due, or another process looks at it.
 SELECT s.id, s.next_fire_at, s.held_fire_at, s.due_at, o.kind, o.id, o.version, o.definition, c.definition,
     EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = o.project_id)
 FROM strait.schedules s JOIN strait.schedule_owners o ON o.id = s.target_id
 LEFT JOIN strait.calendars c ON c.id = s.calendar_id
-WHERE s.id = %(id)s AND s.due_at <= %(now)s FOR UPDATE OF s
+WHERE s.id = %(id)s AND s.due_at <= %(now)s FOR UPDATE OF s SKIP LOCKED
 
 -- name: put_off
-UPDATE strait.schedules SET due_at = %(until)s WHERE id = ANY(%(ids)s) AND due_at IS NOT NULL
+-- Those that nobody holds.
+UPDATE strait.schedules SET due_at = %(until)s WHERE id = ANY(ARRAY(
+    SELECT id FROM strait.schedules WHERE id = ANY(%(ids)s) AND due_at IS NOT NULL FOR UPDATE SKIP LOCKED))
 
 -- name: next_due
-SELECT (SELECT min(due_at) FROM strait.schedules), (SELECT min(due_at) FROM strait.schedules WHERE due_at > %(after)s)
+SELECT (SELECT min(due_at) FROM strait.schedules WHERE kind = %(kind)s AND due_at IS NOT NULL),
+    (SELECT min(due_at) FROM strait.schedules WHERE kind = %(kind)s AND due_at > %(after)s)
 
 -- name: active_ticks
 -- Runs that ticks of these jobs have made and that are not over, the oldest first. Those of backfills keep to a bound of

@@ -17,6 +17,9 @@ SELECT * FROM stored
 -- name: workflow_by_id
 SELECT * FROM strait.workflows WHERE id = %(id)s AND deleted_at IS NULL
 
+-- name: workflows_by_id
+SELECT * FROM strait.workflows WHERE id = ANY(%(ids)s) AND deleted_at IS NULL
+
 -- name: workflows_by_slug
 SELECT * FROM strait.workflows
 WHERE slug = %(slug)s AND deleted_at IS NULL AND (%(project)s::text IS NULL OR project_id = %(project)s)
