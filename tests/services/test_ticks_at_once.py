@@ -66,8 +66,8 @@ async def test_workflows_due_in_one_second_keep_no_job_waiting(stage: Stage) -> 
     await scene.job(slug="a")
     async with scene.conn.transaction():
         for number in range(FLOWS):
-            made = await flow.workflow({"step_ref": "s"}, slug=f"flow-{number}", cron=f"0 {at.hour} * * *")
-            await schedules.put(scene.conn, scene.new_id(), Kind.WORKFLOW, made.id, at, at, scene.now, calendar_id=None)
+            one = await flow.workflow({"step_ref": "s"}, slug=f"flow-{number}", cron=f"0 {at.hour} * * *")
+            await schedules.put(scene.conn, scene.new_id(), Kind.WORKFLOW, one.id, at, at, scene.now, calendar_id=None)
     await many_schedules(stage, 1)
     stage.later(hours=1)
     flows = ticker(stage, kind=Kind.WORKFLOW)
