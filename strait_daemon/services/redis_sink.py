@@ -1,7 +1,7 @@
 """Changes into a Redis stream: one entry each, whose id is the change's place in the feed.
 
-Redis takes ids only in growing order. So an entry that was added and is sent again, because a relay died before it
-noted so or the answer was lost, is refused there: the stream holds each change once, in the order of the feed.
+Redis takes ids only in growing order. So what was added and is sent again, because a relay died before it noted so or
+the answer was lost, is known by its id, and refused at the latest: the stream holds each change once, in order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ LONGEST_PAUSE_SECS: Final = 10.0
 _REFUSALS: Final = (faults.ResponseError, faults.AuthenticationError, faults.DataError)
 _PASSING: Final = (faults.ReadOnlyError, faults.BusyLoadingError)
 _FIELD: Final = b"change"
-_NOT_GREATER: Final = "equal or smaller than the target stream top item"
 # What of an entry says that it is the same change, whichever version of this program wrote it.
 _SAME: Final = ("id", "seq", "status", "at")
 
@@ -54,34 +53,40 @@ class RedisSink:
             raise NotTakenError(f"{type(error).__name__}: {said}", is_refused=is_refused) from error
 
     async def _send(self, batch: Sequence[StoredChange]) -> None:
-        entries = {f"{one.position}-{one.entry}".encode(): msgspec.json.encode(one.shown) for one in batch}
+        entries = {(one.position, one.entry): msgspec.json.encode(one.shown) for one in batch}
+        top = await self._top()
+        there = [at for at in entries if at <= top]
+        if there:
+            await self._compare({at: entries.pop(at) for at in there}, top)
+        if not entries:
+            return
         # In one transaction: were one refused for want of memory and the next one taken, the first could never follow.
         pipe: Any
         async with self._redis.pipeline(transaction=True) as pipe:
-            for identity, text in entries.items():
-                pipe.xadd(self._stream, {_FIELD: text}, id=identity, maxlen=MOST_ENTRIES, approximate=True)
-            answers = await pipe.execute(raise_on_error=False)
-        refused = {}
-        for (identity, text), answer in zip(entries.items(), answers, strict=True):
-            if isinstance(answer, faults.ResponseError) and _NOT_GREATER in str(answer):
-                refused[identity] = text
-            elif isinstance(answer, Exception):
-                raise answer
-        if refused:
-            await self._compare(refused, max(entries, key=_numbers))
+            for at, text in entries.items():
+                pipe.xadd(self._stream, {_FIELD: text}, id=_spelled(at), maxlen=MOST_ENTRIES, approximate=True)
+            await pipe.execute()
 
-    async def _compare(self, refused: Mapping[bytes, bytes], last: bytes) -> None:
-        """See that what was refused is there, or was and has been taken out: then nothing behind `last` is there.
+    async def _top(self) -> tuple[int, int]:
+        """The highest id that the stream ever had; (0, 0) = there is no stream."""
+        try:
+            top: bytes = (await self._redis.xinfo_stream(self._stream))["last-generated-id"]
+        except faults.ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return 0, 0
+        return _numbers(top)
 
-        A stream that another feed has filled would swallow everything.
+    async def _compare(self, there: Mapping[tuple[int, int], bytes], top: tuple[int, int]) -> None:
+        """See that the stream's end is ours, though a consumer may have taken entries out.
+
+        Before anything is added: a stream that another feed has filled would swallow some, or all.
         """
-        rows: Any = await self._redis.xrange(
-            self._stream, min=min(refused, key=_numbers), max=max(refused, key=_numbers)
-        )
-        found = {identity: _sign(fields.get(_FIELD, b"null")) for identity, fields in rows}
-        top: bytes = (await self._redis.xinfo_stream(self._stream))["last-generated-id"]
-        is_ours = _numbers(top) <= _numbers(last)
-        if any(found[at] != _sign(text) if at in found else not is_ours for at, text in refused.items()):
+        first, last = _spelled(min(there)), _spelled(top)
+        rows: Any = await self._redis.xrange(self._stream, min=first, max=last, count=len(there) + 1)
+        signs = {at: _sign(text) for at, text in there.items()}
+        found = {_numbers(identity): _sign((fields or {}).get(_FIELD, b"")) for identity, fields in rows}
+        if top not in there or not found.items() <= signs.items():
             raise NotTakenError(
                 f"the stream {self._stream} holds other entries where these belong: delete it, or name another one",
                 is_refused=True,
@@ -93,14 +98,18 @@ class RedisSink:
             await client.aclose()
 
 
+def _spelled(at: tuple[int, int]) -> str:
+    return f"{at[0]}-{at[1]}"
+
+
 def _numbers(identity: bytes) -> tuple[int, int]:
     position, _, entry = identity.partition(b"-")
     return int(position), int(entry)
 
 
-def _sign(text: bytes) -> list[Any]:
+def _sign(text: bytes) -> tuple[Any, ...]:
     try:
         change = msgspec.json.decode(text)
     except msgspec.DecodeError:
-        return []
-    return [change.get(name) for name in _SAME] if isinstance(change, dict) else []
+        return ()
+    return tuple(change.get(name) for name in _SAME) if isinstance(change, dict) else ()
