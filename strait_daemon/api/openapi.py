@@ -194,7 +194,7 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     if operation.once:
         yield _header("Idempotency-Key", _ABOUT_KEY)
     if operation.media == "text/event-stream":
-        yield _header("Last-Event-ID", "Go on from behind this seq.")
+        yield _header("Last-Event-ID", "The id of the last event that you know: go on behind it.")
     yield _header("X-Request-Id", "An id of your own for this request: up to 128 printable characters.")
 
 
