@@ -83,8 +83,7 @@ class Worker:
         self._clock = clock
         self._metrics = metrics
         self._started_at = clock.now()
-        # When the last heartbeat that was committed said it was alive: a reaper counts from there, not from the commit.
-        # Before the first one nothing is claimed: who dies then is never missed.
+        # When the last heartbeat began, as a reaper counts. Before the first nothing is claimed: nobody would miss it.
         self._beaten = float("-inf")
         # Every run this process holds, from the claim until its last write is answered.
         self._live: dict[UUID, Attempt] = {}
