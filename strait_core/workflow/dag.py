@@ -160,7 +160,7 @@ class _Advance:
             self._count()
             self._look(range(len(self.snapshot.steps)))
         else:
-            self._look(one for at in changed for one in self.snapshot.graph.children[at])
+            self._look(one for at in changed for one in self.snapshot.heirs[at])
         while self.heap and not self.fatal:
             at = heappop(self.heap)[1]
             self.seen.discard(at)
@@ -208,10 +208,9 @@ class _Advance:
 
     def _decide(self, at: int) -> None:
         """Judge a step that is pending."""
-        before = self.snapshot.graph.parents[at]
-        if any(self._blocks(one) for one in before):
+        if any(self._blocks(one) for one in self.snapshot.graph.parents[at]):
             self._skip(at, Reason.UPSTREAM)
-        elif any(self.statuses.get(one) not in STEP_TERMINAL for one in before):
+        elif any(self.statuses.get(one) not in STEP_TERMINAL for one in self.snapshot.needs[at]):
             return
         elif at in self.state.disabled:
             self._skip(at, Reason.DISABLED)
@@ -246,7 +245,7 @@ class _Advance:
         self.statuses[at] = StepStatus.SKIPPED
         if reason is Reason.UPSTREAM:
             self.onward.add(at)
-        self._look(self.snapshot.graph.children[at])
+        self._look(self.snapshot.heirs[at])
 
     def _fail(self, at: int, fault: Fault) -> None:
         self.steps.append(Fail(at, fault))
@@ -254,7 +253,7 @@ class _Advance:
         if self._is_fatal(at):
             self.fatal.append(at)
         else:
-            self._look(self.snapshot.graph.children[at])
+            self._look(self.snapshot.heirs[at])
 
 
 @dataclass(frozen=True, slots=True)

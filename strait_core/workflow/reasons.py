@@ -51,7 +51,7 @@ def _skipped(reason: str) -> str:
 
 
 def _pending(snapshot: Snapshot, at: int, statuses: Statuses, run: RunStatus) -> str:
-    before = [one for one in snapshot.graph.parents[at] if statuses[one] not in STEP_TERMINAL]
+    before = [one for one in snapshot.needs[at] if statuses[one] not in STEP_TERMINAL]
     if before:
         names = [f"{snapshot.steps[one].step_ref} ({statuses[one].value})" for one in before[:_MOST_NAMED]]
         more = f" and {len(before) - _MOST_NAMED} more" if len(before) > _MOST_NAMED else ""

@@ -356,6 +356,30 @@ async def test_a_retry_keeps_what_has_completed(flow: Flow) -> None:
     assert await flow.scene.broken() == []
 
 
+async def test_a_step_waits_for_what_it_names(flow: Flow) -> None:
+    """Also where a retry begins that one anew and keeps all between the two; the end of it wakes the step."""
+    made = await flow.workflow(
+        {"step_ref": "a", "on_failure": "continue"},
+        {"step_ref": "b", "depends_on": ["a"]},
+        {"step_ref": "c", "depends_on": ["b"], "payload": {"n": "{{steps.a.output.from}}"}},
+        {
+            "step_ref": "d",
+            "depends_on": ["b"],
+            "condition": {"type": "step_status", "step_ref": "a", "status": "completed"},
+        },
+    )
+    run_id = await flow.trigger(made)
+    assert await flow.go(run_id, {"a": Status.FAILED}) == "failed"
+    await flow.move(workflow_runs.retry, run_id)
+    assert await flow.steps(run_id) == {"a": "running", "b": "completed", "c": "pending"}
+    await flow.end(*(await flow.executing()).values(), result={"from": "a"})
+    lives = await flow.executing()
+    assert sorted(lives) == ["c", "d"]
+    assert json.loads(lives["c"].payload)["n"] == "a"
+    await flow.end(*lives.values())
+    assert await flow.status(run_id) == "completed"
+
+
 async def test_a_step_and_what_hangs_on_it_begin_anew(flow: Flow) -> None:
     """Step retry keeps completed dependents, replay-subtree does not; neither touches a step that is under way."""
     made = await flow.workflow(
