@@ -37,6 +37,8 @@ POLL_SECS: Final = 1.0
 # An attempt opened ahead of its slot goes back when it has waited so long.
 PATIENCE_SECS: Final = 1.0
 _PAUSE_SECS: Final = 0.5
+# After which an ending that the database refuses, whatever it says, is written again.
+REFUSED_SECS: Final = 10.0
 # A run that cannot be dispatched has so long to be ended.
 ABORT_SECS: Final = 5.0
 _LAST_WRITES_SECS: Final = 3.0
@@ -228,9 +230,11 @@ class Worker:
             log.info("attempt_superseded", run_id=str(attempt.run.id), attempt=attempt.number)
         elif isinstance(answer, Exception):
             log.error("ending_refused", run_id=str(attempt.run.id), error=f"{type(answer).__name__}: {answer}")
-            if not last_word:
+            if not (last_word and self._draining):
                 move = self._executor.failed(attempt, answer)
-                self._writer.post((move,), partial(self._closed, attempt, last_word=True))
+                again = partial(self._writer.post, (move,), partial(self._closed, attempt, last_word=True))
+                # A last word that is refused is said again: nobody else would ever end what a live worker holds.
+                asyncio.get_running_loop().call_later(REFUSED_SECS if last_word else 0, again)
                 return
         self._forget(attempt)
 

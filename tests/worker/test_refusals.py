@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from strait_core.run import Status
 from strait_core.store import jobs
 from strait_daemon.services.callbacks import Callbacks
+from strait_daemon.worker import worker
 from tests.support.endpoint import Endpoint
 from tests.support.rig import Rig, eventually, proxied, running
 
@@ -59,6 +61,21 @@ async def test_a_database_that_refuses_everything_for_a_while(rig: Rig, endpoint
     assert set(endpoint.pairs.values()) == {1}
 
 
+async def test_a_last_word_that_is_refused_is_said_again(
+    rig: Rig, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of a live worker that no ending can be written for just now ends once one can: by our fault."""
+    monkeypatch.setattr(worker, "REFUSED_SECS", 0.1)
+    await rig.rows(_REFUSE.format(code="22023", sour="true"))
+    (run_id,) = await rig.add(await rig.job(endpoint.url("/ok"), max_attempts=1))
+    with capture_logs() as said:
+        await eventually(lambda: sum(line["event"] == "ending_refused" for line in said) > 2)
+    assert (await rig.run(run_id))["status"] == Status.EXECUTING
+    await rig.rows("UPDATE public.mood SET sour = false")
+    assert (await rig.wait(run_id))["status"] == Status.SYSTEM_FAILED
+    assert len(endpoint.calls) == 1
+
+
 async def test_an_accepted_run_that_cannot_be_ended_keeps_no_other(rig: Rig, endpoint: Endpoint) -> None:
     """What the database refuses of one whose time is over is left to the next look; the others end on time."""
     await rig.rows(_REFUSE.format(code="22023", sour="false"))
@@ -78,8 +95,8 @@ async def test_an_accepted_run_that_cannot_be_ended_keeps_no_other(rig: Rig, end
 @pytest.mark.parametrize("sour", [False, True], ids=["ended at once", "refused at first"])
 async def test_a_run_whose_version_is_missing(rig: Rig, endpoint: Endpoint, sour: bool) -> None:
     """What cannot even be dispatched fails by our fault before any call, however long that cannot be written."""
-    worker = rig.parts.worker
-    assert worker is not None
+    claims = rig.parts.worker
+    assert claims is not None
     await rig.rows(_REFUSE.format(code="53100", sour=sour))
     job = await rig.job(endpoint.url("/ok"))
     await rig.rows("DELETE FROM strait.job_versions WHERE job_id = %s", job.id)
@@ -87,7 +104,7 @@ async def test_a_run_whose_version_is_missing(rig: Rig, endpoint: Endpoint, sour
 
     async def seqs() -> bool:
         """Claimed, and given back more than once."""
-        worker.wake()
+        claims.wake()
         return int((await rig.run(run_id))["seq"]) > 4
 
     if sour:
