@@ -23,6 +23,7 @@ from tests.support.daemon import (
     strait_command,
     wait_until_serving,
 )
+from tests.support.scratch import scratch
 from tests.support.waiting import eventually
 
 
@@ -115,7 +116,7 @@ class Stage:
 @contextmanager
 def staged(settings: Mapping[str, str] | None = None) -> Iterator[Stage]:
     """A stage; fails when something is left running on it."""
-    home = Path(tempfile.mkdtemp(prefix="strait-test-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="strait-test-", dir=scratch()))
     stage = Stage(home, dict(settings or {}))
     try:
         yield stage

@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from strait_daemon.embedded import PostgresServer, Source, find_postgres
+from tests.support.scratch import scratch
 
 TEST_SETTINGS = {
     # Nothing here outlives the session, so nothing waits for a disk. Everything else is as the program runs it.
@@ -31,7 +32,7 @@ def binaries_source() -> Source:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """The session's server."""
-    directory = Path(tempfile.mkdtemp(prefix="strait-test-"))
+    directory = Path(tempfile.mkdtemp(prefix="strait-test-", dir=scratch()))
     try:
         with PostgresServer.start(
             directory / "postgres", settings=TEST_SETTINGS, binaries=find_postgres(binaries_source())
