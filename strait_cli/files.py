@@ -90,11 +90,13 @@ def _create(path: Path, text: str) -> None:
 
 def read_strange(path: Path) -> str | None:
     """The text of a file that anybody may have put there: None for what is no file (a pipe would be waited for)."""
-    if not path.is_file():
-        return None
-    if path.stat().st_size > _MOST_BYTES:
+    try:
+        size = path.stat().st_size if path.is_file() else None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    if size is not None and size > _MOST_BYTES:
         raise ConfigError(f"{path} is larger than {_MOST_BYTES} bytes")
-    return read_text(path)
+    return None if size is None else read_text(path)
 
 
 def read_text(path: Path) -> str | None:

@@ -110,7 +110,7 @@ def watch(session: Session, run_id: str, timeout: float | None) -> dict[str, Any
 
 def still(run_id: str, status: str, timeout: float) -> DeadlineError:
     """The error for a workflow run that has not ended in time."""
-    message = f"{run_id} had not ended after {timeout:g} s: it is {status or 'unknown'}"
+    message = f"{run_id} had not ended after {round(timeout, 1):g} s: it is {status or 'unknown'}"
     return DeadlineError(message, hint=f"strait workflow-runs explain {run_id}")
 
 

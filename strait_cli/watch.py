@@ -169,6 +169,15 @@ def asked(session: Session, call: Callable[[], T], deadline: float | None = None
     return patiently(call, deadline=deadline, on_loss=lambda error: say_lost(session, error))
 
 
+def in_time(session: Session, call: Callable[[], T], deadline: float | None, timeout: float | None) -> T:
+    """The same for whoever has nothing to tell before it: raises DeadlineError past the deadline."""
+    try:
+        return asked(session, call, deadline)
+    except Quiet:
+        server = session.layers.value("server").text
+        raise DeadlineError(f"{server} did not answer within {timeout or 0:g} s", hint="strait doctor") from None
+
+
 def still(run: str, status: str, timeout: float) -> DeadlineError:
     """The error for a run that has not come to its end in time."""
     verb = "explain" if status in {Status.DELAYED, Status.QUEUED, Status.WAITING} else "watch"

@@ -119,10 +119,10 @@ def watch(
 def wait(session: Session, runs: Runs, timeout: Timeout = None) -> None:
     """Wait silently until all the runs have ended; exit 0 when every one completed, else 9."""
     from strait_cli.stream import Quiet  # noqa: PLC0415 - as above
-    from strait_cli.watch import Seen, asked, changes  # noqa: PLC0415
+    from strait_cli.watch import Seen, changes, in_time  # noqa: PLC0415
 
     deadline = None if timeout is None else time.monotonic() + timeout
-    ids = [asked(session, partial(run_id, session.api, one)) for one in runs]
+    ids = [in_time(session, partial(run_id, session.api, one), deadline, timeout) for one in runs]
     try:
         with Progress(session, "ended", len(ids)) as progress:
             for at, one in enumerate(ids, 1):
@@ -134,7 +134,7 @@ def wait(session: Session, runs: Runs, timeout: Timeout = None) -> None:
     except KeyboardInterrupt:
         session.out.note(f"the runs go on; to come back: strait runs wait {' '.join(ids)}")
         raise
-    ended = [asked(session, partial(session.api.get, path_of("runs", one))) for one in ids]
+    ended = [in_time(session, partial(session.api.get, path_of("runs", one)), deadline, timeout) for one in ids]
     session.out.items(ended, RUN)
     _judge(ended, timeout)
 

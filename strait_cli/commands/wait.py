@@ -41,10 +41,10 @@ def wait(session: Session, runs_: Runs, timeout: Timeout = None) -> None:
 def _wait(session: Session, refs: list[str], timeout: float | None) -> None:
     from strait_cli import flow_watch  # noqa: PLC0415 - streams, for workflow runs only
     from strait_cli.stream import Quiet  # noqa: PLC0415
-    from strait_cli.watch import asked  # noqa: PLC0415
+    from strait_cli.watch import in_time  # noqa: PLC0415
 
     deadline = None if timeout is None else time.monotonic() + timeout
-    ids = [asked(session, partial(workflow_run_id, session.api, one)) for one in refs]
+    ids = [in_time(session, partial(workflow_run_id, session.api, one), deadline, timeout) for one in refs]
     ended: list[dict[str, Any]] = []
     with Progress(session, "ended", len(ids)) as progress:
         for at, one in enumerate(ids, 1):
@@ -57,7 +57,8 @@ def _wait(session: Session, refs: list[str], timeout: float | None) -> None:
             except KeyboardInterrupt:
                 session.out.note(f"the workflow runs go on; to come back: strait wait {' '.join(ids)}")
                 raise
-            ended.append(asked(session, partial(session.api.get, path_of("workflow-runs", one))))
+            get = partial(session.api.get, path_of("workflow-runs", one))
+            ended.append(in_time(session, get, deadline, timeout))
             progress.at(at)
     session.out.items(ended, WORKFLOW_RUN)
     failed = [one["id"] for one in ended if one["status"] != "completed"]

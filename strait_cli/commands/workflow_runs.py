@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Final
 
 import typer
@@ -123,9 +124,12 @@ def watch(
     On a terminal it fills the screen: the graph of the steps in the colours of their states, the critical path heavy.
     With --plain, another format or no terminal it prints a line per change. Leaving (q, Ctrl-C) leaves the run alone.
     """
-    from strait_cli.watch import asked  # noqa: PLC0415 - streams, for this verb only
+    from strait_cli.watch import in_time  # noqa: PLC0415 - streams, for this verb only
 
-    follow(session, asked(session, lambda: workflow_run_id(session.api, workflow_run)), timeout, plain=plain)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    run_id = in_time(session, lambda: workflow_run_id(session.api, workflow_run), deadline, timeout)
+    left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+    follow(session, run_id, left, plain=plain)
 
 
 def follow(session: Session, run_id: str, timeout: float | None, *, plain: bool = True) -> None:

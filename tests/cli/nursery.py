@@ -6,6 +6,7 @@ JSON object a line (words, environ, folder, out, err) and answers each with the 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -23,7 +24,11 @@ def begin(asked: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     from strait_cli.main import main
 
-    sys.exit(main(asked["words"]))
+    code = main(asked["words"])
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # Taking apart what was loaded before the processes parted would cost as much as the command.
+    os._exit(code)
 
 
 def serve() -> None:
@@ -36,6 +41,7 @@ def serve() -> None:
     import typer  # noqa: F401
     import yaml  # noqa: F401
 
+    gc.disable()
     mine = [name for name in sys.modules if name.startswith("strait_")]
     assert mine == [], mine
     while line := sys.stdin.readline():

@@ -75,6 +75,7 @@ def test_every_error_has_its_exit_code():
         (("jobs", "list", "--server", "127.0.0.1:80"), 2, "http://"),
         (("jobs", "list", "--context", "nowhere"), 5, "strait context list"),
         (("jobs", "list"), 8, "strait dev"),
+        (("wait", "@last", "--timeout", "0.1"), 124, "did not answer within 0.1 s"),
         (("jobs", "list", "--api-key", "@nowhere"), 2, "nowhere"),
         (("serve", "--mode", "some"), 2, "all, api"),
         (("--mode", "some"), 2, "all, api"),
