@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import typer
-
+from strait_cli.verbs import flag
 from strait_core.errors import UsageError
 from strait_core.run import Status
-
-
-def flag(kind: Any, name: str, text: str, metavar: str = "TEXT") -> Any:
-    """A flag that narrows a list."""
-    return Annotated[kind | None, typer.Option(name, help=text, metavar=metavar, show_default=False)]
-
 
 # By the name of the filter in the API.
 NARROWING: Final[Mapping[str, Any]] = {

@@ -10,58 +10,35 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from strait_cli.verbs import flag
 from strait_core import calendar, cron, wallclock
 from strait_core.calendar import Attachment, CalendarMode, Roll
 from strait_core.errors import UsageError, ValidationError
 from strait_core.rule import DstGap, DstOverlap, Rule
 from strait_core.schedule import MisfirePolicy, OverlapPolicy, Policy, calendar_faults
 
-
-def flag(name: str, text: str, metavar: str) -> Any:
-    """An optional flag that takes a text."""
-    return typer.Option(name, help=text, metavar=metavar, show_default=False)
-
-
 Zone = Annotated[str, typer.Option("--timezone", "--tz", help="Zone of the tz database.", metavar="ZONE")]
 # What shapes a rule beside expression and zone, as optional flags.
 RULE_FLAGS: Final[Mapping[str, Any]] = {
-    "dst_gap": Annotated[
-        str | None, flag("--dst-gap", "A named time that the clocks jump over: transition, skip or shift.", "RULE")
-    ],
-    "dst_overlap": Annotated[
-        str | None, flag("--dst-overlap", "A named time that occurs twice: first, second or both.", "RULE")
-    ],
-    "exclude": Annotated[
-        str | None, flag("--exclude", "No fires on these days: sat,2030-12-24,2030-12-27..2030-12-30", "DAYS")
-    ],
-    "only": Annotated[str | None, flag("--only", "Fires on these days alone.", "DAYS")],
-    "roll": Annotated[str | None, flag("--roll", "Where a fire of another day goes: none, next or previous.", "WHERE")],
+    "dst_gap": flag(str, "--dst-gap", "A named time that the clocks jump over: transition, skip or shift.", "RULE"),
+    "dst_overlap": flag(str, "--dst-overlap", "A named time that occurs twice: first, second or both.", "RULE"),
+    "exclude": flag(str, "--exclude", "No fires on these days: sat,2030-12-24,2030-12-27..2030-12-30", "DAYS"),
+    "only": flag(str, "--only", "Fires on these days alone.", "DAYS"),
+    "roll": flag(str, "--roll", "Where a fire of another day goes: none, next or previous.", "WHERE"),
 }
-
-
 POLICY_FLAGS: Final[Mapping[str, Any]] = {
-    "misfire_policy": Annotated[
-        str | None, flag("--misfire-policy", "Ticks that were missed: coalesce, all or skip.", "POLICY")
-    ],
-    "misfire_max_lateness_secs": Annotated[
-        int | None, flag("--misfire-max-lateness-secs", "Older missed ticks are skipped; 0 = none.", "SECS")
-    ],
-    "misfire_max_runs": Annotated[
-        int | None, flag("--misfire-max-runs", "At most so many runs for missed ticks.", "N")
-    ],
-    "overlap_policy": Annotated[
-        str | None, flag("--overlap-policy", "While a run lasts: allow, skip, cancel_running or queue_one.", "POLICY")
-    ],
-    "jitter_secs": Annotated[int | None, flag("--jitter-secs", "Start up to so much later.", "SECS")],
-    "start_within_secs": Annotated[
-        int | None, flag("--start-within-secs", "Late unless started so soon after its tick.", "SECS")
-    ],
-    "finish_within_secs": Annotated[
-        int | None, flag("--finish-within-secs", "Late unless finished so soon after its tick.", "SECS")
-    ],
-    "expect_every_secs": Annotated[
-        int | None, flag("--expect-every-secs", "Late when no run has succeeded for so long.", "SECS")
-    ],
+    "misfire_policy": flag(str, "--misfire-policy", "Ticks that were missed: coalesce, all or skip.", "POLICY"),
+    "misfire_max_lateness_secs": flag(
+        int, "--misfire-max-lateness-secs", "Older missed ticks are skipped; 0 = none.", "SECS"
+    ),
+    "misfire_max_runs": flag(int, "--misfire-max-runs", "At most so many runs for missed ticks.", "N"),
+    "overlap_policy": flag(
+        str, "--overlap-policy", "While a run lasts: allow, skip, cancel_running or queue_one.", "POLICY"
+    ),
+    "jitter_secs": flag(int, "--jitter-secs", "Start up to so much later.", "SECS"),
+    "start_within_secs": flag(int, "--start-within-secs", "Late unless started so soon after its tick.", "SECS"),
+    "finish_within_secs": flag(int, "--finish-within-secs", "Late unless finished so soon after its tick.", "SECS"),
+    "expect_every_secs": flag(int, "--expect-every-secs", "Late when no run has succeeded for so long.", "SECS"),
 }
 _LENGTH: Final = re.compile(r"(\d{1,9})([smhd]?)")
 _MOST: Final = 366 * 86_400

@@ -21,19 +21,23 @@ CONNECTION: Final = "Connection and talk"
 OUTPUT: Final = "Output"
 
 
-def _flag(kind: type, *names: str, help: str, panel: str, metavar: str | None = None) -> Any:  # noqa: A002
-    option = typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, show_default=False)
-    return Annotated[kind | None, option]
+def option(name: str | tuple[str, str], text: str, metavar: str = "TEXT", *, panel: str | None = None) -> Any:
+    """A flag without a default worth showing."""
+    names = (name,) if isinstance(name, str) else name
+    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar, show_default=False)
+
+
+def flag(kind: Any, name: str | tuple[str, str], text: str, metavar: str = "TEXT", *, panel: str | None = None) -> Any:
+    """The type of a flag that is None unless it was typed."""
+    return Annotated[kind | None, option(name, text, metavar, panel=panel)]
 
 
 GLOBALS: Final[Mapping[str, Any]] = {
-    "server": _flag(str, "--server", help="The API's URL.", panel=CONNECTION, metavar="URL"),
-    "api_key": _flag(str, "--api-key", help="Credential: text, @file, - or env:NAME.", panel=CONNECTION, metavar="KEY"),
-    "project": _flag(str, "--project", "--project-id", help="Work in this project.", panel=CONNECTION, metavar="ID"),
-    "context": _flag(str, "--context", help="Use this named context.", panel=CONNECTION, metavar="NAME"),
-    "request_timeout": _flag(
-        float, "--request-timeout", help="Seconds one request may take.", panel=CONNECTION, metavar="SECS"
-    ),
+    "server": flag(str, "--server", "The API's URL.", "URL", panel=CONNECTION),
+    "api_key": flag(str, "--api-key", "Credential: text, @file, - or env:NAME.", "KEY", panel=CONNECTION),
+    "project": flag(str, ("--project", "--project-id"), "Work in this project.", "ID", panel=CONNECTION),
+    "context": flag(str, "--context", "Use this named context.", "NAME", panel=CONNECTION),
+    "request_timeout": flag(float, "--request-timeout", "Seconds one request may take.", "SECS", panel=CONNECTION),
     "quiet": Annotated[
         bool, typer.Option("-q", "--quiet", help="No talk on stderr.", rich_help_panel=CONNECTION, show_default=False)
     ],
@@ -41,31 +45,24 @@ GLOBALS: Final[Mapping[str, Any]] = {
         bool,
         typer.Option("-v", "--verbose", help="Show each request.", rich_help_panel=CONNECTION, show_default=False),
     ],
-    "format": _flag(
-        str,
-        "-o",
-        "--output",
-        help="table, wide, json, jsonl, yaml, csv or name.",
-        panel=OUTPUT,
-        metavar="FORMAT",
-    ),
-    "fields": _flag(str, "--fields", help="Only these fields: a,b.c", panel=OUTPUT, metavar="A,B"),
-    "jq": _flag(str, "--jq", help="Filter the JSON.", panel=OUTPUT, metavar="EXPR"),
-    "template": _flag(
+    "format": flag(str, ("-o", "--output"), "table, wide, json, jsonl, yaml, csv or name.", "FORMAT", panel=OUTPUT),
+    "fields": flag(str, "--fields", "Only these fields: a,b.c", "A,B", panel=OUTPUT),
+    "jq": flag(str, "--jq", "Filter the JSON.", "EXPR", panel=OUTPUT),
+    "template": flag(
         str,
         "--template",
-        help="A line per object: '{{id}} {{created_at | relative}}'. "
+        "A line per object: '{{id}} {{created_at | relative}}'. "
         "Filters: json, upper, lower, relative, iso, local, utc.",
+        "TEXT",
         panel=OUTPUT,
-        metavar="TEXT",
     ),
-    "sort": _flag(str, "--sort", help="Order by a field; -FIELD descending.", panel=OUTPUT, metavar="FIELD"),
+    "sort": flag(str, "--sort", "Order by a field; -FIELD descending.", "FIELD", panel=OUTPUT),
     "no_headers": Annotated[
         bool,
         typer.Option("--no-headers", help="No first line.", rich_help_panel=OUTPUT, show_default=False),
     ],
-    "time_format": _flag(str, "--time-format", help="relative, iso, local or utc.", panel=OUTPUT, metavar="STYLE"),
-    "color": _flag(str, "--color", help="auto, always or never.", panel=OUTPUT, metavar="WHEN"),
+    "time_format": flag(str, "--time-format", "relative, iso, local or utc.", "STYLE", panel=OUTPUT),
+    "color": flag(str, "--color", "auto, always or never.", "WHEN", panel=OUTPUT),
 }
 _SWITCHES: Final = ("quiet", "verbose", "no_headers")
 

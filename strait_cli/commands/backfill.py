@@ -12,8 +12,9 @@ from strait_cli.columns import BACKFILL, BACKFILL_TICK
 from strait_cli.paths import path_of
 from strait_cli.progress import Progress
 from strait_cli.refs import schedule_ref
-from strait_cli.rules import flag, instant
+from strait_cli.rules import instant
 from strait_cli.session import Session
+from strait_cli.verbs import option
 from strait_core.errors import PartialError, StraitError, UsageError
 
 _PAUSE_SECS: Final = 0.2
@@ -31,9 +32,9 @@ def backfill(
     schedule: Annotated[str, typer.Argument(metavar="SCHEDULE", help="Its id, or the slug or id of its job.")],
     *,
     from_: Annotated[
-        str | None, flag("--from", "From here on; without an offset, the schedule's own time.", "TIME")
+        str | None, option("--from", "From here on; without an offset, the schedule's own time.", "TIME")
     ] = None,
-    to: Annotated[str | None, flag("--to", "Until before this, which has passed.", "TIME")] = None,
+    to: Annotated[str | None, option("--to", "Until before this, which has passed.", "TIME")] = None,
     max_concurrency: Annotated[
         int, typer.Option("--max-concurrency", min=1, help="So many runs of it at once.", metavar="N")
     ] = 1,

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from strait_cli.commands.backfill import EXAMPLES, backfill
-from strait_cli.rules import POLICY_FLAGS, RULE_FLAGS, Zone, flag, instant, policy_of, rule_of, seconds
+from strait_cli.rules import POLICY_FLAGS, RULE_FLAGS, Zone, instant, policy_of, rule_of, seconds
 from strait_cli.session import Session
 from strait_cli.table import Column
-from strait_cli.verbs import noun, verb
+from strait_cli.verbs import noun, option, verb
 from strait_core import cron as expressions
 from strait_core import window as windows
 from strait_core.errors import UsageError, ValidationError
@@ -72,7 +72,7 @@ Expression = Annotated[
 ]
 Expressions = Annotated[list[str], typer.Argument(metavar="EXPR", help="Expressions, each in quotes.")]
 From = Annotated[
-    str | None, flag("--from", "Begin here instead of now; without an offset, the zone's own time.", "TIME")
+    str | None, option("--from", "Begin here instead of now; without an offset, the zone's own time.", "TIME")
 ]
 Count = Annotated[
     int, typer.Option("--count", "-n", min=1, max=MAX_COUNT, help="So many fires.", metavar="N", show_default=True)
@@ -217,8 +217,8 @@ def simulate(
     duration: Annotated[
         str, typer.Option("--duration", help="How long a run takes: 90, 90s, 15m, 2h.", metavar="LENGTH")
     ] = "1s",
-    window: Annotated[str | None, flag("--window", "Runs start only in this execution window.", "EXPR")] = None,
-    outage: Annotated[list[str] | None, flag("--outage", "No daemon is up then: FROM/TO.", "SPAN")] = None,
+    window: Annotated[str | None, option("--window", "Runs start only in this execution window.", "EXPR")] = None,
+    outage: Annotated[list[str] | None, option("--outage", "No daemon is up then: FROM/TO.", "SPAN")] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Only the figures of each schedule.")] = False,
     given: dict[str, Any],
 ) -> None:

@@ -9,9 +9,10 @@ import typer
 
 from strait_cli.columns import WORKFLOW_RUN
 from strait_cli.commands.many_runs import DryRun, Kind, Yes, bulk
-from strait_cli.filters import flag, pair
+from strait_cli.filters import pair
 from strait_cli.refs import workflow_run_id
 from strait_cli.session import Session
+from strait_cli.verbs import flag
 
 # By the name of the filter in the API.
 NARROWING: Final[Mapping[str, Any]] = {
