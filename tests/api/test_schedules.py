@@ -164,6 +164,33 @@ def test_the_next_fires(api: Caller):
     api.refuse("GET", f"/v1/jobs/{plain['id']}/next-runs", status=404)
 
 
+@pytest.mark.parametrize(
+    ("field", "rule", "month", "day_of_change"),
+    [
+        ("dst_gap", "transition", 3, ["03:00:00+02:00"]),
+        ("dst_gap", "skip", 3, []),
+        ("dst_gap", "shift", 3, ["03:30:00+02:00"]),
+        ("dst_overlap", "first", 10, ["02:30:00+02:00"]),
+        ("dst_overlap", "second", 10, ["02:30:00+01:00"]),
+        ("dst_overlap", "both", 10, ["02:30:00+02:00", "02:30:00+01:00"]),
+    ],
+)
+def test_a_job_says_what_a_change_of_clocks_means(
+    api: Caller, field: str, rule: str, month: int, day_of_change: list[str]
+):
+    """Half past two in Berlin, on the last Sunday of March or October: as the job's own rule has it."""
+    rules: dict[str, Any] = {field: rule}
+    job = api.make_job("night", cron=f"30 2 * {month} *", timezone="Europe/Berlin", **rules)
+    found = api.call("GET", f"/v1/jobs/{job['id']}/next-runs?limit=62")["data"]
+    year = datetime.fromisoformat(found[-1]["local"]).year
+    last = datetime(year, month, 31, tzinfo=UTC)
+    if found[-1]["local"][:10] < f"{last:%Y-%m-%d}":
+        last = last.replace(year=year - 1)
+    sunday = last - timedelta(days=(last.weekday() + 1) % 7)
+    told = [one["local"][11:] + one["zone_offset"] for one in found if one["local"].startswith(f"{sunday:%Y-%m-%d}")]
+    assert told == day_of_change
+
+
 def test_schedules_of_other_projects_are_not_there(api: Caller):
     """404, as for a schedule that does not exist."""
     job = api.make_job("mine", cron="@daily")

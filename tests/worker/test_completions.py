@@ -140,6 +140,19 @@ async def test_a_crash_and_a_fault_before_dispatch_start_it_too(idle: Rig) -> No
     assert json.loads(child["payload"])["status"] == "system_failed"
 
 
+async def test_a_failure_hands_on_what_its_mapping_says(idle: Rig) -> None:
+    """In place of the whole story."""
+    await idle.job("http://127.0.0.1:9/", "bad")
+    mapping = {"of": "{{payload.n}}", "as": "{{run.status}}"}
+    first = await idle.job(
+        "http://127.0.0.1:9/", "first", on_failure_trigger_job="bad", on_failure_payload_mapping=mapping
+    )
+    (run_id,) = await idle.add(first, payload='{"n": 7}')
+    assert await idle.parts.writer.write(ending(idle, await held(idle, run_id), Status.FAILED))
+    (child,) = await children(idle, run_id)
+    assert child["payload"] == '{"of":7,"as":"failed"}'
+
+
 async def test_what_was_canceled_starts_nothing(idle: Rig) -> None:
     """Neither the cancel nor the worker's ending that comes too late."""
     await idle.job("http://127.0.0.1:9/", "next")
