@@ -53,7 +53,7 @@ class Answer:
         return [line.split("\t") for line in self.out.splitlines()]
 
 
-class _Tty(io.TextIOWrapper):
+class Tty(io.TextIOWrapper):
     """A stream that says it leads to a terminal."""
 
     def isatty(self) -> bool:
@@ -111,7 +111,7 @@ class Shell:
     ) -> Answer:
         """The same program, in this process: its environment, its folder and its three streams are exchanged."""
         buffers = io.BytesIO(), io.BytesIO()
-        kind = _Tty if tty else io.TextIOWrapper
+        kind = Tty if tty else io.TextIOWrapper
         out, err = (kind(one, encoding="utf-8", newline="", write_through=True) for one in buffers)
         before, folder, streams = dict(os.environ), Path.cwd(), (sys.stdin, sys.stdout, sys.stderr)
         try:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 
 import pytest
 
-from tests.cli.runner import Shell, trigger
+from strait_cli.demonstration import Teller
+from strait_cli.session import Session
+from tests.cli.runner import Shell, Tty, trigger
 from tests.support.endpoint import Endpoint
 
 
@@ -111,6 +115,22 @@ def test_a_wait_on_a_terminal(shell: Shell, cli_endpoint: Endpoint):
     assert screen.wait() == 130
     assert f"to come back: strait runs wait {run}" in screen.shown.replace("\n", "")
     shell.ok("runs", "cancel", run, "--yes")
+
+
+def test_a_dumb_terminal_is_not_written_over(shell: Shell, monkeypatch: pytest.MonkeyPatch):
+    """No cursor is moved where none can be: `top` looks once, `demo` says each step when it is done."""
+    screen = shell.terminal("top", env={"TERM": "dumb"})
+    assert screen.wait() == 0
+    assert "\x1b" not in screen.raw
+    for term, moves in (("dumb", False), ("xterm", True)):
+        written = io.BytesIO()
+        monkeypatch.setenv("TERM", term)
+        monkeypatch.setattr(sys, "stderr", Tty(written, encoding="utf-8", write_through=True))
+        teller = Teller(Session({}, lenient=True))
+        teller.waiting("starting", 0.0)
+        teller.done("started")
+        shown = written.getvalue().decode()
+        assert ("\r" in shown, "started" in shown) == (moves, True)
 
 
 def test_a_watch_fills_a_terminal(shell: Shell, cli_endpoint: Endpoint):
