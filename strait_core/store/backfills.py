@@ -10,7 +10,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.run import Status
@@ -56,22 +55,16 @@ class Due:
     owner: Owner | None
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall() if cursor.description else []
-
-
 async def fired_ticks(conn: Conn, schedule_id: UUID, from_at: datetime, to_at: datetime) -> set[datetime]:
     """The ticks of an interval that have made a run when they were due."""
     values = {"schedule_id": schedule_id, "from_at": from_at, "to_at": to_at}
-    return {row["fire_at"] for row in await _rows(conn, "fired_ticks", values)}
+    return {row["fire_at"] for row in await _SQL.rows(conn, "fired_ticks", values)}
 
 
 async def backfilled_ticks(conn: Conn, schedule_id: UUID, from_at: datetime, to_at: datetime) -> set[datetime]:
     """The ticks of an interval that belong to a backfill already."""
     values = {"schedule_id": schedule_id, "from_at": from_at, "to_at": to_at}
-    return {row["fire_at"] for row in await _rows(conn, "backfilled_ticks", values)}
+    return {row["fire_at"] for row in await _SQL.rows(conn, "backfilled_ticks", values)}
 
 
 async def insert(
@@ -95,26 +88,26 @@ async def insert(
         "ticks": list(ticks),
         "now": now,
     }
-    (row,) = await _rows(conn, "insert_backfill", values)
-    await _rows(conn, "insert_fires", values)
+    (row,) = await _SQL.rows(conn, "insert_backfill", values)
+    await _SQL.rows(conn, "insert_fires", values)
     return StoredBackfill(**row)
 
 
 async def newest(conn: Conn, schedule_id: UUID) -> StoredBackfill | None:
     """The newest backfill of a schedule, whatever became of it."""
-    rows = await _rows(conn, "newest_backfill", {"schedule_id": schedule_id})
+    rows = await _SQL.rows(conn, "newest_backfill", {"schedule_id": schedule_id})
     return StoredBackfill(**rows[0]) if rows else None
 
 
 async def hold_open(conn: Conn, schedule_id: UUID) -> StoredBackfill | None:
     """The backfill of a schedule that is under way, held; None when none is."""
-    rows = await _rows(conn, "hold_open", {"schedule_id": schedule_id})
+    rows = await _SQL.rows(conn, "hold_open", {"schedule_id": schedule_id})
     return StoredBackfill(**rows[0]) if rows else None
 
 
 async def take_due(conn: Conn, now: datetime) -> Due | None:
     """Hold the backfill that has been due the longest; None when there is none."""
-    rows = await _rows(conn, "take_due", {"now": now})
+    rows = await _SQL.rows(conn, "take_due", {"now": now})
     if not rows:
         return None
     row = rows[0]
@@ -125,21 +118,21 @@ async def take_due(conn: Conn, now: datetime) -> Due | None:
 
 async def settle_fires(conn: Conn, backfill_id: UUID) -> tuple[int, int]:
     """Look which active runs of a held backfill have ended: how many completed, and how many ended otherwise."""
-    outcomes = Counter(row["outcome"] for row in await _rows(conn, "settle_fires", {"id": backfill_id}))
+    outcomes = Counter(row["outcome"] for row in await _SQL.rows(conn, "settle_fires", {"id": backfill_id}))
     completed = outcomes[Status.COMPLETED.value]
     return completed, outcomes.total() - completed
 
 
 async def next_ticks(conn: Conn, backfill_id: UUID, limit: int) -> list[datetime]:
     """The next ticks without a run, oldest first."""
-    return [row["fire_at"] for row in await _rows(conn, "next_ticks", {"id": backfill_id, "limit": limit})]
+    return [row["fire_at"] for row in await _SQL.rows(conn, "next_ticks", {"id": backfill_id, "limit": limit})]
 
 
 async def note_made(conn: Conn, backfill: StoredBackfill, made: Mapping[datetime, UUID], now: datetime) -> None:
     """These ticks have got their runs."""
     batch = [{"fire_at": fire_at, "run_id": run_id} for fire_at, run_id in made.items()]
     values = {"batch": Jsonb(batch, dumps=_encode), "schedule_id": backfill.schedule_id, "now": now}
-    await _rows(conn, "note_made", values)
+    await _SQL.rows(conn, "note_made", values)
 
 
 async def advance(
@@ -161,13 +154,13 @@ async def advance(
         "due_at": due_at,
         "ended_at": ended_at,
     }
-    await _rows(conn, "advance", values)
+    await _SQL.rows(conn, "advance", values)
 
 
 async def stop(conn: Conn, backfill_id: UUID, now: datetime) -> None:
     """Make no more runs of a held backfill."""
-    await _rows(conn, "drop_unmade", {"id": backfill_id})
-    await _rows(conn, "stop", {"id": backfill_id, "now": now})
+    await _SQL.rows(conn, "drop_unmade", {"id": backfill_id})
+    await _SQL.rows(conn, "stop", {"id": backfill_id, "now": now})
 
 
 async def forget(conn: Conn, before: datetime) -> int:

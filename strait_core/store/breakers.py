@@ -9,7 +9,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.breaker import NEVER, Breaker, BreakerState, Stand, Verdict, judged, ticked
@@ -20,19 +19,13 @@ _SQL = load("breakers")
 _encode: Final = msgspec.json.Encoder().encode
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall() if cursor.description else []
-
-
 def _breaker(row: Mapping[str, Any]) -> Breaker:
     return Breaker(**{**row, "state": BreakerState(row["state"])})
 
 
 async def noteworthy(conn: Conn) -> dict[UUID, Breaker]:
     """Every breaker that a success would change, or that holds runs."""
-    return {row["key"]: _breaker(row) for row in await _rows(conn, "noteworthy", {})}
+    return {row["key"]: _breaker(row) for row in await _SQL.rows(conn, "noteworthy", {})}
 
 
 async def judge(conn: Conn, verdicts: Sequence[Verdict], now: datetime, cooldown: timedelta) -> bool:
@@ -43,7 +36,7 @@ async def judge(conn: Conn, verdicts: Sequence[Verdict], now: datetime, cooldown
     failed = sorted({verdict.key for verdict in verdicts if not verdict.ok})
     if failed:
         await conn.execute(query(_SQL["add_breakers"]), {"keys": failed, "never": NEVER})
-    rows = await _rows(conn, "lock_breakers", {"keys": sorted({verdict.key for verdict in verdicts})})
+    rows = await _SQL.rows(conn, "lock_breakers", {"keys": sorted({verdict.key for verdict in verdicts})})
     said = {
         key: list(group) for key, group in groupby(sorted(verdicts, key=lambda v: v.key), lambda verdict: verdict.key)
     }
@@ -54,7 +47,7 @@ async def judge(conn: Conn, verdicts: Sequence[Verdict], now: datetime, cooldown
 
 async def tick(conn: Conn, now: datetime) -> bool:
     """Let time pass for the breakers that nobody else holds; whether that changed anything. Needs a transaction."""
-    rows = await _rows(conn, "lock_due", {"now": now})
+    rows = await _SQL.rows(conn, "lock_due", {"now": now})
     probed = [row.pop("probed") for row in rows]
     before = [_breaker(row) for row in rows]
     after = [ticked(breaker, now, probed=live) for breaker, live in zip(before, probed, strict=True)]

@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import dict_row
-
 from strait_core.store.owners import Kind
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
@@ -30,9 +28,7 @@ class StoredCalendar:
 
 
 async def _all(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[StoredCalendar]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return [StoredCalendar(**row) for row in await cursor.fetchall()]
+    return [StoredCalendar(**row) for row in await _SQL.rows(conn, statement, values)]
 
 
 async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> StoredCalendar | None:

@@ -7,8 +7,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg.rows import dict_row
-
 from strait_core.store.pool import Conn, query
 from strait_core.store.queue import Claimed
 from strait_core.store.sdk import Speaker
@@ -51,9 +49,7 @@ def _live(row: dict[str, Any]) -> Live:
 
 
 async def _all(conn: Conn, statement: str, values: dict[str, Any]) -> list[Live]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return [_live(row) for row in await cursor.fetchall()]
+    return [_live(row) for row in await _SQL.rows(conn, statement, values)]
 
 
 async def live(conn: Conn, speaker: Speaker) -> Live | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,6 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
-from psycopg.rows import dict_row
 
 from strait_core import completion, ids
 from strait_core.completion import MAX_CHAIN, TRIGGERED_BY, Onward
@@ -29,7 +28,7 @@ from strait_core.schema import Judge
 from strait_core.store import budgets, deadlines, queue, targets
 from strait_core.store.faults import Broken, Refused
 from strait_core.store.jobs import StoredJob
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn
 from strait_core.store.sql import load
 from strait_core.template import TooLongError
 from strait_core.trigger import MAX_PAYLOAD_BYTES, NewRun, new_run
@@ -62,7 +61,7 @@ async def follow(conn: Conn, run_ids: Sequence[UUID], now: datetime, brought: Br
     made_at = min(map(ids.time_of, run_ids)) - _CLOCK_SLACK
     started: list[NewRun] = []
     succeeded: dict[UUID, datetime] = {}
-    for row in await _rows(conn, "ended_runs", {"ids": list(run_ids), "made_at": made_at}):
+    for row in await _SQL.rows(conn, "ended_runs", {"ids": list(run_ids), "made_at": made_at}):
         spec = _decode(row["definition"])
         if row["status"] == Status.COMPLETED and spec.expect_every_secs is not None:
             succeeded[row["job_id"]] = max(row["finished_at"], succeeded.get(row["job_id"], row["finished_at"]))
@@ -87,7 +86,7 @@ async def follow(conn: Conn, run_ids: Sequence[UUID], now: datetime, brought: Br
 
 async def warn(conn: Conn, row: Row, warning: str) -> None:
     """Say on a run that has ended what it could not do."""
-    await _rows(conn, "warn", {"id": row["id"], "finished_at": row["finished_at"], "warning": warning})
+    await _SQL.rows(conn, "warn", {"id": row["id"], "finished_at": row["finished_at"], "warning": warning})
 
 
 def depth_after(row: Row) -> int:
@@ -166,9 +165,3 @@ def _new_run(row: Row, job: StoredJob, made: tuple[str, Sequence[str]], depth: i
     )
     warnings = [f"{{{{{path}}}}} of the payload mapping led nowhere" for path in missing]
     return replace(run, parent_run_id=row["id"], lineage_depth=depth, warnings=warnings or None)
-
-
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall() if cursor.description else []

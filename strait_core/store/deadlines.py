@@ -11,7 +11,6 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core import ids
@@ -119,12 +118,6 @@ def new_breach(now: datetime) -> UUID:
     return ids.uuid7(now, random.getrandbits)
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall() if cursor.description else []
-
-
 def _batch(items: Sequence[Any]) -> Jsonb:
     return Jsonb(items, dumps=_encode)
 
@@ -132,29 +125,29 @@ def _batch(items: Sequence[Any]) -> Jsonb:
 async def watch(conn: Conn, watches: Sequence[Watch]) -> None:
     """Look at these deadlines when they are due."""
     if watches:
-        await _rows(conn, "watch", {"batch": _batch(watches)})
+        await _SQL.rows(conn, "watch", {"batch": _batch(watches)})
 
 
 async def expect(conn: Conn, schedule_id: UUID, since: datetime, due_at: datetime) -> None:
     """Expect successes of a schedule, counted from `since` unless that goes on already; the caller holds it."""
-    await _rows(conn, "expect", {"schedule_id": schedule_id, "since": since, "due_at": due_at})
+    await _SQL.rows(conn, "expect", {"schedule_id": schedule_id, "since": since, "due_at": due_at})
 
 
 async def expect_nothing(conn: Conn, schedule_id: UUID) -> None:
     """Expect no successes of a schedule any more; the caller holds it."""
-    await _rows(conn, "expect_nothing", {"schedule_id": schedule_id})
+    await _SQL.rows(conn, "expect_nothing", {"schedule_id": schedule_id})
 
 
 async def note_successes(conn: Conn, succeeded: Mapping[UUID, datetime]) -> None:
     """Runs of these jobs and workflows have completed, the last of each at that time."""
     if succeeded:
         batch = [{"owner_id": owner_id, "at": at} for owner_id, at in succeeded.items()]
-        await _rows(conn, "note_successes", {"batch": _batch(batch)})
+        await _SQL.rows(conn, "note_successes", {"batch": _batch(batch)})
 
 
 async def take_due(conn: Conn, now: datetime, limit: int) -> list[Taken]:
     """Hold deadlines that are due, the longest due first."""
-    return [_taken(row) for row in await _rows(conn, "take_due", {"now": now, "limit": limit})]
+    return [_taken(row) for row in await _SQL.rows(conn, "take_due", {"now": now, "limit": limit})]
 
 
 def _taken(row: Row) -> Taken:
@@ -173,45 +166,47 @@ async def moments(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, Moments]:
         "made_at": min(map(ids.time_of, run_ids)) - _CLOCK_SLACK,
         "terminal": _TERMINAL,
     }
-    return {row["id"]: Moments(row["started_at"], row["finished_at"]) for row in await _rows(conn, "moments", values)}
+    return {
+        row["id"]: Moments(row["started_at"], row["finished_at"]) for row in await _SQL.rows(conn, "moments", values)
+    }
 
 
 async def forget(conn: Conn, over: Sequence[Taken]) -> None:
     """Look at these no more."""
     if over:
         keys = [{"schedule_id": one.schedule_id, "deadline": one.deadline, "since": one.since} for one in over]
-        await _rows(conn, "forget", {"batch": _batch(keys)})
+        await _SQL.rows(conn, "forget", {"batch": _batch(keys)})
 
 
 async def move_on(conn: Conn, moves: Sequence[MovedOn]) -> None:
     """Look at these again later."""
     if moves:
-        await _rows(conn, "move_on", {"batch": _batch(moves)})
+        await _SQL.rows(conn, "move_on", {"batch": _batch(moves)})
 
 
 async def record(conn: Conn, found: Sequence[NewBreach], now: datetime) -> set[UUID]:
     """Record breaches; the ids of those that nobody had recorded before."""
     if not found:
         return set()
-    return {row["id"] for row in await _rows(conn, "record", {"batch": _batch(found), "now": now})}
+    return {row["id"] for row in await _SQL.rows(conn, "record", {"batch": _batch(found), "now": now})}
 
 
 async def breaches(conn: Conn, schedule_id: UUID, *, limit: int, before: UUID | None) -> list[StoredBreach]:
     """The breaches of a schedule, the newest first."""
-    rows = await _rows(conn, "breaches", {"schedule_id": schedule_id, "before": before, "limit": limit})
+    rows = await _SQL.rows(conn, "breaches", {"schedule_id": schedule_id, "before": before, "limit": limit})
     return [StoredBreach(**{**row, "deadline": Deadline(row["deadline"])}) for row in rows]
 
 
 async def breaches_of_run(conn: Conn, owner_id: UUID, fire_at: datetime) -> list[Late]:
     """The deadlines of a tick that its run has broken."""
-    rows = await _rows(conn, "breaches_of_run", {"owner_id": owner_id, "fire_at": fire_at})
+    rows = await _SQL.rows(conn, "breaches_of_run", {"owner_id": owner_id, "fire_at": fire_at})
     return [Late(Deadline(row["deadline"]), row["since"], row["limit_at"]) for row in rows]
 
 
 async def late(conn: Conn, project: str | None, since: datetime) -> dict[str, int]:
     """Breaches found since an instant, by deadline."""
     values = {"project": project, "since": since, "most": MOST_COUNTED}
-    return {row["deadline"]: row["count"] for row in await _rows(conn, "late", values)}
+    return {row["deadline"]: row["count"] for row in await _SQL.rows(conn, "late", values)}
 
 
 async def forget_breaches(conn: Conn, before: datetime) -> int:

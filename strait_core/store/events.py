@@ -7,14 +7,12 @@ miss each other.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
-
-from psycopg.rows import dict_row
 
 from strait_core import ids
 from strait_core.store import changes, waits
@@ -77,17 +75,11 @@ class StoredEvent:
     payload: str | None = None
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall() if cursor.description else []
-
-
 async def hold(conn: Conn, project_id: str, key: str, now: datetime) -> Held:
     """The row that the key stands for, held; made if there is none."""
     name = {"project_id": project_id, "key": key, "now": now}
-    await _rows(conn, "retire", name)
-    (row,) = await _rows(conn, "hold", {**name, "id": ids.uuid7(now, random.getrandbits), "look_at": now + _LOOK})
+    await _SQL.rows(conn, "retire", name)
+    (row,) = await _SQL.rows(conn, "hold", {**name, "id": ids.uuid7(now, random.getrandbits), "look_at": now + _LOOK})
     if row["is_new"]:
         await _tell(conn, row["id"], project_id, EventStatus.WAITING, now)
     return Held(row["id"], EventStatus(row["status"]), row["body_hash"])
@@ -103,9 +95,9 @@ async def send(conn: Conn, project_id: str, key: str, payload: str, body_hash: s
     if held.status is EventStatus.RECEIVED:
         return Sent(held.id, is_new=False, is_same=held.body_hash == body_hash)
     values = {"id": held.id, "payload": payload, "body_hash": body_hash, "now": now, "until": now + KEPT}
-    await _rows(conn, "receive", values)
+    await _SQL.rows(conn, "receive", values)
     await _tell(conn, held.id, project_id, EventStatus.RECEIVED, now)
-    await _rows(conn, "look_at_steps", {"id": held.id, "now": now})
+    await _SQL.rows(conn, "look_at_steps", {"id": held.id, "now": now})
     await count_delivered(conn, held.id, await waits.settle_event(conn, held.id, Outcome.RECEIVED, now))
     return Sent(held.id, is_new=True, is_same=True)
 
@@ -136,35 +128,35 @@ async def begin_wait(
 
 async def count_delivered(conn: Conn, event_id: UUID, more: int) -> None:
     """Add to the waits that an event, which the caller holds, has ended."""
-    await _rows(conn, "count_delivered", {"id": event_id, "more": more})
+    await _SQL.rows(conn, "count_delivered", {"id": event_id, "more": more})
 
 
 async def awaited_keys(conn: Conn, project_id: str, prefix: str) -> list[str]:
     """The keys with that prefix for which somebody waits: at most one more than a send may reach."""
     values = {"project_id": project_id, "prefix": prefix, "beyond": prefix + _BEYOND, "limit": MOST_KEYS + 1}
-    return [row["key"] for row in await _rows(conn, "awaited_keys", values)]
+    return [row["key"] for row in await _SQL.rows(conn, "awaited_keys", values)]
 
 
 async def cancel(conn: Conn, event_id: UUID, now: datetime) -> bool:
     """Tell whoever waits that the event will not come, in the caller's transaction; False when it is not awaited."""
-    found = await _rows(conn, "cancel_if_waiting", {"id": event_id, "until": now + KEPT})
+    found = await _SQL.rows(conn, "cancel_if_waiting", {"id": event_id, "until": now + KEPT})
     if not found:
         return False
     await _tell(conn, event_id, found[0]["project_id"], EventStatus.CANCELED, now)
-    await _rows(conn, "look_at_steps", {"id": event_id, "now": now})
+    await _SQL.rows(conn, "look_at_steps", {"id": event_id, "now": now})
     await waits.settle_event(conn, event_id, Outcome.CANCELED, now)
     return True
 
 
 async def event_by_id(conn: Conn, event_id: UUID) -> StoredEvent | None:
     """One event."""
-    found = await _rows(conn, "event_by_id", {"id": event_id})
+    found = await _SQL.rows(conn, "event_by_id", {"id": event_id})
     return StoredEvent(**{**found[0], "status": EventStatus(found[0]["status"])}) if found else None
 
 
 async def events_by_key(conn: Conn, key: str, project: str | None) -> list[StoredEvent]:
     """What the key stands for, or stood for last, in each project (at most 20 of them)."""
-    found = await _rows(conn, "events_by_key", {"key": key, "project": project})
+    found = await _SQL.rows(conn, "events_by_key", {"key": key, "project": project})
     return [StoredEvent(**{**row, "status": EventStatus(row["status"])}) for row in found]
 
 
@@ -181,17 +173,17 @@ async def list_events(
     """Events, the newest first, without their payloads."""
     low, high = id_range or (None, None)
     values = {"project": project, "status": status, "prefix": prefix, "before": before, "limit": limit}
-    found = await _rows(conn, "list_events", {**values, "low": low, "high": high})
+    found = await _SQL.rows(conn, "list_events", {**values, "low": low, "high": high})
     return [StoredEvent(**{**row, "status": EventStatus(row["status"])}) for row in found]
 
 
 async def forget(conn: Conn, now: datetime) -> tuple[int, int]:
     """Look at up to 1,000 rows that may be needed no more: how many there were, and how many are gone."""
     async with conn.transaction():
-        overdue: Sequence[Row] = await _rows(conn, "lock_unneeded", {"now": now, "limit": FORGET_ROWS})
+        overdue: Sequence[Row] = await _SQL.rows(conn, "lock_unneeded", {"now": now, "limit": FORGET_ROWS})
         if not overdue:
             return 0, 0
         found = [row["id"] for row in overdue]
         gone = (await conn.execute(query(_SQL["forget_unneeded"]), {"ids": found})).rowcount
-        await _rows(conn, "look_later", {"ids": found, "later": now + _LOOK})
+        await _SQL.rows(conn, "look_later", {"ids": found, "later": now + _LOOK})
     return len(found), gone

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
-
-from psycopg.rows import dict_row
 
 from strait_core.ids import Prefix, spell
 from strait_core.reasons import (
@@ -26,7 +23,7 @@ from strait_core.reasons import (
 )
 from strait_core.run import Status
 from strait_core.store import deadlines, queue, rates
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn
 from strait_core.store.runs import made_at
 from strait_core.store.sql import load
 
@@ -65,14 +62,14 @@ async def explain(conn: Conn, run_id: UUID, now: datetime, *, alive_since: datet
     """Why the run is not running; None when there is no such run. One snapshot, in a transaction of its own."""
     async with conn.transaction():
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        row = await _one(conn, "standing", {"id": run_id, "now": now})
+        row = await _SQL.one(conn, "standing", {"id": run_id, "now": now})
         if row is None:
-            row = await _one(conn, "ended", {"id": run_id, "made_at": made_at(run_id)})
+            row = await _SQL.one(conn, "ended", {"id": run_id, "made_at": made_at(run_id)})
             return None if row is None else _explained(row, _facts(row, _OPEN, late=await _late(conn, row)))
         row["late"] = await _late(conn, row)
         facts = _facts(row, await _gate(conn, row, now))
         if facts.status is Status.WAITING:
-            awaits = [_awaited(one) for one in await _rows(conn, "awaited", {"id": run_id})]
+            awaits = [_awaited(one) for one in await _SQL.rows(conn, "awaited", {"id": run_id})]
             return _explained(row, _facts(row, facts.gate, awaits=awaits))
         explained = _explained(row, facts)
         if facts.status is not Status.QUEUED or facts.due_at is not None or explained.held:
@@ -143,7 +140,7 @@ async def _empty(conn: Conn, row: Row, now: datetime) -> tuple[EmptyBucket, ...]
 
 async def _holders(conn: Conn, row: Row, key: str | None) -> tuple[str, ...]:
     """The first runs that have slots of the job, or of one of its keys."""
-    found = await _rows(conn, "holders", {"lane": row["own_lane"], "key": key, "most": MOST_HOLDERS})
+    found = await _SQL.rows(conn, "holders", {"lane": row["own_lane"], "key": key, "most": MOST_HOLDERS})
     return tuple(spell(Prefix.RUN, one["id"]) for one in found)
 
 
@@ -156,17 +153,6 @@ async def _queued(conn: Conn, row: Row, facts: Facts, now: datetime, alive_since
     """The same with the place in the queue and the workers."""
     lanes = {0, row["own_lane"], *await queue.open_lanes(conn, now)}
     place = {"lanes": sorted(lanes), "priority": row["priority"], "ready_seq": row["ready_seq"], "most": MOST_AHEAD}
-    ahead = await _one(conn, "ahead", place)
-    fleet = await _one(conn, "capacity", {"since": alive_since})
+    ahead = await _SQL.one(conn, "ahead", place)
+    fleet = await _SQL.one(conn, "capacity", {"since": alive_since})
     return _facts(row, facts.gate, ahead=ahead["count"] if ahead else 0, fleet=Fleet(**fleet) if fleet else facts.fleet)
-
-
-async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> Row | None:
-    rows = await _rows(conn, statement, values)
-    return rows[0] if rows else None
-
-
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()

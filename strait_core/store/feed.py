@@ -9,12 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg.rows import dict_row
-
 from strait_core import ids, path
 from strait_core.run import Status
 from strait_core.store import runs
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn
 from strait_core.store.sql import load
 from strait_core.workflow.states import RunStatus
 
@@ -52,23 +50,17 @@ class Flow:
     at: datetime
 
 
-async def _rows(conn: Conn, statement: str, values: dict[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()
-
-
 async def walks(conn: Conn, run_ids: Sequence[UUID]) -> list[Walk]:
     """Those of these runs that there are, each with its path."""
     if not run_ids:
         return []
     asked = {"ids": list(run_ids), "made_at": min(map(runs.made_at, run_ids))}
-    heads = {row["id"]: row for row in await _rows(conn, "run_heads", asked)}
+    heads = {row["id"]: row for row in await _SQL.rows(conn, "run_heads", asked)}
     closed: dict[UUID, list[path.Closed]] = defaultdict(list)
-    for row in await _rows(conn, "attempts_of", asked):
+    for row in await _SQL.rows(conn, "attempts_of", asked):
         closed[row.pop("run_id")].append(path.Closed(**row))
     moves: dict[UUID, list[path.Move]] = defaultdict(list)
-    for row in await _rows(conn, "moves_of", asked):
+    for row in await _SQL.rows(conn, "moves_of", asked):
         moves[row.pop("run_id")].append(path.Move(**{**row, "status": Status(row["status"])}))
     return [_walk(head, closed[head["id"]], moves[head["id"]]) for head in heads.values()]
 
@@ -95,7 +87,7 @@ async def flows(conn: Conn, run_ids: Sequence[UUID]) -> list[Flow]:
     if not run_ids:
         return []
     asked = {"ids": list(run_ids), "made_at": min(map(runs.made_at, run_ids))}
-    found = {row["id"]: row for row in await _rows(conn, "workflow_heads", asked)}
+    found = {row["id"]: row for row in await _SQL.rows(conn, "workflow_heads", asked)}
     return [Flow(**{**row, "status": RunStatus(row["status"])}) for row in found.values()]
 
 
@@ -103,4 +95,4 @@ async def moved_since(conn: Conn, since: datetime) -> list[UUID]:
     """Runs and workflow runs that may have moved since then."""
     since -= _SLACK
     values = {"low": ids.first_at(since), "since": since, "limit": MOST_MISSED}
-    return [row["id"] for row in await _rows(conn, "moved_since", values)]
+    return [row["id"] for row in await _SQL.rows(conn, "moved_since", values)]

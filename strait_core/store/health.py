@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
-
-from psycopg.rows import dict_row
 
 from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
@@ -45,7 +43,7 @@ class Recent:
 
 async def standing(conn: Conn, job: UUID, now: datetime) -> Standing | None:
     """Where a job stands now; None when it is gone."""
-    row = await _one(conn, "standing", {"job": job, "now": now})
+    row = await _SQL.one(conn, "standing", {"job": job, "now": now})
     return None if row is None else Standing(**row)
 
 
@@ -60,12 +58,6 @@ async def oldest_queued(conn: Conn, job: UUID) -> datetime | None:
 async def recent_attempts(conn: Conn, job: UUID, now: datetime) -> Recent:
     """What its endpoint did lately."""
     values = {"job": job, "since": now - WINDOW, "runs": MOST_RUNS, "attempts": MOST_ATTEMPTS}
-    row = await _one(conn, "recent_attempts", values)
+    row = await _SQL.one(conn, "recent_attempts", values)
     assert row is not None
     return Recent(**row)
-
-
-async def _one(conn: Conn, statement: str, values: dict[str, Any]) -> dict[str, Any] | None:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchone()

@@ -9,7 +9,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core import ids
@@ -62,7 +61,7 @@ async def take(
         "batch_id": batch_id,
         "look_at": now + KEPT,
     }
-    return bool(await _rows(conn, "take_key", values))
+    return bool(await _SQL.rows(conn, "take_key", values))
 
 
 async def keep_answer(conn: Conn, scope: Scope, key: str, status: int, etag: str | None, response: str) -> None:
@@ -83,12 +82,12 @@ async def find(conn: Conn, scope: Scope, keys: Sequence[str], now: datetime) -> 
     if not overdue:
         return found
     async with conn.transaction():
-        await _settle(conn, await _rows(conn, "lock_key", {**_scope(scope), "keys": overdue, "now": now}), now)
+        await _settle(conn, await _SQL.rows(conn, "lock_key", {**_scope(scope), "keys": overdue, "now": now}), now)
     return await _find(conn, scope, keys)
 
 
 async def _find(conn: Conn, scope: Scope, keys: Sequence[str]) -> dict[str, Kept]:
-    rows = await _rows(conn, "find_keys", {**_scope(scope), "keys": list(keys)})
+    rows = await _SQL.rows(conn, "find_keys", {**_scope(scope), "keys": list(keys)})
     return {row["key"]: _kept(row) for row in rows}
 
 
@@ -100,7 +99,7 @@ def _kept(row: Mapping[str, Any]) -> Kept:
 async def settle(conn: Conn, now: datetime) -> tuple[int, int]:
     """Look at up to 1,000 overdue keys: how many there were, and how many of them were forgotten."""
     async with conn.transaction():
-        overdue = await _rows(conn, "lock_overdue", {"now": now, "limit": SETTLE_ROWS})
+        overdue = await _SQL.rows(conn, "lock_overdue", {"now": now, "limit": SETTLE_ROWS})
         return len(overdue), await _settle(conn, overdue, now)
 
 
@@ -117,14 +116,14 @@ async def _settle(conn: Conn, overdue: Sequence[Mapping[str, Any]], now: datetim
         }
         for row in overdue
     ]
-    (row,) = await _rows(conn, "settle_keys", {"batch": Jsonb(batch, dumps=_encode)})
+    (row,) = await _SQL.rows(conn, "settle_keys", {"batch": Jsonb(batch, dumps=_encode)})
     return int(row["count"])
 
 
 async def _ends(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
     if not run_ids:
         return {}
-    rows = await _rows(conn, "last_ends", {"ids": list(run_ids), "made_at": made_at(min(run_ids, key=ids.time_of))})
+    rows = await _SQL.rows(conn, "last_ends", {"ids": list(run_ids), "made_at": made_at(min(run_ids, key=ids.time_of))})
     return {row["id"]: row["finished_at"] for row in rows}
 
 
@@ -142,9 +141,3 @@ def _scope(scope: Scope) -> dict[str, Any]:
 
 def _name(scope: Scope, key: str) -> dict[str, Any]:
     return {**_scope(scope), "key": key}
-
-
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()

@@ -14,8 +14,6 @@ from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg.rows import dict_row
-
 from strait_core import ids
 from strait_core.path import RESCHEDULED, Closed, Move, Standing, Step, path_of
 from strait_core.run import ACTIVE, TERMINAL, Event, Status, next_status
@@ -109,7 +107,7 @@ async def _broken_paths(conn: Conn, most: int) -> Violation | None:
     count = 0
     examples: list[str] = []
     while most > 0:
-        heads = await _rows(conn, "path_heads", {**values, "limit": min(most, _PAGE)})
+        heads = await _SQL.rows(conn, "path_heads", {**values, "limit": min(most, _PAGE)})
         if not heads:
             break
         faults = await _faults(conn, heads)
@@ -124,10 +122,10 @@ async def _faults(conn: Conn, heads: Sequence[Row]) -> list[str]:
     """What is wrong with the paths of these runs, each with its run."""
     wanted = {"ids": [head["id"] for head in heads]}
     attempts: dict[UUID, list[Row]] = defaultdict(list)
-    for row in await _rows(conn, "path_attempts", wanted):
+    for row in await _SQL.rows(conn, "path_attempts", wanted):
         attempts[row.pop("run_id")].append(row)
     moves: dict[UUID, list[Row]] = defaultdict(list)
-    for row in await _rows(conn, "path_moves", wanted):
+    for row in await _SQL.rows(conn, "path_moves", wanted):
         moves[row.pop("run_id")].append(row)
     faults: list[str] = []
     for head in heads:
@@ -151,12 +149,6 @@ async def _faults(conn: Conn, heads: Sequence[Row]) -> list[str]:
         if fault is not None:
             faults.append(f"{ids.spell(ids.Prefix.RUN, run_id)}: {fault}")
     return faults
-
-
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()
 
 
 async def _whole_since(conn: Conn) -> datetime:

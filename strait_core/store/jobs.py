@@ -18,7 +18,7 @@ from strait_core.job import JobSpec, VersionPolicy
 from strait_core.limits import FIELDS as LIMIT_FIELDS
 from strait_core.limits import is_limited
 from strait_core.store import changes, limits, rates
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn
 from strait_core.store.sql import load
 from strait_core.wire.changes import Kind
 
@@ -82,15 +82,9 @@ def _job(row: Mapping[str, Any]) -> StoredJob:
     )
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()
-
-
 async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> StoredJob | None:
-    rows = await _rows(conn, statement, values)
-    return _job(rows[0]) if rows else None
+    row = await _SQL.one(conn, statement, values)
+    return None if row is None else _job(row)
 
 
 async def _told(conn: Conn, job: StoredJob | None, what: str, now: datetime) -> StoredJob | None:
@@ -136,7 +130,7 @@ async def job_by_id(conn: Conn, job_id: UUID) -> StoredJob | None:
 
 async def jobs_by_slug(conn: Conn, slug: str, project: str | None) -> list[StoredJob]:
     """The jobs of that slug, one for each project that has one (at most 10); `project` narrows to one."""
-    return [_job(row) for row in await _rows(conn, "jobs_by_slug", {"slug": slug, "project": project})]
+    return [_job(row) for row in await _SQL.rows(conn, "jobs_by_slug", {"slug": slug, "project": project})]
 
 
 async def lock_job(conn: Conn, job_id: UUID) -> StoredJob | None:
@@ -187,9 +181,9 @@ async def resume_job(conn: Conn, job_id: UUID, now: datetime) -> StoredJob | Non
 
 async def delete_job(conn: Conn, job_id: UUID, now: datetime) -> bool:
     """Hide a job and free its slug; False when runs of it are not terminal. Needs `lock_job` before."""
-    if await _rows(conn, "active_runs_of_job", {"id": job_id}):
+    if await _SQL.rows(conn, "active_runs_of_job", {"id": job_id}):
         return False
-    (row,) = await _rows(conn, "delete_job", {"id": job_id, "now": now})
+    (row,) = await _SQL.rows(conn, "delete_job", {"id": job_id, "now": now})
     whose = (job_id, None)
     await changes.tell(conn, Kind.JOB, whose, row["project_id"], seq=row["version"], status="deleted", now=now)
     return True
@@ -221,7 +215,7 @@ async def list_jobs(conn: Conn, where: JobFilter, *, limit: int, before: UUID | 
 
 async def job_versions(conn: Conn, job_id: UUID, *, limit: int, before: int | None) -> list[StoredVersion]:
     """The versions of a job, newest first, below `before`."""
-    rows = await _rows(conn, "job_versions", {"id": job_id, "limit": limit, "before": before})
+    rows = await _SQL.rows(conn, "job_versions", {"id": job_id, "limit": limit, "before": before})
     return [StoredVersion(**row) for row in rows]
 
 
@@ -229,5 +223,5 @@ async def definitions(conn: Conn, wanted: Collection[tuple[UUID, int]]) -> dict[
     """The definitions of the named (job, version) pairs."""
     pairs: Sequence[tuple[UUID, int]] = list(wanted)
     values = {"jobs": [job for job, _ in pairs], "versions": [version for _, version in pairs]}
-    rows = await _rows(conn, "definitions", values)
+    rows = await _SQL.rows(conn, "definitions", values)
     return {(row["job_id"], row["version"]): _decode(row["definition"]) for row in rows}

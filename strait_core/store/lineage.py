@@ -8,13 +8,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg.rows import dict_row
-
 from strait_core import ids
 from strait_core.lineage import MAX_DEPTH
 from strait_core.run import CANCELABLE, Event, Status
 from strait_core.store import endings, runs
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn
 from strait_core.store.runs import Ended, Row
 from strait_core.store.sql import load
 from strait_core.store.workflow_live import Brought
@@ -40,9 +38,7 @@ class Lineage:
 
 
 async def _ids(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[UUID]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return [row["id"] for row in await cursor.fetchall()]
+    return [row["id"] for row in await _SQL.rows(conn, statement, values)]
 
 
 async def lineage(conn: Conn, run: Row) -> Lineage:

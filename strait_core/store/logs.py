@@ -9,7 +9,6 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.store.pool import Conn, query
@@ -57,6 +56,4 @@ async def lines(
 ) -> list[dict[str, Any]]:
     """A run's lines behind that number, in order; of these levels alone when some are named."""
     values = {"id": run_id, "made_at": made_at(run_id), "after": after, "limit": limit, "levels": levels}
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL["lines"]), values)
-        return await cursor.fetchall()
+    return await _SQL.rows(conn, "lines", values)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import dict_row
 
 from strait_core import cron, window
 from strait_core.job import JobSpec
@@ -42,9 +41,7 @@ async def clear(conn: Conn, job_id: UUID) -> None:
 
 async def keep_ahead(conn: Conn, now: datetime, limit: int) -> int:
     """Set the intervals anew that are over or soon will be, of at most `limit` jobs; how many."""
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL["take_due_openings"]), {"now": now, "limit": limit})
-        rows: list[dict[str, Any]] = await cursor.fetchall()
+    rows = await _SQL.rows(conn, "take_due_openings", {"now": now, "limit": limit})
     for row in rows:
         await place(conn, row["id"], _decode(row["definition"]), now)
     return len(rows)

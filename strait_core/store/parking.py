@@ -13,13 +13,12 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.run import Event, Status
 from strait_core.store import endings, limits, queue, waits
 from strait_core.store.limits import Freed
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn
 from strait_core.store.queue import Finish, Retry
 from strait_core.store.runs import Ended
 from strait_core.store.sql import load
@@ -45,12 +44,6 @@ class Tied:
     parked: frozenset[UUID] = frozenset()
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall() if cursor.description else []
-
-
 async def end_tied(conn: Conn, ends: Sequence[End], now: datetime, freed: list[Freed] | None = None) -> Tied:
     """End live attempts of different runs that an ordinary statement has passed over, if they are held.
 
@@ -60,7 +53,7 @@ async def end_tied(conn: Conn, ends: Sequence[End], now: datetime, freed: list[F
     async with conn.transaction():
         fences = [{"id": end.id, "attempt": end.attempt, "lease": end.lease} for end in ends]
         values = {"batch": Jsonb(fences, dumps=_encode), "ids": [end.id for end in ends]}
-        tied = {row["id"]: bool(row["awaited"]) for row in await _rows(conn, "lock_tied", values)}
+        tied = {row["id"]: bool(row["awaited"]) for row in await _SQL.rows(conn, "lock_tied", values)}
         if not tied:
             return Tied(set(), [])
         mine = [end for end in ends if end.id in tied]
@@ -110,7 +103,7 @@ async def _park(
         }
         for end in ends
     ]
-    (row,) = await _rows(conn, "park_if_held", {"batch": Jsonb(batch, dumps=_encode), "now": now})
+    (row,) = await _SQL.rows(conn, "park_if_held", {"batch": Jsonb(batch, dumps=_encode), "now": now})
     slots += [Freed(*slot) for slot in row["freed"] or ()]
     return await waits.resume(conn, [end.id for end in ends], now)
 
@@ -120,7 +113,7 @@ async def _finish(
 ) -> None:
     if ends:
         ended = [end.id for end in ends]
-        await _rows(conn, "untie", {"ids": ended, "ends": True})
+        await _SQL.rows(conn, "untie", {"ids": ended, "ends": True})
         await queue.finish_if_held(conn, ends, now, slots)
         await waits.drop(conn, ended)
         await waits.settle_children(conn, {end.id: end.status for end in ends if end.id in awaited}, now)
@@ -131,9 +124,9 @@ async def _retry(conn: Conn, ends: Sequence[Retry], now: datetime, slots: list[F
     if ends:
         ended = [end.id for end in ends]
         await waits.drop_recorded(conn, ended)
-        await _rows(conn, "untie", {"ids": ended, "ends": False})
+        await _SQL.rows(conn, "untie", {"ids": ended, "ends": False})
         await queue.retry_if_held(conn, ends, now, slots)
-        await _rows(conn, "tie_again", {"ids": ended})
+        await _SQL.rows(conn, "tie_again", {"ids": ended})
 
 
 async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> list[Ended]:
@@ -143,14 +136,14 @@ async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> lis
     taken, and after that gone: it was too late.
     """
     async with conn.transaction():
-        found = await _rows(conn, "overdue", {"now": now, "limit": limit})
+        found = await _SQL.rows(conn, "overdue", {"now": now, "limit": limit})
         if not found:
             return []
         overdue = [row["run_id"] for row in found]
         # Trees before the runs that carry out their steps, as everywhere.
         tree = await endings.hold_trees(conn, overdue, now)
-        held = [row["id"] for row in await _rows(conn, "lock_waiting", {"ids": overdue})]
-        late = {row["run_id"]: row["key"] for row in await _rows(conn, "lock_overdue", {"ids": held, "now": now})}
+        held = [row["id"] for row in await _SQL.rows(conn, "lock_waiting", {"ids": overdue})]
+        late = {row["run_id"]: row["key"] for row in await _SQL.rows(conn, "lock_overdue", {"ids": held, "now": now})}
         ended: list[Ended] = []
         for run_id, key in late.items():
             ended += await endings.end_active(
@@ -171,7 +164,7 @@ async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> lis
 
 async def next_overdue(conn: Conn) -> datetime | None:
     """When the next open wait is over; None when none is open."""
-    (row,) = await _rows(conn, "next_overdue", {})
+    (row,) = await _SQL.rows(conn, "next_overdue", {})
     at: datetime | None = row["min"]
     return at
 

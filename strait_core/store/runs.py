@@ -116,7 +116,7 @@ async def get_run(conn: Conn, run_id: UUID) -> Row | None:
     which the third look sees.
     """
     for statement in ("get_run", "get_finished_run", "get_run"):
-        row = await _one(conn, statement, {"id": run_id, "made_at": made_at(run_id)})
+        row = await _SQL.one(conn, statement, {"id": run_id, "made_at": made_at(run_id)})
         if row is not None:
             return row
     return None
@@ -127,21 +127,9 @@ def made_at(run_id: UUID) -> datetime:
     return ids.time_of(run_id) - _CLOCK_SLACK
 
 
-async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> Row | None:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchone()
-
-
-async def _all(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()
-
-
 async def match_runs(conn: Conn, low: UUID, high: UUID, limit: int) -> list[UUID]:
     """Ids between two bounds, newest first: what a shortened id may mean."""
-    return [row["id"] for row in await _all(conn, "match_runs", {"low": low, "high": high, "limit": limit})]
+    return [row["id"] for row in await _SQL.rows(conn, "match_runs", {"low": low, "high": high, "limit": limit})]
 
 
 async def list_runs(
@@ -171,7 +159,7 @@ async def runs_by_id(conn: Conn, run_ids: Sequence[UUID]) -> list[Row]:
     found: list[Row] = []
     for at in range(0, len(run_ids), _PAGE):
         part = list(run_ids[at : at + _PAGE])
-        found += await _all(conn, "runs_by_id", {"ids": part, "made_at": made_at(min(part, key=ids.time_of))})
+        found += await _SQL.rows(conn, "runs_by_id", {"ids": part, "made_at": made_at(min(part, key=ids.time_of))})
     return found
 
 
@@ -269,7 +257,7 @@ async def end_active(
         "attempt": attempt,
         "result": result,
     }
-    rows = await _all(conn, "end_active", values)
+    rows = await _SQL.rows(conn, "end_active", values)
     if rows:
         await _clear_up(conn, rows, to, now)
     ended = [_ended(row) for row in rows]
@@ -320,17 +308,17 @@ async def let_go(conn: Conn, ended: Sequence[Ended], to: Status, now: datetime) 
 
 async def expired_ids(conn: Conn, limit: int, now: datetime) -> list[UUID]:
     """Runs that have not started and whose time to live is over."""
-    return [row["id"] for row in await _all(conn, "expired_ids", {"limit": limit, "now": now})]
+    return [row["id"] for row in await _SQL.rows(conn, "expired_ids", {"limit": limit, "now": now})]
 
 
 async def reschedule(conn: Conn, run_id: UUID, at: datetime, now: datetime) -> datetime | None:
     """Move the time for which a delayed run, or one that awaits a retry, waits; None when it waits for none."""
     async with conn.transaction():
         # Who has the due entry decides: a promotion, a cancel or this.
-        if await _one(conn, "hold_due", {"id": run_id}) is None:
+        if await _SQL.one(conn, "hold_due", {"id": run_id}) is None:
             return None
         values = {"id": run_id, "at": at, "now": now, "reason": f"to {at.isoformat(timespec='seconds')}"}
-        row = await _one(conn, "reschedule", values)
+        row = await _SQL.one(conn, "reschedule", values)
     return None if row is None else row["due_at"]
 
 
@@ -347,7 +335,7 @@ async def replay_all(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> set[
         "from": [status.value for status in REPLAYABLE],
         "now": now,
     }
-    return {row["id"] for row in await _all(conn, "replay", values)}
+    return {row["id"] for row in await _SQL.rows(conn, "replay", values)}
 
 
 async def held_by_worker(conn: Conn, worker: UUID, limit: int) -> list[Row]:
@@ -357,25 +345,25 @@ async def held_by_worker(conn: Conn, worker: UUID, limit: int) -> list[Row]:
     """
     async with conn.transaction():
         await conn.execute(query(_SQL["allow_scan"]))
-        return await _all(conn, "held_by_worker", {"worker": worker, "limit": limit})
+        return await _SQL.rows(conn, "held_by_worker", {"worker": worker, "limit": limit})
 
 
 async def still_held(conn: Conn, held: Sequence[tuple[UUID, int]]) -> set[UUID]:
     """Which of these (run, lease) pairs are live still."""
-    live = {(row["id"], row["lease"]) for row in await _all(conn, "still_held", {"ids": [run for run, _ in held]})}
+    live = {(row["id"], row["lease"]) for row in await _SQL.rows(conn, "still_held", {"ids": [run for run, _ in held]})}
     return {run for run, lease in held if (run, lease) in live}
 
 
 async def attempts(conn: Conn, run_id: UUID) -> list[Row]:
     """The closed attempts of a run, the first one first."""
-    return await _all(conn, "attempts", {"id": run_id, "made_at": made_at(run_id)})
+    return await _SQL.rows(conn, "attempts", {"id": run_id, "made_at": made_at(run_id)})
 
 
 async def live_attempt(conn: Conn, run_id: UUID) -> Row | None:
     """The claim or attempt that is live now; None when there is none."""
-    return await _one(conn, "live_attempt", {"id": run_id})
+    return await _SQL.one(conn, "live_attempt", {"id": run_id})
 
 
 async def run_events(conn: Conn, run_id: UUID) -> list[Row]:
     """The rare moves of a run, in order."""
-    return await _all(conn, "run_events", {"id": run_id, "made_at": made_at(run_id)})
+    return await _SQL.rows(conn, "run_events", {"id": run_id, "made_at": made_at(run_id)})

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.store import history
@@ -99,12 +98,6 @@ class Step(Struct, frozen=True, kw_only=True):
     due_at: datetime | None
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()
-
-
 def _due(row: tuple[Any, ...]) -> Due:
     schedule_id, next_fire_at, held_fire_at, due_at, kind, owner_id, version, definition, calendar, budgeted = row
     owner = owner_of(kind, owner_id, version, definition)
@@ -152,11 +145,11 @@ async def active_ticks(conn: Conn, owners: Collection[Owner]) -> dict[UUID, list
     """By owner, the runs that are in the way of its ticks, the oldest first."""
     jobs = [one.id for one in owners if not one.is_flow]
     flows = [one for one in owners if one.is_flow]
-    rows = await _rows(conn, "active_ticks", {"owners": jobs}) if jobs else []
+    rows = await _SQL.rows(conn, "active_ticks", {"owners": jobs}) if jobs else []
     if flows:
         every = [one.id for one in flows if minds_every_run(one.spec)]
         ticks = [one.id for one in flows if one.id not in every]
-        rows += await _rows(conn, "active_flows", {"owners": ticks, "every": every})
+        rows += await _SQL.rows(conn, "active_flows", {"owners": ticks, "every": every})
     found: dict[UUID, list[UUID]] = {}
     for row in rows:
         found.setdefault(row["owner_id"], []).append(row["id"])
@@ -204,7 +197,7 @@ async def put(
         "calendar_id": calendar_id,
         "now": now,
     }
-    found: UUID = (await _rows(conn, "put_schedule", values))[0]["id"]
+    found: UUID = (await _SQL.rows(conn, "put_schedule", values))[0]["id"]
     return found
 
 
@@ -215,7 +208,7 @@ async def drop(conn: Conn, owner_id: UUID) -> None:
 
 async def lock(conn: Conn, owner_id: UUID) -> dict[str, Any] | None:
     """The row of the schedule of a job or a workflow, held until the transaction ends."""
-    rows = await _rows(conn, "lock_schedule", {"owner_id": owner_id})
+    rows = await _SQL.rows(conn, "lock_schedule", {"owner_id": owner_id})
     return rows[0] if rows else None
 
 
@@ -253,20 +246,20 @@ def _stored(row: Mapping[str, Any]) -> StoredSchedule:
 
 async def by_id(conn: Conn, schedule_id: UUID, project: str | None) -> StoredSchedule | None:
     """The schedule of that id."""
-    rows = await _rows(conn, "schedule_by_id", {"id": schedule_id, "project": project})
+    rows = await _SQL.rows(conn, "schedule_by_id", {"id": schedule_id, "project": project})
     return _stored(rows[0]) if rows else None
 
 
 async def of_owner(conn: Conn, owner_id: UUID) -> StoredSchedule | None:
     """The schedule of that job or workflow; None when it has none."""
-    rows = await _rows(conn, "schedules_of", {"owners": [owner_id]})
+    rows = await _SQL.rows(conn, "schedules_of", {"owners": [owner_id]})
     return _stored(rows[0]) if rows else None
 
 
 async def with_slug(conn: Conn, slug: str, project: str | None) -> list[StoredSchedule]:
     """The schedules of the jobs and workflows of that slug, by project."""
-    owners = [row["id"] for row in await _rows(conn, "owners_named", {"slug": slug, "project": project})]
-    return [_stored(row) for row in await _rows(conn, "schedules_of", {"owners": owners})] if owners else []
+    owners = [row["id"] for row in await _SQL.rows(conn, "owners_named", {"slug": slug, "project": project})]
+    return [_stored(row) for row in await _SQL.rows(conn, "schedules_of", {"owners": owners})] if owners else []
 
 
 async def list_schedules(
@@ -281,7 +274,7 @@ async def list_schedules(
     """Schedules, the newest first."""
     low, high = id_range or (None, None)
     values = {"project": project, "paused": paused, "before": before, "low": low, "high": high, "limit": limit}
-    return [_stored(row) for row in await _rows(conn, "schedules", values)]
+    return [_stored(row) for row in await _SQL.rows(conn, "schedules", values)]
 
 
 async def fires(
@@ -295,4 +288,4 @@ async def fires(
     # Of one tick the run of its backfill comes first.
     later = at if at is None or not again else at + _TICK
     values = {"id": schedule_id, "before": later, "again_before": at, "skipped": skipped, "limit": limit}
-    return await _rows(conn, "fires", values)
+    return await _SQL.rows(conn, "fires", values)

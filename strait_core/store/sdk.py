@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.store.pool import Conn, query
@@ -46,10 +45,7 @@ def shelf(name: str, most: int, most_bytes: int) -> Shelf:
 
 async def _one(conn: Conn, statement: str, speaker: Speaker, **more: Any) -> Row | None:
     """The row of a statement; None when the attempt is over."""
-    values = {"id": speaker.run_id, "attempt": speaker.attempt, **more}
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchone()
+    return await _SQL.one(conn, statement, {"id": speaker.run_id, "attempt": speaker.attempt, **more})
 
 
 async def payload(conn: Conn, speaker: Speaker) -> Row | None:

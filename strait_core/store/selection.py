@@ -12,11 +12,10 @@ from typing import Final
 from uuid import UUID
 
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from strait_core import ids
 from strait_core.run import Status
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn
 from strait_core.store.runs import UNSUCCESSFUL, RunFilter, conditions, made_at
 from strait_core.store.sql import load
 
@@ -81,9 +80,7 @@ async def places(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, Place]:
     if not run_ids:
         return {}
     values = {"ids": list(run_ids), "made_at": made_at(min(run_ids, key=ids.time_of))}
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL["places"]), values)
-        return {
-            row["id"]: Place(Status(row["status"]), row["project_id"], row["deleted"], row["enabled"], row["is_step"])
-            for row in await cursor.fetchall()
-        }
+    return {
+        row["id"]: Place(Status(row["status"]), row["project_id"], row["deleted"], row["enabled"], row["is_step"])
+        for row in await _SQL.rows(conn, "places", values)
+    }

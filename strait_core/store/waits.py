@@ -17,7 +17,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core import ids
@@ -75,13 +74,6 @@ class Told:
     error: str | None
 
 
-async def rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    """The rows of one of this module's statements."""
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall() if cursor.description else []
-
-
 def wait_of(row: Row) -> Wait:
     """A row as the program sees it."""
     names = ("id", "attempt", "event_id", "child_id", "created_at", "due_at", "outcome", "settled_at")
@@ -90,24 +82,24 @@ def wait_of(row: Row) -> Wait:
 
 async def mark(conn: Conn, run_id: UUID, attempt: int) -> str | None:
     """Hold the run of a live attempt that is about to record a wait: its project; None when the attempt is over."""
-    found = await rows(conn, "mark_waits", {"run_id": run_id, "attempt": attempt})
+    found = await _SQL.rows(conn, "mark_waits", {"run_id": run_id, "attempt": attempt})
     return found[0]["project_id"] if found else None
 
 
 async def parent(conn: Conn, run_id: UUID, attempt: int) -> Row | None:
     """What a live attempt passes on to the runs that it makes; None when the attempt is over."""
-    found = await rows(conn, "parent", {"run_id": run_id, "attempt": attempt})
+    found = await _SQL.rows(conn, "parent", {"run_id": run_id, "attempt": attempt})
     return found[0] if found else None
 
 
 async def hold_parent(conn: Conn, run_id: UUID, attempt: int) -> bool:
     """Keep a live attempt's run from ending before the caller's transaction has stored a child of it."""
-    return bool(await rows(conn, "hold_parent", {"run_id": run_id, "attempt": attempt}))
+    return bool(await _SQL.rows(conn, "hold_parent", {"run_id": run_id, "attempt": attempt}))
 
 
 async def check_room(conn: Conn, run_id: UUID) -> None:
     """Raise ConflictError when the run has waited for as much as it may."""
-    (row,) = await rows(conn, "count_of_run", {"run_id": run_id})
+    (row,) = await _SQL.rows(conn, "count_of_run", {"run_id": run_id})
     if row["count"] >= MOST_WAITS:
         raise ConflictError(
             f"the run has waited for {MOST_WAITS} things, which is the most", hint="go on as another run: continue"
@@ -116,7 +108,7 @@ async def check_room(conn: Conn, run_id: UUID) -> None:
 
 async def wait_on_event(conn: Conn, run_id: UUID, key: str) -> Told | None:
     """What the run records, or has recorded in an earlier attempt, of the event of that key."""
-    found = await rows(conn, "find_event_wait", {"run_id": run_id, "key": key})
+    found = await _SQL.rows(conn, "find_event_wait", {"run_id": run_id, "key": key})
     return Told(wait_of(found[0]), found[0]["payload"], None, None) if found else None
 
 
@@ -133,14 +125,14 @@ async def record_child(conn: Conn, run_id: UUID, attempt: int, child_id: UUID, n
 
     A run that was waited for before is not waited for again.
     """
-    if await rows(conn, "find_child_wait", {"run_id": run_id, "child_id": child_id}):
+    if await _SQL.rows(conn, "find_child_wait", {"run_id": run_id, "child_id": child_id}):
         return
     await check_room(conn, run_id)
-    if await rows(conn, "would_wait_for_itself", {"run_id": run_id, "child_id": child_id}):
+    if await _SQL.rows(conn, "would_wait_for_itself", {"run_id": run_id, "child_id": child_id}):
         raise ConflictError("the two runs would wait for each other", hint="spawn it without `wait`")
     outcome = None
-    if not await rows(conn, "mark_awaited", {"child_id": child_id}):
-        ended = await rows(conn, "ended_as", {"id": child_id, "made_at": ids.time_of(child_id) - _CLOCK_SLACK})
+    if not await _SQL.rows(conn, "mark_awaited", {"child_id": child_id}):
+        ended = await _SQL.rows(conn, "ended_as", {"id": child_id, "made_at": ids.time_of(child_id) - _CLOCK_SLACK})
         # What is no longer kept has ended long ago.
         outcome = ended[0]["status"] if ended else Status.EXPIRED.value
     await _record(conn, run_id, attempt, child_id=child_id, outcome=outcome, now=now)
@@ -167,7 +159,7 @@ async def _record(
         "outcome": outcome,
         "now": now,
     }
-    await rows(conn, "insert_wait", values)
+    await _SQL.rows(conn, "insert_wait", values)
 
 
 async def settle_event(conn: Conn, event_id: UUID, outcome: Outcome, now: datetime) -> int:
@@ -180,18 +172,18 @@ async def settle_children(conn: Conn, ended: Mapping[UUID, Status], now: datetim
     """End every open wait for runs that the caller's transaction has ended."""
     if ended:
         outcomes = [status.value for status in ended.values()]
-        await rows(conn, "settle_children", {"ids": list(ended), "outcomes": outcomes, "now": now})
+        await _SQL.rows(conn, "settle_children", {"ids": list(ended), "outcomes": outcomes, "now": now})
 
 
 async def drop(conn: Conn, run_ids: Sequence[UUID]) -> None:
     """Forget what runs waited for that the caller's transaction has ended."""
     if run_ids:
-        await rows(conn, "drop_waits", {"ids": list(run_ids)})
+        await _SQL.rows(conn, "drop_waits", {"ids": list(run_ids)})
 
 
 async def drop_recorded(conn: Conn, run_ids: Sequence[UUID]) -> None:
     """Forget what the present attempts of these runs have recorded; the caller holds the runs."""
-    await rows(conn, "drop_recorded", {"ids": list(run_ids)})
+    await _SQL.rows(conn, "drop_recorded", {"ids": list(run_ids)})
 
 
 async def resume_ripe(conn: Conn, now: datetime, limit: int = RESUME_ROWS) -> list[UUID]:
@@ -200,10 +192,10 @@ async def resume_ripe(conn: Conn, now: datetime, limit: int = RESUME_ROWS) -> li
     Looks at up to `limit` waits that nobody has looked at, and never waits for a run that another holds.
     """
     async with conn.transaction():
-        held = [row["id"] for row in await rows(conn, "lock_ripe", {"limit": limit})]
+        held = [row["id"] for row in await _SQL.rows(conn, "lock_ripe", {"limit": limit})]
         if not held:
             return []
-        await rows(conn, "look_at_ripe", {"ids": held})
+        await _SQL.rows(conn, "look_at_ripe", {"ids": held})
         return await resume(conn, held, now)
 
 
@@ -211,14 +203,14 @@ async def resume(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> list[UUI
     """waiting → queued for those of these runs that wait for nothing any more; the caller holds them."""
     known = await recorded(conn, run_ids)
     batch = [{"id": run_id, "reason": _came(known.get(run_id, ()))} for run_id in run_ids]
-    done = await rows(conn, "resume_waiting", {"batch": Jsonb(batch, dumps=_encode), "now": now})
+    done = await _SQL.rows(conn, "resume_waiting", {"batch": Jsonb(batch, dumps=_encode), "now": now})
     return [row["id"] for row in done]
 
 
 async def recorded(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, list[Wait]]:
     """By run, what its present attempt has recorded, or what it waits for if it is waiting; only runs with any."""
     found: dict[UUID, list[Wait]] = defaultdict(list)
-    for row in await rows(conn, "recorded", {"ids": list(run_ids)}):
+    for row in await _SQL.rows(conn, "recorded", {"ids": list(run_ids)}):
         found[row["run_id"]].append(wait_of(row))
     return dict(found)
 
@@ -231,7 +223,7 @@ async def open_waits(conn: Conn, run_id: UUID) -> list[Wait]:
 async def waits_of_run(conn: Conn, run_id: UUID, *, limit: int, after: UUID | None) -> list[Told]:
     """Everything that an active run has waited for, the oldest first, with what it brought."""
     values = {"run_id": run_id, "limit": limit, "after": after, "made_at": ids.time_of(run_id) - _CLOCK_SLACK}
-    found = await rows(conn, "waits_of_run", values)
+    found = await _SQL.rows(conn, "waits_of_run", values)
     return [Told(wait_of(row), row["payload"], row["result"], row["error"]) for row in found]
 
 

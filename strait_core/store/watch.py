@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import dict_row
-
 from strait_core import path
 from strait_core.run import Status
 from strait_core.store import runs
@@ -42,9 +40,7 @@ class Course:
 async def head(conn: Conn, run_id: UUID) -> Head | None:
     """Where the run stands; None when there is none. Looks three times, as `runs.get_run` does and for its reasons."""
     for statement in ("run_head", "finished_head", "run_head"):
-        async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-            await cursor.execute(query(_SQL[statement]), {"id": run_id, "made_at": runs.made_at(run_id)})
-            row = await cursor.fetchone()
+        row = await _SQL.one(conn, statement, {"id": run_id, "made_at": runs.made_at(run_id)})
         if row is not None:
             return _head(row)
     return None

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
-
-from psycopg.rows import dict_row
 
 from strait_core.ids import uuid7
 from strait_core.store.owners import Owner, owner_of
@@ -71,12 +69,6 @@ def new_hook(now: datetime) -> UUID:
     return uuid7(now, random.getrandbits)
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()
-
-
 async def note_ended(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> None:
     """Write the deliveries of runs that the caller's transaction has ended at `now`."""
     values = {"ids": list(run_ids), "hooks": [new_hook(now) for _ in run_ids], "now": now}
@@ -106,7 +98,7 @@ async def insert_test(conn: Conn, job_id: UUID, project_id: str, now: datetime) 
 
 async def take_due(conn: Conn, limit: int, now: datetime, lease: datetime) -> list[Due]:
     """Take deliveries whose time has come; until `lease` nobody else tries them."""
-    rows = await _rows(conn, "take_due", {"limit": limit, "now": now, "lease": lease})
+    rows = await _SQL.rows(conn, "take_due", {"limit": limit, "now": now, "lease": lease})
     return [_due(row) for row in rows]
 
 
@@ -135,17 +127,17 @@ async def settle_if_taken(
         "error": error,
         "now": now,
     }
-    return bool(await _rows(conn, "settle_if_taken", values))
+    return bool(await _SQL.rows(conn, "settle_if_taken", values))
 
 
 async def retry_if_over(conn: Conn, delivery_id: UUID, now: datetime) -> bool:
     """Start a delivery that is delivered or dead from the beginning; False when it is pending or gone."""
-    return bool(await _rows(conn, "retry_if_over", {"id": delivery_id, "now": now}))
+    return bool(await _SQL.rows(conn, "retry_if_over", {"id": delivery_id, "now": now}))
 
 
 async def delivery(conn: Conn, delivery_id: UUID, project: str | None) -> Delivery | None:
     """One delivery."""
-    rows = await _rows(conn, "delivery", {"id": delivery_id, "project": project})
+    rows = await _SQL.rows(conn, "delivery", {"id": delivery_id, "project": project})
     return Delivery(**rows[0]) if rows else None
 
 
@@ -163,7 +155,7 @@ async def deliveries(
     """Deliveries, the newest first."""
     low, high = id_range or (None, None)
     values = {"project": project, "status": status, "jobs": jobs, "run": run, "before": before, "limit": limit}
-    return [Delivery(**row) for row in await _rows(conn, "deliveries", {**values, "low": low, "high": high})]
+    return [Delivery(**row) for row in await _SQL.rows(conn, "deliveries", {**values, "low": low, "high": high})]
 
 
 async def forget(conn: Conn, delivered_before: datetime, dead_before: datetime) -> int:

@@ -6,15 +6,13 @@ process. Every function runs in the caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from msgspec.structs import replace
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.run import Status
@@ -54,12 +52,12 @@ class Window:
 
 async def takes_runs(conn: Conn, run: NewRun) -> bool:
     """Whether the job is still the one that the run was made for, and takes runs."""
-    return bool(await _rows(conn, "job_takes_runs", {"job_id": run.job_id, "version": run.job_version}))
+    return bool(await _SQL.rows(conn, "job_takes_runs", {"job_id": run.job_id, "version": run.job_version}))
 
 
 async def hold(conn: Conn, job_id: UUID, kind: Kind, key: str, now: datetime) -> Window:
     """The window, locked; waits for whoever has it."""
-    (row,) = await _rows(conn, "lock_window", {"job_id": job_id, "kind": kind.value, "key": key, "now": now})
+    (row,) = await _SQL.rows(conn, "lock_window", {"job_id": job_id, "kind": kind.value, "key": key, "now": now})
     return Window(job_id=job_id, kind=kind, key=key, **row)
 
 
@@ -102,7 +100,7 @@ async def batch(
         items = window.items + 1
         full = items >= most
         values = {"run_id": window.run_id, "item": item, "scheduled_at": now if full else None}
-        await _rows(conn, "append_item", values)
+        await _SQL.rows(conn, "append_item", values)
         if full:
             await _move(conn, window.run_id, now)
         kept = None if full else window.run_id
@@ -128,7 +126,7 @@ async def _takes(conn: Conn, window: Window, size: int) -> bool:
 
 
 async def _still_waits(conn: Conn, run_id: UUID) -> bool:
-    return bool(await _rows(conn, "lock_due", {"run_id": run_id}))
+    return bool(await _SQL.rows(conn, "lock_due", {"run_id": run_id}))
 
 
 def _delayed(run: NewRun, at: datetime) -> NewRun:
@@ -151,7 +149,7 @@ async def _replace(conn: Conn, run_id: UUID, run: NewRun) -> None:
         "scheduled_at": run.scheduled_at,
         "expires_at": run.expires_at,
     }
-    await _rows(conn, "replace_delayed", values)
+    await _SQL.rows(conn, "replace_delayed", values)
     if run.scheduled_at is not None:
         await _move(conn, run_id, run.scheduled_at)
 
@@ -180,9 +178,3 @@ async def _set(
         "bytes": size,
     }
     await conn.execute(query(_SQL["set_window"]), values)
-
-
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()

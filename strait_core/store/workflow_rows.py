@@ -26,9 +26,7 @@ _kept: OrderedDict[tuple[UUID, int], Snapshot] = OrderedDict()
 
 async def rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
     """The rows of one of the statements of workflow runs."""
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall() if cursor.description else []
+    return await _SQL.rows(conn, statement, values)
 
 
 async def send(conn: Conn, statement: str, values: Mapping[str, Any]) -> Sent:

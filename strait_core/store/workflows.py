@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from strait_core.store.pool import Conn, query
@@ -103,15 +102,9 @@ def _version(row: Row) -> StoredWorkflowVersion:
     )
 
 
-async def _rows(conn: Conn, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
-        await cursor.execute(query(_SQL[statement]), values)
-        return await cursor.fetchall()
-
-
 async def _one(conn: Conn, statement: str, values: Mapping[str, Any]) -> StoredWorkflow | None:
-    rows = await _rows(conn, statement, values)
-    return _workflow(rows[0]) if rows else None
+    row = await _SQL.one(conn, statement, values)
+    return None if row is None else _workflow(row)
 
 
 def _stored(spec: WorkflowSpec) -> dict[str, Any]:
@@ -146,13 +139,13 @@ async def workflow_by_id(conn: Conn, workflow_id: UUID) -> StoredWorkflow | None
 
 async def workflows_by_id(conn: Conn, workflow_ids: Collection[UUID]) -> dict[UUID, StoredWorkflow]:
     """The workflows of these ids, without those that were deleted."""
-    found = [_workflow(row) for row in await _rows(conn, "workflows_by_id", {"ids": list(workflow_ids)})]
+    found = [_workflow(row) for row in await _SQL.rows(conn, "workflows_by_id", {"ids": list(workflow_ids)})]
     return {one.id: one for one in found}
 
 
 async def workflows_by_slug(conn: Conn, slug: str, project: str | None) -> list[StoredWorkflow]:
     """The workflows of that slug, one for each project that has one (at most 10); `project` narrows to one."""
-    return [_workflow(row) for row in await _rows(conn, "workflows_by_slug", {"slug": slug, "project": project})]
+    return [_workflow(row) for row in await _SQL.rows(conn, "workflows_by_slug", {"slug": slug, "project": project})]
 
 
 async def lock_workflow(conn: Conn, workflow_id: UUID) -> StoredWorkflow | None:
@@ -208,7 +201,7 @@ async def list_workflows(conn: Conn, where: WorkflowFilter, *, limit: int, befor
         "before": before,
         "limit": limit,
     }
-    return [_workflow(row) for row in await _rows(conn, "list_workflows", values)]
+    return [_workflow(row) for row in await _SQL.rows(conn, "list_workflows", values)]
 
 
 async def workflow_versions(
@@ -216,20 +209,20 @@ async def workflow_versions(
 ) -> list[StoredWorkflowVersion]:
     """The versions of a workflow, newest first, below `before`, without their steps."""
     values = {"id": workflow_id, "limit": limit, "before": before}
-    return [_version(row) for row in await _rows(conn, "workflow_versions", values)]
+    return [_version(row) for row in await _SQL.rows(conn, "workflow_versions", values)]
 
 
 async def versions_of(conn: Conn, workflow_id: UUID, versions: Sequence[int]) -> dict[int, StoredWorkflowVersion]:
     """Those of the named versions that there are, whole."""
     values = {"id": workflow_id, "versions": Jsonb(list(versions))}
-    return {row["version"]: _version(row) for row in await _rows(conn, "versions_of", values)}
+    return {row["version"]: _version(row) for row in await _SQL.rows(conn, "versions_of", values)}
 
 
 async def specs(conn: Conn, wanted: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], WorkflowSpec]:
     """The definitions of the named (workflow, version) pairs; the workflow may have been deleted since."""
     pairs = list(wanted)
     values = {"workflows": [workflow for workflow, _ in pairs], "versions": [version for _, version in pairs]}
-    rows = await _rows(conn, "specs", values)
+    rows = await _SQL.rows(conn, "specs", values)
     return {(row["workflow_id"], row["version"]): read_spec(row["definition"], row["steps"]) for row in rows}
 
 
@@ -238,14 +231,14 @@ async def specs(conn: Conn, wanted: Collection[tuple[UUID, int]]) -> dict[tuple[
 
 async def jobs_named(conn: Conn, project: str, job_ids: Collection[UUID], slugs: Collection[str]) -> list[Named]:
     """The jobs of a project with these ids and slugs, held as they are until the caller's transaction ends."""
-    return [Named(**row) for row in await _rows(conn, "jobs_named", _names(project, job_ids, slugs))]
+    return [Named(**row) for row in await _SQL.rows(conn, "jobs_named", _names(project, job_ids, slugs))]
 
 
 async def workflows_named(
     conn: Conn, project: str, workflow_ids: Collection[UUID], slugs: Collection[str]
 ) -> list[Named]:
     """The workflows of a project with these ids and slugs, held likewise."""
-    return [Named(**row) for row in await _rows(conn, "workflows_named", _names(project, workflow_ids, slugs))]
+    return [Named(**row) for row in await _SQL.rows(conn, "workflows_named", _names(project, workflow_ids, slugs))]
 
 
 def _names(project: str, ids: Collection[UUID], slugs: Collection[str]) -> dict[str, Any]:
@@ -262,12 +255,12 @@ async def put_refs(conn: Conn, workflow_id: UUID, refs: Collection[Ref]) -> None
 
 async def users_of(conn: Conn, target_id: UUID, *, by_slug: bool | None = None) -> list[str]:
     """The slugs of up to ten workflows that refer to a job or a workflow; `by_slug`: only those that name it so."""
-    return [row["slug"] for row in await _rows(conn, "users_of", {"id": target_id, "by_slug": by_slug})]
+    return [row["slug"] for row in await _SQL.rows(conn, "users_of", {"id": target_id, "by_slug": by_slug})]
 
 
 async def children_of(conn: Conn, workflow_ids: Collection[UUID]) -> list[tuple[UUID, Named]]:
     """What these workflows run inside: pairs of the workflow and the one that it refers to."""
-    rows = await _rows(conn, "children_of", {"ids": Jsonb([str(one) for one in workflow_ids])})
+    rows = await _SQL.rows(conn, "children_of", {"ids": Jsonb([str(one) for one in workflow_ids])})
     return [(row["workflow_id"], Named(row["target_id"], row["slug"])) for row in rows]
 
 
