@@ -233,8 +233,11 @@ class Worker:
             if not (last_word and self._draining):
                 move = self._executor.failed(attempt, answer)
                 again = partial(self._writer.post, (move,), partial(self._closed, attempt, last_word=True))
-                # A last word that is refused is said again: nobody else would ever end what a live worker holds.
-                asyncio.get_running_loop().call_later(REFUSED_SECS if last_word else 0, again)
+                if not last_word:
+                    again()
+                else:
+                    # It is said again and again: nobody else would ever end what a live worker holds.
+                    asyncio.get_running_loop().call_later(REFUSED_SECS, again)
                 return
         self._forget(attempt)
 
