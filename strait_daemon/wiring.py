@@ -252,7 +252,6 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
 
 def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     settings = parts.settings
-
     parts.services += [
         _service(parts, "clock", parts.reread_clock, clocks.REREAD_SECS),
         _service(parts, "lookout", Lookout(parts.pool, parts.clock, parts.wake_service).tick, LOOKOUT_SECS),
