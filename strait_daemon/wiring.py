@@ -260,16 +260,7 @@ def _add_services(parts: Parts, predecessor: UUID | None) -> None:
     if settings.mode is Mode.API:
         return
     stager = Stager(parts.pool, parts.clock, parts.bus.wake, parts.bus.runs_changed)
-    reaper = parts.reaper = Reaper(
-        parts.pool,
-        parts.writer,
-        parts.clock,
-        stale_after=settings.stale_after,
-        settle_secs=2 * settings.heartbeat_interval,
-        wake=parts.bus.wake,
-        changed=parts.bus.runs_changed,
-        predecessor=predecessor,
-    )
+    reaper = parts.reaper = _reaper(parts, predecessor)
     parts.services += [
         _service(parts, "stager", stager.tick, REST_SECS),
         _service(parts, "timers", Timers(parts.pool, parts.clock, parts.announcer, parts.metrics).tick, REST_SECS),
@@ -297,6 +288,13 @@ def _add_relays(parts: Parts) -> None:
     settings, post = parts.settings, (parts.client, parts.guard)
     parts.relays += relays(settings, parts.pool, parts.clock, post, AGENT, parts.metrics.changes_sent)
     parts.services += [_service(parts, f"changes-{relay.sink.name}", relay.tick, LOOK_SECS) for relay in parts.relays]
+
+
+def _reaper(parts: Parts, predecessor: UUID | None) -> Reaper:
+    settings, bus = parts.settings, parts.bus
+    return Reaper(parts.pool, parts.writer, parts.clock, stale_after=settings.stale_after,
+        settle_secs=2 * settings.heartbeat_interval, wake=bus.wake, changed=bus.runs_changed,
+        predecessor=predecessor)  # fmt: skip
 
 
 def _retention(parts: Parts) -> Retention:
