@@ -8,31 +8,17 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from strait_core.store import migrate, pool
+from strait_core.store import pool
 from strait_core.store.pool import Conn
 from strait_daemon.embedded import PostgresServer
-from tests.store.scene import NOW, Scene
+from tests.store.scene import Scene
 from tests.support.postgres import create_database, drop_database, unique_name
-
-
-@pytest.fixture(scope="session")
-def template(postgres_server: PostgresServer) -> str:
-    """The name of a migrated database that nobody is connected to."""
-    name = unique_name()
-    asyncio.run(_migrate(create_database(postgres_server, name)))
-    return name
 
 
 @pytest.fixture(scope="session")
 def shared_url(postgres_server: PostgresServer, template: str) -> str:
     """The URL of a migrated database whose rows, not whose tables, are each test's own."""
     return create_database(postgres_server, unique_name(), template)
-
-
-async def _migrate(url: str) -> None:
-    conn = await pool.connect(url)
-    await migrate.up(conn, NOW)
-    await conn.close()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from strait_core import trigger
 from strait_core.job import JobSpec
 from strait_core.run import ACTIVE, CANCELABLE, TERMINAL, Event, Status
-from strait_core.store import history, jobs, migrate, pool, runs, stats
+from strait_core.store import changes, history, jobs, migrate, pool, runs, stats
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
 from strait_core.trigger import NewRun
@@ -36,18 +36,32 @@ SPEC: Final = JobSpec(project_id="p", slug="job", name="Job", endpoint_url="http
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres_server: PostgresServer) -> str:
-    """The name of a migrated database, with partitions for today and for the virtual clock's days."""
+def template(postgres_server: PostgresServer) -> str:
+    """The name of a database migrated at the virtual clock's first instant; nobody is connected to it."""
     name = unique_name()
     asyncio.run(_migrate(create_database(postgres_server, name)))
     return name
 
 
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: PostgresServer, template: str) -> str:
+    """The name of a copy of it that has partitions for today too."""
+    name = unique_name()
+    asyncio.run(_make_partitions(create_database(postgres_server, name, template)))
+    return name
+
+
 async def _migrate(url: str) -> None:
     conn = await pool.connect(url)
-    await migrate.up(conn, datetime.now(UTC))
+    await migrate.up(conn, START)
+    await conn.close()
+
+
+async def _make_partitions(url: str) -> None:
+    now, conn = datetime.now(UTC), await pool.connect(url)
     async with conn.transaction():
-        await history.ensure_partitions(conn, START)
+        await history.ensure_partitions(conn, now)
+        await changes.ensure_hours(conn, now)
     await conn.close()
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from strait_cli.tui import course
+from strait_cli.tui import watching as watching_view
 from strait_cli.tui.dialogs import Keys, Question
 from strait_cli.tui.live import Left, LiveApp
 from strait_cli.tui.watching import RunScreen
@@ -196,12 +198,14 @@ async def test_a_lost_connection_is_told_and_made_again():
             assert (len(screen.course.attempts), screen.course.lines) == (2, 4)
 
 
-async def test_a_flood_of_lines_is_bounded():
-    """Seven thousand log lines: the newest are kept, and the view answers."""
-    lines = [scenes.log(number, 6, "info", f"line {number}", 6.0) for number in range(1, 7_001)]
+async def test_a_flood_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    """Seven hundred log lines: the newest are kept (500 instead of 5,000), and the view answers."""
+    for module in (course, watching_view):
+        monkeypatch.setattr(module, "MOST_LINES", 500)
+    lines = [scenes.log(number, 6, "info", f"line {number}", 6.0) for number in range(1, 701)]
     with canned(scenes.life(*scenes.LIFE[:6], "".join(lines))) as server:
         async with watching(server) as (app, screen, pilot):
-            await until(pilot, lambda: screen.course.lines == 7_000 and "line 7000" in text_of(app))
-            assert len(screen.logs.lines) <= 5_000
+            await until(pilot, lambda: screen.course.lines == 700 and "line 700" in text_of(app))
+            assert len(screen.logs.lines) <= 500
             await pilot.press("p")
             assert "customer" in text_of(app)
