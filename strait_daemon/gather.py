@@ -17,6 +17,9 @@ BUSY_ITEMS: Final = 16
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+# An answer that is none yet: the item comes again after a moment, while others go on.
+LATER: Final = type("Later", (Exception,), {})()
+LATER_SECS: Final = 0.1
 # What a waiter hears: one answer per item; an exception in place of an answer is that item's own failure. None means
 # that the gatherer was abandoned before it could answer.
 Answered: TypeAlias = Callable[[Sequence[Answer | Exception] | None], None]
@@ -29,8 +32,9 @@ class Gatherer(Generic[Item, Answer]):
 
     `flush` gives one answer per item, in order; what it raises becomes the answer of every item of the batch. `weigh`
     says how many bytes an item carries. Batches are flushed one after the other, in the order the items came; a post is
-    never split over two. With `linger_secs` the flush after a busy one waits so long for company; after a small one,
-    and when a full batch waits already, it starts at once.
+    never split over two, but what is answered `LATER` is flushed again after a moment, and its poster hears once all of
+    his items have their answers. With `linger_secs` the flush after a busy one waits so long for company; after a small
+    one, and when a full batch waits already, it starts at once.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Gatherer(Generic[Item, Answer]):
         self._weigh = weigh
         self._waiting: deque[tuple[Sequence[Item], Answered[Answer]]] = deque()
         self._work: asyncio.Task[None] | None = None
+        # Posts of which a part comes again.
+        self._again: dict[asyncio.TimerHandle, Answered[Answer]] = {}
 
     def post(self, items: Sequence[Item], answered: Answered[Answer]) -> None:
         """Put items into the next batch; `answered` is called once that batch has been flushed."""
@@ -71,8 +77,11 @@ class Gatherer(Generic[Item, Answer]):
 
     async def settle(self) -> None:
         """Wait until nothing is waiting or under way."""
-        while self._work is not None and not self._work.done():
-            await asyncio.wait([self._work])
+        while self._again or (self._work is not None and not self._work.done()):
+            if self._work is None or self._work.done():
+                await asyncio.sleep(LATER_SECS / 10)
+            else:
+                await asyncio.wait([self._work])
 
     async def abandon(self) -> None:
         """Stop at once; who waits is told so."""
@@ -82,6 +91,10 @@ class Gatherer(Generic[Item, Answer]):
                 await self._work
         while self._waiting:
             self._tell(self._waiting.popleft()[1], None)
+        while self._again:
+            timer, answered = self._again.popitem()
+            timer.cancel()
+            self._tell(answered, None)
 
     async def _drain(self) -> None:
         while self._waiting:
@@ -98,10 +111,30 @@ class Gatherer(Generic[Item, Answer]):
                 answers = [error] * len(items)
             at = 0
             for part, answered in posts:
-                self._tell(answered, answers[at : at + len(part)])
+                self._answer(part, answered, answers[at : at + len(part)])
                 at += len(part)
             if self._linger_secs and len(items) >= BUSY_ITEMS and sum(len(p) for p, _ in self._waiting) < MOST_ITEMS:
                 await asyncio.sleep(self._linger_secs)
+
+    def _answer(self, part: Sequence[Item], answered: Answered[Answer], answers: Sequence[Answer | Exception]) -> None:
+        """Tell a poster, or post what has no answer yet once more."""
+        later = [at for at, answer in enumerate(answers) if answer is LATER]
+        if not later:
+            self._tell(answered, answers)
+            return
+
+        def heard(more: Sequence[Answer | Exception] | None) -> None:
+            whole = None if more is None else list(answers)
+            for at, answer in zip(later, more or (), strict=more is not None):
+                whole[at] = answer  # type: ignore[index]
+            answered(whole)
+
+        def again() -> None:
+            del self._again[timer]
+            self.post([part[at] for at in later], heard)
+
+        timer = asyncio.get_running_loop().call_later(LATER_SECS, again)
+        self._again[timer] = answered
 
     def _take(self) -> list[tuple[Sequence[Item], Answered[Answer]]]:
         posts = [self._waiting.popleft()]

@@ -164,7 +164,8 @@ async def build(settings: Settings, supervised: Supervised | None = None) -> Par
 
     announcer = Announcer(bus, clock, metrics)
     intake = Intake(Line(url, pooled=pooled), Line(url, pooled=pooled), clock, announcer)
-    writer = TransitionWriter(Line(url, pooled=pooled), clock, announcer)
+    steps = TransitionWriter(Line(url, pooled=pooled), clock, announcer)
+    writer = TransitionWriter(Line(url, pooled=pooled), clock, announcer, steps=steps)
     starter = TransitionWriter(Line(url, pooled=pooled), clock, announcer, linger_secs=0)
     guard = Guard(settings.allow_private_endpoints)
     vault = Vault(settings.sealing_keys)

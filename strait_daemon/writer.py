@@ -17,7 +17,7 @@ import structlog
 
 from strait_core.errors import StraitError
 from strait_core.store import completions, history, limits, parking, queue, runs, workflow_runs
-from strait_core.store.faults import BadData, Clash, MissingPartition, Refused
+from strait_core.store.faults import BadData, Clash, Held, MissingPartition, Refused
 from strait_core.store.pool import Conn, swift_transaction
 from strait_core.store.queue import Accept, Finish, Release, Retry, Start
 from strait_core.store.verdict import Verdict
@@ -25,7 +25,7 @@ from strait_core.store.workflow_finishes import finish_steps
 from strait_core.store.workflow_live import Brought
 from strait_daemon.announcer import Announcer
 from strait_daemon.clock import Clock
-from strait_daemon.gather import Answered, Gatherer
+from strait_daemon.gather import LATER, Answered, Gatherer
 from strait_daemon.line import Line
 
 Move: TypeAlias = Start | Finish | Retry | Accept | Release
@@ -43,8 +43,21 @@ log = structlog.get_logger(__name__)
 class TransitionWriter:
     """Writes moves of live attempts in batches; whatever has come of one is announced after its commit."""
 
-    def __init__(self, line: Line, clock: Clock, announcer: Announcer, *, linger_secs: float = LINGER_SECS) -> None:
+    def __init__(
+        self,
+        line: Line,
+        clock: Clock,
+        announcer: Announcer,
+        *,
+        linger_secs: float = LINGER_SECS,
+        steps: TransitionWriter | None = None,
+    ) -> None:
         self._line = line
+        # Who writes the ends of steps, over a connection of his own: from one of them much may follow, and it may have
+        # to wait for whoever holds its workflow run. None = this one.
+        self._steps = steps
+        # Workflow runs that somebody else was seen to hold.
+        self._held: set[UUID] = set()
         self._clock = clock
         self._announcer = announcer
         self._gatherer: Gatherer[Move, bool] = Gatherer(self._flush, _weight, linger_secs=linger_secs)
@@ -54,20 +67,29 @@ class TransitionWriter:
 
         Raises what the database said of a move that it refuses for its data.
         """
+        if self._steps is not None and _ends_step(move):
+            return self._steps.write(move)
         return self._gatherer.add(move)
 
     def post(self, moves: Sequence[Move], answered: Answered[bool]) -> None:
         """Put moves (at most 500) into the next batch; `answered` hears what `write` would give for each of them."""
-        self._gatherer.post(moves, answered)
+        if self._steps is not None and any(map(_ends_step, moves)):
+            self._steps.post(moves, answered)
+        else:
+            self._gatherer.post(moves, answered)
 
     async def settle(self) -> None:
         """Wait until everything that was given has been written."""
         await self._gatherer.settle()
+        if self._steps is not None:
+            await self._steps.settle()
 
     async def close(self) -> None:
         """Give up what has not been written, and the connection."""
         await self._gatherer.abandon()
         await self._line.drop()
+        if self._steps is not None:
+            await self._steps.close()
 
     async def _flush(self, moves: list[Move]) -> list[bool | Exception]:
         answers: list[bool | Exception] = [False] * len(moves)
@@ -83,7 +105,10 @@ class TransitionWriter:
             self._announce([move.id for move in moves], verdict)
             return [True] * len(moves)
         self._announce([move.id for move in moves if move.id in verdict.held], verdict)
-        return [verdict.refused.get(move.id) or move.id in verdict.held for move in moves]
+        return [
+            LATER if move.id in verdict.later else verdict.refused.get(move.id) or move.id in verdict.held
+            for move in moves
+        ]
 
     def _announce(self, moved: Sequence[UUID], verdict: Verdict) -> None:
         if moved:
@@ -119,6 +144,9 @@ class TransitionWriter:
                 log.debug("moves_clashed", moves=len(moves))
                 if _of_several_flows(moves):
                     return await self._split(moves, error, tries)
+            except Held:
+                # The others need not wait for whoever that is: see `_finish_steps`.
+                self._held |= {move.workflow_run_id for move in moves if type(move) is Finish and move.workflow_run_id}
             except BadData as error:
                 if partitions_made or not isinstance(error, MissingPartition):
                     return await self._split(moves, error, tries)
@@ -151,7 +179,7 @@ class TransitionWriter:
         now = self._clock.now()
         verdict = Verdict()
         if _ends_step(moves[0]):
-            await finish_steps(conn, [move for move in moves if isinstance(move, Finish)], now, verdict)
+            await self._finish_steps(conn, [move for move in moves if isinstance(move, Finish)], now, verdict)
             return verdict
         parts = [(kind, [m for m in moves if type(m) is kind]) for kind in _STATEMENTS]
         parts = [(kind, items) for kind, items in parts if items]
@@ -176,6 +204,16 @@ class TransitionWriter:
         # Attempts that were given their slots later, while they were live.
         await limits.free(conn, verdict.freed[noted:])
         return verdict
+
+    async def _finish_steps(self, conn: Conn, moves: Sequence[Finish], now: datetime, verdict: Verdict) -> None:
+        """End steps; those of a workflow run that somebody else holds come later, so that no other has to wait."""
+        flows = {move.workflow_run_id for move in moves if move.workflow_run_id is not None}
+        if self._held.isdisjoint(flows):
+            await finish_steps(conn, moves, now, verdict)
+            return
+        await finish_steps(conn, moves, now, verdict, free_only=True)
+        self._held -= flows
+        self._held |= {move.workflow_run_id for move in moves if move.id in verdict.later and move.workflow_run_id}
 
     async def _end_flow(self, move: Finish, workflow_run_id: UUID, error: Exception) -> Verdict:
         """The end of a step from which nothing can follow, by a fault of ours: its workflow run fails.

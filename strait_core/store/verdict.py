@@ -16,6 +16,8 @@ class Verdict:
 
     held: set[UUID] = field(default_factory=set)
     refused: dict[UUID, Exception] = field(default_factory=dict)
+    # Moves that have to be sent again: somebody else holds what they move.
+    later: set[UUID] = field(default_factory=set)
     # Runs that its endings have started, and runs that wait no more.
     started: list[NewRun] = field(default_factory=list)
     resumed: list[UUID] = field(default_factory=list)
@@ -30,6 +32,7 @@ class Verdict:
         """This and what was said of another part of the batch."""
         self.held |= other.held
         self.refused |= other.refused
+        self.later |= other.later
         self.started += other.started
         self.resumed += other.resumed
         self.freed += other.freed

@@ -68,6 +68,8 @@ class Tree:
         self.now = now
         self.brought = brought
         self._lives: dict[UUID, Live] = {}
+        # Runs that are not over, in trees that somebody else holds.
+        self.elsewhere: set[UUID] = set()
         # Runs to look at, and their steps that have changed (None = all).
         self._todo: dict[UUID, set[int] | None] = {}
         # Steps whose job runs are to be made, by workflow run; nobody looks at such a run before they are.
@@ -93,6 +95,8 @@ class Tree:
         for row in await asked.runs.fetchall():
             if row["root_id"] in held:
                 await self.join(row)
+            else:
+                self.elsewhere.add(row["id"])
 
     def live(self, run_id: UUID) -> Live | None:
         """A run that is held and not over."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from strait_daemon.gather import BUSY_ITEMS, MOST_BYTES, MOST_ITEMS, Gatherer
+from strait_daemon.gather import BUSY_ITEMS, LATER, MOST_BYTES, MOST_ITEMS, Gatherer
 
 
 class Sink:
@@ -169,3 +169,40 @@ async def test_a_full_batch_does_not_linger() -> None:
         await asyncio.gather(*busy, *full)
     assert len(sink.batches[1]) == MOST_ITEMS
     await gathering.abandon()
+
+
+class Hesitant(Sink):
+    """Says of odd numbers that they come later, until it knows them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: set[int] = set()
+
+    async def flush(self, items: list[int]) -> Sequence[int | Exception]:
+        found = await super().flush(items)
+        late = [one for one in items if one % 2 and one not in self.known]
+        self.known |= set(late)
+        return [LATER if item in late else answer for item, answer in zip(items, found, strict=True)]
+
+
+async def test_what_comes_later_keeps_nobody_waiting() -> None:
+    """It is flushed again, alone; its poster hears once of all his items, and settling waits for that."""
+    sink, heard = Hesitant(), list[object]()
+    gathering = gatherer(sink)
+    gathering.post((1, 2, 3), heard.append)
+    assert await gathering.add(4) == 8
+    assert heard == []
+    await gathering.settle()
+    assert heard == [[2, 4, 6]]
+    assert sink.batches == [[1, 2, 3, 4], [1, 3]]
+
+
+async def test_what_would_come_later_is_given_up_too() -> None:
+    """Who waits for it is told so, once."""
+    sink, heard = Hesitant(), list[object]()
+    gathering = gatherer(sink)
+    gathering.post((1, 2), heard.append)
+    assert await gathering.add(4) == 8
+    await gathering.abandon()
+    assert heard == [None]
+    await gathering.settle()

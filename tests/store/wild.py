@@ -22,6 +22,8 @@ FATAL: Final = frozenset({OnFailure.FAIL_WORKFLOW, OnFailure.COMPENSATE})
 KINDS: Final = ("job",) * 6 + ("sleep", "approval", "wait_for_event", "sub_workflow")
 INNER: Final = ("inner", "inner", "inner-limited", "inner-deep")
 GENTLE: Final = ("continue", "skip_dependents")
+# Bytes that a workflow is drawn from: about what 60 steps take. Five workflows are the most that Hypothesis takes.
+DRAWN: Final = 780
 # How a step of each kind may end when its turn comes; `refused` is a job that takes no runs.
 FATES: Final = {
     "job": ("completed",) * 8 + ("failed", "failed", "refused"),
@@ -137,40 +139,45 @@ class Reference:
 
 
 class Drawing:
-    """One workflow in the making: edges lead back only, everything else as it comes."""
+    """One workflow in the making: edges lead back only, everything else as it comes.
 
-    def __init__(self, draw: st.DrawFn, most: int) -> None:
-        self.draw = draw
-        self.count = draw(st.integers(1, 12) | st.integers(1, most))
-        self.policies = GENTLE if draw(st.integers(0, 2)) else (*GENTLE, *GENTLE, "fail_workflow", "compensate")
+    It comes from bytes that Hypothesis draws all at once: a choice of its own for each of the 200 took as long as the
+    playing. When they are used up, and in what Hypothesis makes smaller, the first of the possibilities is taken.
+    """
+
+    def __init__(self, drawn: bytes, most: int) -> None:
+        self.drawn = iter(drawn)
+        self.chance = random.Random(bytes(self.below(256) for _ in range(4)))
+        self.count = 1 + self.below(self.pick((12, 12, most)))
+        self.policies = GENTLE if self.below(3) else (*GENTLE, *GENTLE, "fail_workflow", "compensate")
         self.plans: dict[str, Plan] = {}
         self.above: dict[str, set[str]] = {}
 
+    def below(self, count: int) -> int:
+        return next(self.drawn, 0) % count
+
     def often(self, percent: int) -> bool:
-        return bool(self.draw(st.integers(1, 100)) > 100 - percent)
+        return self.below(100) >= 100 - percent
 
     def pick(self, some: Sequence[Any]) -> Any:
-        return some[self.draw(st.integers(0, len(some) - 1))]
+        return some[self.below(len(some))]
 
     def story(self) -> Story:
         for at in range(self.count):
             plan = self._plan(at)
             self.plans[plan.step.step_ref] = plan
-        chance = random.Random(self.draw(st.integers(0, 2**32 - 1)))
         refs = list(self.plans)
         disabled = frozenset(ref for ref in refs[1:] if self.often(5))
-        order = chance.sample(refs, len(refs))
+        order = self.chance.sample(refs, len(refs))
         steps = tuple(self.plans[ref].step for ref in order)
         spec = WorkflowSpec("p", "w", "w", steps, max_parallel_steps=self.pick((None, None, 1, 3)))
         assert faults_of(spec) == []
-        return Story(self.plans, spec, disabled, frozenset(ref for ref in refs if self.often(5)), chance)
+        return Story(self.plans, spec, disabled, frozenset(ref for ref in refs if self.often(5)), self.chance)
 
     def _plan(self, at: int) -> Plan:
         ref, kind = f"s{at}", self.pick(KINDS)
         earliest = 0 if self.often(20) else max(0, at - 6)
-        before = {
-            f"s{self.draw(st.integers(earliest, at - 1))}" for _ in range(self.pick((0, 1, 1, 2, 3)) if at else 0)
-        }
+        before = {f"s{earliest + self.below(at - earliest)}" for _ in range(self.pick((0, 1, 1, 2, 3)) if at else 0)}
         above = self.above[ref] = before.union(*(self.above[one] for one in before))
         known = sorted(above)
         fate, reads, emitter = self.pick(FATES[kind]), None, None
@@ -223,7 +230,7 @@ class Drawing:
             case "exists":
                 return ("exists", self.pick(known))
             case _:
-                return ("over", self.pick(known), self.draw(st.integers(0, 20)), self.pick((None, -1, 50)))
+                return ("over", self.pick(known), self.below(21), self.pick((None, -1, 50)))
 
 
 def tree_of(condition: tuple[Any, ...] | None) -> Any:
@@ -247,4 +254,4 @@ def tree_of(condition: tuple[Any, ...] | None) -> Any:
 @st.composite
 def stories(draw: st.DrawFn, most: int = 60) -> Story:
     """A random workflow of at most so many steps."""
-    return Drawing(draw, most).story()
+    return Drawing(draw(st.binary(min_size=DRAWN, max_size=DRAWN)), most).story()

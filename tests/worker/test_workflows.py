@@ -166,9 +166,9 @@ async def test_a_batch_that_takes_too_long_is_halved(migrated: str, monkeypatch:
     sizes: list[int] = []
     send = finish_steps
 
-    async def noted(conn: Conn, moves: Sequence[Finish], now: datetime, verdict: Verdict) -> None:
+    async def noted(conn: Conn, moves: Sequence[Finish], now: datetime, verdict: Verdict, **more: bool) -> None:
         sizes.append(len(moves))
-        await send(conn, moves, now, verdict)
+        await send(conn, moves, now, verdict, **more)
 
     monkeypatch.setattr(writer, "finish_steps", noted)
     async with running(migrated, MODE="api") as rig:
@@ -186,6 +186,32 @@ async def test_a_batch_that_takes_too_long_is_halved(migrated: str, monkeypatch:
         assert {(await over(rig, run_id))["status"] for run_id in (held, free)} == {"completed"}
         await rig.parts.writer.settle()
         assert (sizes[0], answers) == (2, [[True, True]])
+
+
+async def test_a_held_workflow_run_keeps_no_other_waiting(migrated: str) -> None:
+    """Neither plain runs nor those of other workflows: the ends of its steps wait for it alone, and are not lost."""
+    async with running(migrated, MODE="api") as rig:
+        job = await rig.job("http://127.0.0.1:9/")
+        made = await workflow(rig, {"step_ref": "a"})
+        held, free, another = [await trigger(rig, made) for _ in range(3)]
+        (plain,) = await rig.add(job)
+        now = rig.parts.clock.now()
+        taken = await queue.claim(rig.conn, UUID(int=1), 4, [0] * len(queue.PRIORITIES), (), now)
+        await queue.start_if_held(rig.conn, [Start(run.id, run.attempt, run.lease) for run in taken.runs], now)
+        ends = {run.workflow_run_id: ending(run, now) for run in taken.runs}
+        answers: list[Any] = []
+        async with await pool.connect(migrated) as other, other.transaction():
+            await other.execute("SELECT FROM strait.workflow_runs WHERE id = %s FOR UPDATE", (held,))
+            rig.parts.writer.post([ends[held], ends[free]], answers.append)
+            assert await rig.parts.writer.write(ends[None])
+            assert (await rig.run(plain))["status"] == "completed"
+            assert (await over(rig, free, 5))["status"] == "completed"
+            assert await rig.parts.writer.write(ends[another])
+            assert (await over(rig, another, 5))["status"] == "completed"
+            assert answers == []
+        assert (await over(rig, held))["status"] == "completed"
+        await rig.parts.writer.settle()
+        assert answers == [[True, True]]
 
 
 def ending(run: Claimed, now: datetime) -> Finish:
