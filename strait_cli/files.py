@@ -30,11 +30,6 @@ def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return _xdg("XDG_DATA_HOME", ".local/share", environ)
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_CACHE_HOME/strait`, by default below `~/.cache`."""
-    return _xdg("XDG_CACHE_HOME", ".cache", environ)
-
-
 def here() -> Path:
     """The working folder; relative where it has been deleted, so that nothing is found in it."""
     try:

@@ -215,11 +215,6 @@ async def recorded(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, list[Wait]
     return dict(found)
 
 
-async def open_waits(conn: Conn, run_id: UUID) -> list[Wait]:
-    """What holds a waiting run: the waits that are open, the oldest first."""
-    return [wait for wait in (await recorded(conn, [run_id])).get(run_id, []) if wait.outcome is None]
-
-
 async def waits_of_run(conn: Conn, run_id: UUID, *, limit: int, after: UUID | None) -> list[Told]:
     """Everything that an active run has waited for, the oldest first, with what it brought."""
     values = {"run_id": run_id, "limit": limit, "after": after, "made_at": ids.time_of(run_id) - _CLOCK_SLACK}

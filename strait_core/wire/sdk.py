@@ -102,15 +102,6 @@ def _too_long(pointer: str, length: int, most: int, unit: str) -> list[Fault]:
     return [Fault(pointer, f"must be at most {most} {unit}")] if length > most else []
 
 
-class ProgressEvent(Struct, kw_only=True):
-    """Data of a `progress` event."""
-
-    run_id: str
-    percent: float | None
-    message: str | None
-    at: datetime
-
-
 class CompleteReport(Request):
     """POST complete: the run's result, any JSON; none is null."""
 

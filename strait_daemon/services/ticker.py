@@ -29,8 +29,6 @@ from strait_daemon.services.ticks import Done
 
 # Schedules decided in one transaction, by kind.
 BATCH: Final = {Kind.JOB: 500, Kind.WORKFLOW: 20}
-# When many are due, so many batches go side by side: while the database stores the one, the other is decided.
-ABREAST: Final = 2
 # The longest sleep; what another process changes meanwhile, the lookout finds.
 LONGEST_SECS: Final = REST_SECS
 CONTENDED_SECS: Final = 0.02

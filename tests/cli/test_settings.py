@@ -349,9 +349,9 @@ def test_contexts_are_made_used_renamed_and_deleted(alone: Shell):
     assert alone.run("context", "create", "../a").code == 2
 
 
-@pytest.mark.parametrize("variable", ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"])
+@pytest.mark.parametrize("variable", ["XDG_CONFIG_HOME", "XDG_DATA_HOME"])
 def test_a_relative_xdg_folder_is_ignored(variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """As the specification demands."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for found in (files.config_file, files.data_folder, files.cache_folder):
+    for found in (files.config_file, files.data_folder):
         assert str(found({variable: "here"})).startswith(str(tmp_path))

@@ -33,7 +33,8 @@ async def test_a_recorded_wait_becomes_one_when_the_attempt_ends_well(scene: Sce
     run = await scene.run(live.id)
     assert (run["status"], run["attempt"], run["attempt_base"], run["lease"]) == ("waiting", 1, 1, None)
     assert [(a["outcome"], a["http_status"]) for a in await runs.attempts(scene.conn, live.id)] == [("waited", 200)]
-    assert [wait.event_key for wait in await waits.open_waits(scene.conn, live.id)] == ["k"]
+    (wait,) = (await waits.recorded(scene.conn, [live.id]))[live.id]
+    assert (wait.event_key, wait.outcome) == ("k", None)
     assert await scene.folded() == {"waiting": 1}
     assert await scene.broken() == []
 
