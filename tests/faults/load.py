@@ -7,11 +7,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import httpx
 
 from tests.support.daemon import client_for
+from tests.support.sizes import size
 from tests.support.waiting import eventually
+
+# Between two triggers of a thread: CI has tests beside this one, and what has been accepted must all be called.
+PAUSE_SECS: Final = size(ci=0.02, soak=0.0)
 
 
 @dataclass
@@ -47,6 +52,7 @@ def triggering(port: int, slug: str = "job", threads: int = 4) -> Iterator[Load]
                     continue
                 if answer.status_code == 201:
                     load.accepted.append(answer.json()["id"])
+                    stop.wait(PAUSE_SECS)
                     continue
                 load.refused[f"{answer.status_code} {answer.json()['detail']}"] += 1
                 stop.wait(0.02)
