@@ -42,8 +42,10 @@ class Claimer:
         self._lanes = Lanes()
         # When the next closed lane that holds entries opens by itself.
         self._opens_at: datetime | None = None
-        # Whether a claim may have committed whose answer was lost.
-        self._doubtful = False
+        # Whether a claim may have committed whose answer was lost, or is under way.
+        self._unheard = False
+        # Whether somebody else has come to doubt, which he may while a claim is under way.
+        self._doubted = False
         # Whether the last claim met entries of gated jobs in lane 0: there may be more.
         self._met_gated = False
         # Once runs are parked that return by themselves.
@@ -54,11 +56,11 @@ class Claimer:
     @property
     def doubtful(self) -> bool:
         """Whether runs may be claimed that nobody here knows of."""
-        return self._doubtful
+        return self._unheard or self._doubted
 
     def doubt(self) -> None:
         """Something that was claimed is not known any more: look for it before the next claim."""
-        self._doubtful = True
+        self._doubted = True
 
     async def claim(self, most: int, known: Collection[UUID]) -> Claim:
         """Claim at most `most` runs, whose targets are in the catalog then; `known` are the runs this worker holds.
@@ -67,7 +69,7 @@ class Claimer:
         """
         try:
             async with asyncio.timeout(CLAIM_SECS):
-                if self._doubtful:
+                if self.doubtful:
                     await self._give_back(known)
                 return await self._claim(most)
         except BaseException:
@@ -77,7 +79,7 @@ class Claimer:
     async def close(self, known: Collection[UUID]) -> None:
         """Claim no more: give back what was claimed unheard, and close the connection."""
         try:
-            if self._doubtful:
+            if self.doubtful:
                 async with asyncio.timeout(_CLOSE_SECS):
                     await self._give_back(known)
         finally:
@@ -94,13 +96,13 @@ class Claimer:
         if self._met_gated:
             await queue.move_gated(conn, BATCH)
             self._met_gated = False
-        self._doubtful = True
+        self._unheard = True
         lanes = self._lanes.best(most)
         claim = await queue.claim(conn, self._worker_id, most, self._marks.lows(), lanes, self._clock.now())
         await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
         again = [run.id for run in claim.runs if run.attempt]
         self.checkpoints = await sdk.checkpoints(conn, again) if again else {}
-        self._doubtful = False
+        self._unheard = False
         self._marks.claimed(claim.runs)
         self._met_gated = claim.moved > 0
         self._lanes.seen(lanes, {run.lane for run in claim.runs}, gated=claim.gated)
@@ -142,6 +144,7 @@ class Claimer:
 
     async def _give_back(self, known: Collection[UUID]) -> None:
         conn = await self._line.conn()
+        self._unheard, self._doubted = True, False
         # What is known fills no place that an unknown one needs.
         held = await runs.held_by_worker(conn, self._worker_id, len(known) + BATCH)
         moves = [
@@ -152,4 +155,4 @@ class Claimer:
         if moves:
             await asyncio.gather(*map(self._writer.write, moves))
             log.warning("claims_given_back", runs=len(moves))
-        self._doubtful = False
+        self._unheard = False
