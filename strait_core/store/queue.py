@@ -239,17 +239,18 @@ async def insert_all_or_some(
     conn: Conn, runs: Sequence[NewRun], now: datetime, *, held: bool = False
 ) -> set[UUID] | None:
     """What `insert_runs` does; None = all were stored, which a thousand ids are not hashed to say."""
-    alike = len(runs) > 1 and all(is_alike(run, runs[0]) for run in runs)
-    values = {
-        "batch": _batch(() if alike else runs),
-        "alike": _batch(runs[0]) if alike else None,
-        "ids": ",".join([run.id.hex for run in runs]) if alike else None,
-        "payloads": _batch([run.payload for run in runs]) if alike else None,
-        "now": now,
-        "held": held,
-    }
+    keyless = runs and runs[0].idempotency_key is None and runs[0].body_hash is None
+    if len(runs) > 1 and keyless and all(is_alike(run, runs[0]) for run in runs):
+        statement = "insert_alike"
+        values: dict[str, Any] = {
+            "shared": _batch(runs[0]),
+            "ids": ",".join([run.id.hex for run in runs]),
+            "payloads": _batch([run.payload for run in runs]),
+        }
+    else:
+        statement, values = "insert_runs", {"batch": _batch(runs)}
     cursor = conn.cursor(binary=True)
-    await cursor.execute(query(_SQL["insert_runs"]), values)
+    await cursor.execute(query(_SQL[statement]), {**values, "now": now, "held": held})
     row = await cursor.fetchone()
     return None if row is None or row[0] is None else set(row[0])
 

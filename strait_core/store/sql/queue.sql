@@ -8,27 +8,13 @@
 WITH items AS MATERIALIZED (
     -- Places are given before the join, which may shuffle the batch: first in the batch is first in the queue.
     SELECT i.*, CASE WHEN i.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
-    FROM (
-        SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
-            job_id uuid, project_id text, status text, max_attempts integer, priority smallint, timeout_secs integer,
-            job_version integer, retry_strategy text, created_at timestamptz, scheduled_at timestamptz,
-            expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb, metadata jsonb, idempotency_key text,
-            body_hash text, concurrency_key text, parent_run_id uuid, continuation_of uuid, lineage_depth integer,
-            fire_at timestamptz, warnings jsonb, workflow_run_id uuid, step_ref text, step_index smallint,
-            retry_initial_secs integer, retry_max_secs integer, id uuid, payload text)
-        UNION ALL
-        -- Runs of which only ids and payloads differ: what they share is read once.
-        SELECT a.*, own.* FROM jsonb_to_record(%(alike)b::jsonb) AS a(
-            job_id uuid, project_id text, status text, max_attempts integer, priority smallint, timeout_secs integer,
-            job_version integer, retry_strategy text, created_at timestamptz, scheduled_at timestamptz,
-            expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb, metadata jsonb, idempotency_key text,
-            body_hash text, concurrency_key text, parent_run_id uuid, continuation_of uuid, lineage_depth integer,
-            fire_at timestamptz, warnings jsonb, workflow_run_id uuid, step_ref text, step_index smallint,
-            retry_initial_secs integer, retry_max_secs integer)
-        CROSS JOIN ROWS FROM (
-            unnest(string_to_array(%(ids)b, ',')::uuid[]), jsonb_array_elements_text(%(payloads)b::jsonb)
-        ) AS own(id, payload)
-    ) i
+    FROM jsonb_to_recordset(%(batch)b::jsonb) AS i(
+        id uuid, job_id uuid, project_id text, status text, max_attempts integer, priority smallint,
+        timeout_secs integer, job_version integer, retry_strategy text, created_at timestamptz,
+        scheduled_at timestamptz, expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb,
+        metadata jsonb, payload text, idempotency_key text, body_hash text, concurrency_key text,
+        parent_run_id uuid, continuation_of uuid, lineage_depth integer, fire_at timestamptz, warnings jsonb,
+        workflow_run_id uuid, step_ref text, step_index smallint, retry_initial_secs integer, retry_max_secs integer)
 ), takers AS MATERIALIZED (
     SELECT j.id, j.version, j.lane FROM strait.jobs j
     WHERE j.id = ANY(ARRAY(SELECT DISTINCT job_id FROM items)) AND j.enabled AND (NOT j.paused OR %(held)s)
@@ -72,6 +58,47 @@ WITH items AS MATERIALIZED (
     WHERE m.moves IS NOT NULL
 )
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM items) THEN coalesce(array_agg(id), '{}') END FROM batch
+
+-- name: insert_alike
+-- New runs of which only ids and payloads differ, and which take no key: what they share is sent and read once.
+WITH shared AS MATERIALIZED (
+    SELECT s.*, j.lane FROM jsonb_to_record(%(shared)b::jsonb) AS s(
+        job_id uuid, project_id text, status text, max_attempts integer, priority smallint, timeout_secs integer,
+        job_version integer, retry_strategy text, created_at timestamptz, scheduled_at timestamptz,
+        expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb, metadata jsonb, concurrency_key text,
+        parent_run_id uuid, continuation_of uuid, lineage_depth integer, fire_at timestamptz, warnings jsonb,
+        workflow_run_id uuid, step_ref text, step_index smallint, retry_initial_secs integer, retry_max_secs integer)
+    JOIN strait.jobs j ON j.id = s.job_id AND j.version = s.job_version
+    WHERE j.enabled AND (NOT j.paused OR %(held)s) AND j.deleted_at IS NULL
+), batch AS MATERIALIZED (
+    SELECT i.id, i.payload, CASE WHEN s.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
+    FROM shared s CROSS JOIN ROWS FROM (
+        unnest(string_to_array(%(ids)b, ',')::uuid[]), jsonb_array_elements_text(%(payloads)b::jsonb)
+    ) AS i(id, payload)
+), stored AS (
+    INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
+        timeout_secs, job_version, retry_strategy, ready_seq, ready_at, created_at, scheduled_at, expires_at, batch_id,
+        triggered_by, tags, metadata, payload, concurrency_key, parent_run_id, continuation_of, lineage_depth, fire_at,
+        warnings, workflow_run_id, step_ref, step_index, retry_initial_secs, retry_max_secs)
+    SELECT b.id, job_id, project_id, status, 1, 0, 0, max_attempts, priority, timeout_secs, job_version, retry_strategy,
+        ready_seq, CASE WHEN status = 'queued' THEN %(now)s::timestamptz END, created_at, scheduled_at, expires_at,
+        batch_id, triggered_by, tags, metadata, payload, concurrency_key, parent_run_id, continuation_of, lineage_depth,
+        fire_at, warnings, workflow_run_id, step_ref, step_index, retry_initial_secs, retry_max_secs
+    FROM batch b CROSS JOIN shared
+), readied AS (
+    INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
+    SELECT lane, priority, ready_seq, b.id, job_id, %(now)s::timestamptz FROM batch b CROSS JOIN shared
+    WHERE status = 'queued'
+), delayed AS (
+    INSERT INTO strait.due (run_id, due_at, moves)
+    SELECT b.id, scheduled_at, true FROM batch b CROSS JOIN shared WHERE status = 'delayed'
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, jsonb_build_array(jsonb_build_array(project_id, job_id, '', status, c.n)), c.ids,
+        array_fill(job_id, ARRAY[c.n]), ARRAY[1], ARRAY[0], array_fill(status, ARRAY[c.n])
+    FROM shared CROSS JOIN (SELECT count(*)::integer AS n, array_agg(id) AS ids FROM batch) c
+)
+SELECT CASE WHEN count(*) = 0 THEN '{}'::uuid[] END FROM batch
 
 -- name: claim
 -- Walks lane 0 by priority and age from the low-water marks, takes at most `slots` entries, and sends entries of jobs
