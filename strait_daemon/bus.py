@@ -18,6 +18,8 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 
+from strait_daemon.ending import end
+
 # A process says that it is there every so often, and is forgotten after three silences.
 HELLO_SECS: Final = 5.0
 FORGET_SECS: Final = 16.0
@@ -241,12 +243,8 @@ class Bus:
         """Stop both, and close the transport; who does not let go in time is left behind."""
         if self._sharing is not None:
             self._sharing.cancel()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECS)
-            for task in late:
-                log.warning("signals_left_behind", task=task.get_name())
+        for task in await end(*self._tasks, within=STOP_SECS):
+            log.warning("signals_left_behind", task=task.get_name())
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECS):
                 await self._transport.close()

@@ -26,6 +26,7 @@ from strait_core.errors import ConfigError
 from strait_daemon import devdata, embedded, front, sample, serve
 from strait_daemon import settings as configuration
 from strait_daemon.devdata import Database
+from strait_daemon.ending import end
 from strait_daemon.settings import Settings, Supervised
 from strait_daemon.telemetry import configure_logging, masked
 
@@ -34,6 +35,7 @@ OVERRIDE: Final = "STRAIT_DEV_DATABASE"
 _NO_URL_YET: Final = "postgresql://"
 # Who works on an endpoint does not want to wait a minute for it to be called again.
 COOLDOWN_SECS: Final = 5.0
+_STOP_SECS: Final = 5.0
 # Settings of some other deployment, which are not read here.
 _FOREIGN: Final = (
     "DATABASE_URL",
@@ -172,8 +174,7 @@ async def _beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[N
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task, within=_STOP_SECS)
 
 
 def _stop_at_eof(stop: asyncio.Event) -> None:

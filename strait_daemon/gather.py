@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Final, Generic, TypeAlias, TypeVar
 
 import structlog
+
+from strait_daemon.ending import end
 
 MOST_ITEMS: Final = 500
 MOST_BYTES: Final = 4 * 1024 * 1024
 # A batch of so many items says that more are on their way, and that nobody here is alone and waiting.
 BUSY_ITEMS: Final = 16
+_STOP_SECS: Final = 3.0
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -86,9 +88,7 @@ class Gatherer(Generic[Item, Answer]):
     async def abandon(self) -> None:
         """Stop at once; who waits is told so."""
         if self._work is not None:
-            self._work.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._work
+            await end(self._work, within=_STOP_SECS)
         while self._waiting:
             self._tell(self._waiting.popleft()[1], None)
         while self._again:

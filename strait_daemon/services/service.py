@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from strait_daemon.announcer import LONGEST_SECS
+from strait_daemon.ending import end
 
 # ±10 %, so that many daemons started together do not tick together.
 JITTER: Final = 0.1
@@ -60,12 +61,8 @@ class Service:
 
     async def stop(self) -> None:
         """Stop between two ticks, or inside one; takes at most five seconds."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECS):
-                await asyncio.wait([self._task])
+        if self._task is not None:
+            await end(self._task, within=STOP_SECS)
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE

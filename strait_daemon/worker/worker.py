@@ -25,6 +25,7 @@ from strait_core.store.workers import WorkerRow
 from strait_daemon.attempts.attempt import Attempt, Stop
 from strait_daemon.attempts.catalog import Catalog
 from strait_daemon.clock import Clock
+from strait_daemon.ending import end
 from strait_daemon.line import Line
 from strait_daemon.telemetry import Metrics
 from strait_daemon.worker.claimer import Claimer
@@ -355,8 +356,8 @@ class Worker:
 
     async def _stop_claiming(self) -> None:
         if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, *self._tasks, return_exceptions=True)
+            await end(self._loop, within=_LAST_WRITES_SECS)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self._claimer.close(self._live)
         except Exception as error:  # noqa: BLE001 - the reaper finds what cannot be given back now

@@ -160,6 +160,29 @@ async def test_stopping_ends_a_hanging_tick_at_once() -> None:
     assert ticks.now == 0
 
 
+async def test_a_lost_cancellation_is_asked_again() -> None:
+    """A tick whose cancellation is swallowed (by `wait_for` of Python 3.11, say) does not hold up the stop."""
+    swallowed = asyncio.Event()
+
+    async def tick() -> float | None:
+        if not swallowed.is_set():
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed.set()
+        return 60
+
+    service = Service("test", tick, 60)
+    service.start()
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    await service.stop()
+    assert swallowed.is_set()
+    assert time.monotonic() - began < 3
+    assert service._task is not None
+    assert service._task.done()
+
+
 async def test_many_starts_and_stops_leave_nothing_behind() -> None:
     """Started twice it runs once; stopped twice or before the start nothing happens; no task is left over."""
     before = asyncio.all_tasks()

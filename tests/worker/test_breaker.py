@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -53,16 +54,22 @@ async def test_a_recovery_lets_runs_go_second_by_second(rig: Rig) -> None:
     sick = Sick()
     async with scripted(sick) as endpoint:
         job = await opened(rig, endpoint)
-        await rig.add(job, 60)
+        visits = len(endpoint.visits)
         sick.well = True
+        sick.hold.clear()
+        await rig.add(job, 60)
+        await eventually(lambda: len(endpoint.visits) == visits + 1)
+        await asyncio.sleep(0.5)
+        sick.hold.set()
         await rig.wait_all()
         began = (await until(rig, job, "recovering", "closed"))["changed_at"]
         claims = await rig.rows("SELECT claimed_at FROM strait.attempts WHERE http_status = 200")
-        after = sorted((row["claimed_at"] - began).total_seconds() for row in claims)
-        assert len(after) == 60
-        assert sum(at < 0 for at in after) == 1
-        assert sum(0 <= at < 0.9 for at in after) <= FIRST_ALLOWANCE
-        assert sum(0 <= at < 1.9 for at in after) <= 3 * FIRST_ALLOWANCE
+        probe, *after = sorted((row["claimed_at"] - began).total_seconds() for row in claims)
+        assert len(after) == 59
+        # A claim reads its clock before it is sent, and may be sent just before the verdict on the probe is written.
+        assert probe < -0.4 < -0.2 < after[0]
+        assert sum(at < 0.9 for at in after) <= FIRST_ALLOWANCE
+        assert sum(at < 1.9 for at in after) <= 3 * FIRST_ALLOWANCE
         await until(rig, job, "closed")
 
 
