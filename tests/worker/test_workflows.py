@@ -160,6 +160,32 @@ async def test_a_fault_of_ours_fails_the_workflow_run(rig: Rig, endpoint: Endpoi
     assert (await rig.run(steps[0]["job_run_id"]))["status"] == "completed"
 
 
+async def test_a_failure_that_cannot_be_written_in_time_is_told(migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a fault of ours cannot even be stored, its waiter hears so in bounded time, and other runs end meanwhile."""
+    monkeypatch.setattr(writer, "FLUSH_SECS", 0.3)
+    async with running(migrated, MODE="api") as rig:
+        await rig.job("http://127.0.0.1:9/")
+        await rig.job("http://127.0.0.1:9/", "broken")
+        steps = {"step_ref": "a"}, {"step_ref": "b", "job_id": "broken", "depends_on": ["a"]}
+        broken = await trigger(rig, await workflow(rig, *steps))
+        beside = await trigger(
+            rig, await workflow(rig, {"step_ref": "a"}, {"step_ref": "b", "depends_on": ["a"]}, slug="beside")
+        )
+        await rig.rows("UPDATE strait.jobs SET definition = '[]' WHERE slug = 'broken'")
+        ends = await endings(rig)
+        async with await pool.connect(migrated) as other, other.transaction():
+            # What a run that is over needs, and one that goes on does not.
+            await other.execute("LOCK TABLE strait.workflow_run_history IN EXCLUSIVE MODE")
+            told = rig.parts.writer.write(ends[broken])
+            await asyncio.wait([told], timeout=10)
+            assert told.done()
+            assert isinstance(told.exception(), Exception)
+            assert await asyncio.wait_for(rig.parts.writer.write(ends[beside]), 10)
+        monkeypatch.undo()
+        assert await rig.parts.writer.write(ends[broken])
+        assert (await over(rig, broken))["error_class"] == "system"
+
+
 async def test_a_batch_that_takes_too_long_is_halved(migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Endings of several workflow runs that do not come to an end together are tried in smaller parts; all are stored."""
     monkeypatch.setattr(writer, "FLUSH_SECS", 0.3)
@@ -175,13 +201,11 @@ async def test_a_batch_that_takes_too_long_is_halved(migrated: str, monkeypatch:
         await rig.job("http://127.0.0.1:9/")
         made = await workflow(rig, {"step_ref": "a"})
         held, free = await trigger(rig, made), await trigger(rig, made)
-        now = rig.parts.clock.now()
-        taken = await queue.claim(rig.conn, UUID(int=1), 2, [0] * len(queue.PRIORITIES), (), now)
-        await queue.start_if_held(rig.conn, [Start(run.id, run.attempt, run.lease) for run in taken.runs], now)
+        ends = await endings(rig)
         answers: list[Any] = []
         async with await pool.connect(migrated) as other, other.transaction():
             await other.execute("SELECT FROM strait.workflow_runs WHERE id = %s FOR UPDATE", (held,))
-            rig.parts.writer.post([ending(run, now) for run in taken.runs], answers.append)
+            rig.parts.writer.post([ends[held], ends[free]], answers.append)
             await eventually(lambda: 1 in sizes)
         assert {(await over(rig, run_id))["status"] for run_id in (held, free)} == {"completed"}
         await rig.parts.writer.settle()
@@ -195,10 +219,7 @@ async def test_a_held_workflow_run_keeps_no_other_waiting(migrated: str) -> None
         made = await workflow(rig, {"step_ref": "a"})
         held, free, another = [await trigger(rig, made) for _ in range(3)]
         (plain,) = await rig.add(job)
-        now = rig.parts.clock.now()
-        taken = await queue.claim(rig.conn, UUID(int=1), 4, [0] * len(queue.PRIORITIES), (), now)
-        await queue.start_if_held(rig.conn, [Start(run.id, run.attempt, run.lease) for run in taken.runs], now)
-        ends = {run.workflow_run_id: ending(run, now) for run in taken.runs}
+        ends = await endings(rig)
         answers: list[Any] = []
         async with await pool.connect(migrated) as other, other.transaction():
             await other.execute("SELECT FROM strait.workflow_runs WHERE id = %s FOR UPDATE", (held,))
@@ -212,6 +233,14 @@ async def test_a_held_workflow_run_keeps_no_other_waiting(migrated: str) -> None
         assert (await over(rig, held))["status"] == "completed"
         await rig.parts.writer.settle()
         assert answers == [[True, True]]
+
+
+async def endings(rig: Rig) -> dict[UUID | None, Finish]:
+    """Claim and start whatever is ready, at most one run of each workflow run; how each would end, by workflow run."""
+    now = rig.parts.clock.now()
+    taken = await queue.claim(rig.conn, UUID(int=1), 100, [0] * len(queue.PRIORITIES), (), now)
+    await queue.start_if_held(rig.conn, [Start(run.id, run.attempt, run.lease) for run in taken.runs], now)
+    return {run.workflow_run_id: ending(run, now) for run in taken.runs}
 
 
 def ending(run: Claimed, now: datetime) -> Finish:
