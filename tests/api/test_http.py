@@ -6,16 +6,19 @@ import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 
 import httpx
 import psycopg
 import pytest
 
 from strait_core.wire import ComponentHealth
+from strait_daemon.api import context
 from strait_daemon.api.app import make_ops_app
 from strait_daemon.api.auth import FREE_FAILURES, Gate
 from strait_daemon.embedded import PostgresServer
 from strait_daemon.tokens import TokenReader
+from strait_daemon.wiring import POOL_MOST
 from tests.api.caller import Caller
 from tests.api.contract import Contract
 from tests.api.server import AUTH, SECRET, Server, serving
@@ -218,6 +221,26 @@ def test_a_database_that_takes_no_writes_is_503(postgres_server: PostgresServer)
         # Others may tell of the connections that were cut.
         errors = [line["error"] for line in server.log.lines if line["event"] == "database_away"]
         assert any("read-only transaction" in error for error in errors), errors
+
+
+def test_a_pool_with_nothing_left_is_503(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """Whoever needs a connection that others hold hears so soon, and is served again when there is one."""
+    monkeypatch.setattr(context, "POOL_SECS", 0.05)
+    job, held = api.make_job("crowded"), AsyncExitStack()
+
+    async def hold() -> None:
+        for _ in range(POOL_MOST):
+            await held.enter_async_context(api.server.parts.pool.connection())
+
+    api.server.do(hold())
+    try:
+        for path in ("/v1/jobs", f"/v1/jobs/{job['id']}", "/v1/runs"):
+            answer = api.client.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
+            assert int(answer.headers["retry-after"]) >= 1
+    finally:
+        api.server.do(held.aclose())
+    assert api.call("GET", f"/v1/jobs/{job['id']}") == job
 
 
 def test_a_websocket_finds_nothing_here(server: Server):
