@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 from strait_core.run import Status
 from strait_daemon.wiring import POOL_MOST
@@ -11,19 +12,25 @@ from tests.support.rig import Rig, eventually
 
 
 async def test_runs_need_nothing_of_the_pool(rig: Rig, endpoint: Endpoint) -> None:
-    """Triggers, claims, hand-offs of slots, endings and heartbeats go on; a retry waits until there is a connection."""
+    """Triggers, claims, hand-offs of slots, endings and heartbeats go on, for longer than a worker may be silent.
+
+    A retry waits until there is a connection.
+    """
     plain, again = await rig.job(endpoint.url("/ok")), await rig.job(endpoint.url("/flaky/1"), slug="again")
     capped = await rig.job(endpoint.url("/ok"), slug="capped", max_concurrency=1)
-    async with AsyncExitStack() as held:
+    (held,) = await rig.add(await rig.job(endpoint.url("/hold"), slug="held", max_attempts=1))
+    async with AsyncExitStack() as taken:
         for _ in range(POOL_MOST):
-            await held.enter_async_context(rig.parts.pool.connection())
-        since = rig.parts.clock.now()
+            await taken.enter_async_context(rig.parts.pool.connection())
+        since = rig.parts.clock.now() + rig.parts.settings.stale_after
         run_ids = await rig.add(plain, 20) + await rig.add(capped, 5)
         (retried,) = await rig.add(again)
         assert {(await rig.wait(run_id))["status"] for run_id in run_ids} == {Status.COMPLETED}
-        await eventually(lambda: rig.rows("SELECT 1 FROM strait.workers WHERE heartbeat_at > %s", since))
         due = (await rig.wait(retried, Status.QUEUED))["next_retry_at"]
-        await eventually(lambda: rig.parts.clock.now() > due)
+        since = max(since, due + timedelta(milliseconds=100))
+        await eventually(lambda: rig.rows("SELECT 1 FROM strait.workers WHERE heartbeat_at > %s", since))
         assert (await rig.run(retried))["status"] == Status.QUEUED
-    assert (await rig.wait(retried))["status"] == Status.COMPLETED
+    endpoint.release()
+    assert {(await rig.wait(run_id))["status"] for run_id in (held, retried)} == {Status.COMPLETED}
+    assert endpoint.closed_early == []
     assert set(endpoint.pairs.values()) == {1}

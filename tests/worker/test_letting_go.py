@@ -142,28 +142,6 @@ async def test_what_was_not_called_is_not_spent(migrated: str, endpoint: Endpoin
         await rig.check()
 
 
-async def test_a_busy_pool_does_not_stop_the_heart(rig: Rig, endpoint: Endpoint) -> None:
-    """With every pooled connection taken for longer than a worker may be silent, runs go on as if nothing were."""
-    job = await rig.job(endpoint.url("/hold"), max_attempts=1)
-    run_ids = await rig.add(job, 3)
-    await eventually(lambda: endpoint.open == 3)
-    pool = rig.parts.pool
-    taken = [await pool.getconn() for _ in range(pool.max_size)]
-    beats = await rig.rows("SELECT heartbeat_at FROM strait.workers")
-
-    async def beaten() -> bool:
-        (now,) = await rig.rows("SELECT heartbeat_at FROM strait.workers")
-        return (now["heartbeat_at"] - beats[0]["heartbeat_at"]).total_seconds() > 2.5
-
-    await eventually(beaten, 10)
-    for conn in taken:
-        await pool.putconn(conn)
-    assert endpoint.closed_early == []
-    endpoint.release()
-    for run_id in run_ids:
-        assert (await rig.wait(run_id))["status"] == Status.COMPLETED
-
-
 async def test_a_heartbeat_counts_from_when_it_was_alive(migrated: str) -> None:
     """One that took long to commit is as old as the time it carries, by which a reaper judges it."""
     async with running(migrated, MODE="api") as idle:
