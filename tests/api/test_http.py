@@ -78,7 +78,7 @@ async def test_only_failures_are_slowed_down():
     assert gate._wait_after_failure("10.0.0.2") == 0
     before = time.monotonic()
     await gate.check(AUTH["Authorization"].encode(), "10.0.0.1")
-    assert time.monotonic() - before < 0.1
+    assert time.monotonic() - before < waits[-1]
 
 
 def test_a_request_keeps_its_own_id(api: Caller):
