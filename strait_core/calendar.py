@@ -6,7 +6,8 @@ day of the schedule's own zone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Final
@@ -43,14 +44,28 @@ class Calendar:
     dates: frozenset[date] = frozenset()
     ranges: tuple[tuple[date, date], ...] = ()
     weekdays: frozenset[int] = frozenset()
+    # The ranges in order, those that touch each other as one: their first days, their last days. A search for the next
+    # fire asks for each day of decades.
+    _spans: tuple[tuple[date, ...], tuple[date, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        firsts: list[date] = []
+        lasts: list[date] = []
+        for first, last in sorted(one for one in self.ranges if one[0] <= one[1]):
+            if lasts and first <= lasts[-1]:
+                lasts[-1] = max(last, lasts[-1])
+            else:
+                firsts.append(first)
+                lasts.append(last)
+        object.__setattr__(self, "_spans", (tuple(firsts), tuple(lasts)))
 
     def __contains__(self, day: date) -> bool:
         """Whether a date is one of its days."""
-        return (
-            day in self.dates
-            or day.isoweekday() % 7 in self.weekdays
-            or any(first <= day <= last for first, last in self.ranges)
-        )
+        if day in self.dates or day.isoweekday() % 7 in self.weekdays:
+            return True
+        firsts, lasts = self._spans
+        at = bisect_right(firsts, day)
+        return at > 0 and day <= lasts[at - 1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from strait_core import cron
 from strait_core.calendar import (
+    MAX_ENTRIES,
     MAX_ROLL_DAYS,
     Attachment,
     Calendar,
@@ -23,7 +26,7 @@ from strait_core.calendar import (
     weekday_of,
 )
 from strait_core.errors import ValidationError
-from strait_core.firing import count_fires, fires, previous_fire
+from strait_core.firing import count_fires, fires, next_fire, previous_fire
 from strait_core.rule import Rule
 from tests.support.sizes import size
 
@@ -133,6 +136,28 @@ def test_every_fault_of_a_calendar():
     long = Calendar(frozenset(date(2030, 1, 1) + timedelta(days=n) for n in range(2_001)), (), frozenset({7}))
     assert [one.pointer for one in faults_of(long, "/calendars/0")] == ["/calendars/0/weekdays", "/calendars/0"]
     assert faults_of(HOLIDAYS) == []
+
+
+def test_ranges_may_overlap():
+    """A day is in a calendar when it is in any of its ranges, however these lie; one that runs backwards has no day."""
+    chance = random.Random(1)
+    for _ in range(50):
+        ends = [(START.date() + timedelta(chance.randrange(40)), timedelta(chance.randint(-2, 9))) for _ in range(6)]
+        ranges = tuple((first, first + length) for first, length in ends)
+        days_of_it = [START.date() + timedelta(n) for n in range(-3, 55)]
+        found = [day for day in days_of_it if day in Calendar(ranges=ranges)]
+        assert found == [day for day in days_of_it if any(first <= day <= last for first, last in ranges)]
+
+
+@pytest.mark.parametrize("roll", Roll)
+def test_a_long_calendar_keeps_nobody_waiting(roll: Roll):
+    """As many ranges as it may have, all of them past: that nothing fires any more is known in no time."""
+    past = [date(2000, 1, 1) + timedelta(days=2 * n) for n in range(MAX_ENTRIES)]
+    calendar = Calendar(ranges=tuple((day, day) for day in past))
+    rule = Rule(cron.parse("0 9 * * *"), calendar=Attachment(calendar, CalendarMode.ONLY, roll))
+    began = process_time()
+    assert next_fire(rule, END) is None
+    assert process_time() - began < 1
 
 
 def test_the_longest_ways_between_two_fires():
