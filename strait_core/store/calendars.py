@@ -54,10 +54,9 @@ async def with_slug(conn: Conn, slug: str, project: str | None) -> list[StoredCa
     return await _all(conn, "calendars_by_slug", {"slug": slug, "project": project})
 
 
-async def by_slug(conn: Conn, slug: str, project: str) -> StoredCalendar | None:
-    """The project's calendar of that name."""
-    found = await with_slug(conn, slug, project)
-    return found[0] if found else None
+async def share(conn: Conn, slug: str, project: str) -> StoredCalendar | None:
+    """The project's calendar of that name; until the transaction ends nobody changes or deletes it."""
+    return await _one(conn, "share_calendar", {"slug": slug, "project": project})
 
 
 async def lock(conn: Conn, calendar_id: UUID) -> StoredCalendar | None:

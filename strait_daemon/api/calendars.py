@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Operation, Reply, reply
 from strait_daemon.api.query import PAGING, PROJECT, id_prefix_param
 from strait_daemon.services import placing
-from strait_daemon.services.placing import Firing, hold_owner
+from strait_daemon.services.placing import Firing, hold_owner, owner_of
 from strait_daemon.services.ticks import Done
 
 CALENDAR: Final = "/v1/calendars/{calendar}"
@@ -135,12 +135,13 @@ async def patch_calendar(api: Api, call: Call) -> Reply:
     return reply(_shaped(changed))
 
 
-async def users_of(conn: Conn, calendar_id: UUID) -> list[Firing]:
+async def users_of(conn: Conn, calendar_id: UUID, but: Collection[UUID] = ()) -> list[Firing]:
     """The jobs and workflows whose schedules go by a calendar, held as long as the caller's transaction.
 
-    To be asked before the calendar is held.
+    To be asked before the calendar is held. `but` are those that the caller holds already.
     """
-    held = [await hold_owner(conn, kind, owner_id) for kind, owner_id in await calendars.users_of(conn, calendar_id)]
+    named = [one for one in await calendars.users_of(conn, calendar_id) if one[1] not in but]
+    held = [await hold_owner(conn, kind, owner_id) for kind, owner_id in named]
     return [one for one in held if one is not None]
 
 
@@ -149,14 +150,25 @@ async def change_days(
 ) -> StoredCalendar | None:
     """Give a calendar that is held other days; the schedules of `users` follow. None when it is gone.
 
-    `done` is filled with what came of ticks that were due; tell it after the commit.
+    `done` is filled with what came of ticks that were due; tell it after the commit. ValidationError names every user
+    that would never fire again.
     """
+    # Who has begun to go by it before it was held has kept us waiting for it.
+    users = [*users, *await users_of(conn, calendar_id, {one.id for one in users})]
     deps = api.deps
     for one in users:
         done.add(await placing.settle(conn, one, deps.clock.now(), deps.new_id))
     changed = await calendars.update(conn, calendar_id, definition_of(days), deps.clock.now())
+    silenced = []
     for one in users:
-        await placing.place(conn, one, deps.clock.now(), deps.new_id)
+        try:
+            await placing.place(conn, one, deps.clock.now(), deps.new_id)
+        except ValidationError:
+            silenced.append(
+                Fault("", f"leaves {owner_of(one).kind} {one.spec.slug!r} no day: it fires by {one.spec.cron!r}")
+            )
+    if silenced:
+        raise ValidationError(silenced, hint="change those first, or leave them a day")
     return changed
 
 

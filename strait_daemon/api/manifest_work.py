@@ -127,6 +127,7 @@ class Work:
 
     async def _calendar(self, item: Item, days: Days, object_id: UUID | None) -> None:
         deps = self._api.deps
+        users = [] if object_id is None else await users_of(self._conn, object_id)
         before = None if object_id is None else await calendars.lock(self._conn, object_id)
         if before is None:
             made = await calendars.insert(
@@ -139,7 +140,6 @@ class Work:
         fields = changes(msgspec.json.decode(before.definition, type=Days), days)
         self._record(item, before.id, fields, is_new=False)
         if fields:
-            users = await users_of(self._conn, before.id)
             await change_days(self._api, self._conn, before.id, days, users, self.done)
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -97,7 +97,7 @@ async def _calendar(conn: Conn, one: Firing, now: datetime) -> StoredCalendar | 
     spec = one.spec
     if spec.calendar is None:
         return None
-    found = await calendars.by_slug(conn, spec.calendar, spec.project_id)
+    found = await calendars.share(conn, spec.calendar, spec.project_id)
     if found is None:
         said = f"project {spec.project_id!r} has no calendar {spec.calendar[:128]!r}"
         raise ValidationError([Fault("/calendar", said)], hint="see `strait calendars list`, or make one first")

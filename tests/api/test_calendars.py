@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from strait_core import ids
+from strait_core.store.pool import Conn
 from tests.api.caller import Caller
 
 
@@ -93,8 +96,49 @@ def test_a_calendar_that_is_missing_or_leaves_no_day(api: Caller):
     problem = api.refuse("POST", "/v1/jobs", {**body, "calendar": "days"}, status=422)
     assert "leaves no day" in problem["errors"][0]["message"]
     job = api.make_job("x", cron="0 9 * * 1", calendar="days", calendar_mode="only")
-    api.refuse("PATCH", f"/v1/calendars/days?project_id={api.project}", {"weekdays": ["tue"]}, status=422)
+    api.make_job("z", cron="0 9 * * 2", calendar="days")
+    problem = api.refuse("PATCH", f"/v1/calendars/days?project_id={api.project}", {"weekdays": ["tue"]}, status=422)
+    assert sorted((one["pointer"], one["message"]) for one in problem["errors"]) == [
+        ("", "leaves job 'x' no day: it fires by '0 9 * * 1'"),
+        ("", "leaves job 'z' no day: it fires by '0 9 * * 2'"),
+    ]
     assert next_days(api, job, 1)[0].weekday() == 0
     assert next_days(api, job, 1)[0] > datetime.now(UTC).replace(tzinfo=None) - timedelta(days=1)
     wrong = api.refuse("POST", "/v1/jobs", {**body, "slug": "y", "calendar_mode": "only"}, status=422)
     assert wrong["errors"][0]["message"] == "works only with calendar"
+
+
+def test_a_schedule_that_comes_while_its_calendar_changes(api: Caller):
+    """Who has begun to go by it, and has not committed, follows the change that waited for it."""
+    path = f"/v1/calendars/{calendar(api, dates=['2001-01-01'])['id']}"
+    job = api.make_job("late", cron="0 9 * * *", expect_every_secs=3_600)
+    changes = (
+        (f"/v1/jobs/{job['id']}", {"calendar": "days"}),
+        (path, {"weekdays": ["sat", "sun", "mon", "tue", "wed", "thu"]}),
+    )
+
+    async def work() -> None:
+        pool, going = api.server.parts.pool, []
+        async with pool.connection() as looking, pool.connection() as conn, conn.transaction():
+            # What the change of a job writes last: it stands still before its commit.
+            await conn.execute(
+                "SELECT FROM strait.deadlines d JOIN strait.schedules s ON s.id = d.schedule_id WHERE s.target_id = %s"
+                " FOR UPDATE OF d",
+                (ids.parse(ids.Prefix.JOB, job["id"]),),
+            )
+            for change in changes:
+                going.append(asyncio.create_task(asyncio.to_thread(api.call, "PATCH", *change)))
+                await blocked(looking, len(going))
+        await asyncio.gather(*going)
+
+    api.server.do(work())
+    (schedule,) = api.call("GET", f"/v1/schedules?project_id={api.project}")["data"]
+    assert datetime.fromisoformat(schedule["next_fire_at"]).weekday() == 4
+
+
+async def blocked(looking: Conn, count: int) -> None:
+    """Wait until so many transactions wait for others."""
+    statement = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(20):
+        while len(await (await looking.execute(statement)).fetchall()) < count:
+            await asyncio.sleep(0.005)

@@ -12,8 +12,9 @@ from uuid import UUID
 import pytest
 
 from strait_core.budget import Budget, bucket_of
+from strait_core.errors import ValidationError
 from strait_core.run import Status
-from strait_core.store import budgets, jobs, schedules
+from strait_core.store import budgets, calendars, jobs, schedules
 from strait_core.store.jobs import StoredJob
 from strait_core.store.owners import Kind
 from strait_daemon.services import placing, ticks
@@ -239,6 +240,21 @@ async def test_a_tick_passes_over_a_schedule_that_is_being_changed(stage: Stage)
         assert await fires(stage) == []
     await ticker(stage).tick()
     assert await fires(stage) == [("12:01", "cron")]
+
+
+async def test_a_calendar_that_is_just_being_deleted_is_not_there(stage: Stage) -> None:
+    """Who lets a schedule go by it waits for the deletion, and is told that there is no such calendar."""
+    scene, other = stage.scene, await stage.scene.other()
+    made = await calendars.insert(scene.conn, scene.new_id(), "p", "weekend", '{"weekdays":["sat"]}', scene.now)
+    assert made is not None
+    job = await scene.job(cron="0 9 * * *", calendar="weekend")
+    async with other.transaction():
+        await calendars.delete(other, made.id)
+        placed = asyncio.create_task(place(stage, job))
+        await scene.blocked(scene.conn)
+    with pytest.raises(ValidationError) as caught:
+        await placed
+    assert [fault.pointer for fault in caught.value.faults] == ["/calendar"]
 
 
 async def test_a_paused_or_disabled_job_piles_nothing_up(stage: Stage) -> None:

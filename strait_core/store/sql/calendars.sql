@@ -12,6 +12,9 @@ SELECT * FROM strait.calendars WHERE id = %(id)s AND (%(project)s::text IS NULL 
 SELECT * FROM strait.calendars
 WHERE slug = %(slug)s AND (%(project)s::text IS NULL OR project_id = %(project)s) ORDER BY project_id LIMIT 10
 
+-- name: share_calendar
+SELECT * FROM strait.calendars WHERE slug = %(slug)s AND project_id = %(project)s FOR SHARE
+
 -- name: lock_calendar
 SELECT * FROM strait.calendars WHERE id = %(id)s FOR UPDATE
 
