@@ -48,13 +48,16 @@ def new_id(now: datetime) -> UUID:
     return ids.uuid7(now, random.getrandbits)
 
 
-async def queue_runs(conn: Conn, job: SeededJob, count: int) -> None:
-    """Queue `count` runs in batches."""
+async def queue_runs(conn: Conn, job: SeededJob, count: int, *, scheduled_at: datetime | None = None) -> None:
+    """Queue `count` runs in batches; with `scheduled_at` they are delayed until then."""
+    when = {} if scheduled_at is None else {"scheduled_at": scheduled_at}
     for at in range(0, count, BATCH):
         now = await database_time(conn)
         new = [
             trigger.new_run(
-                TriggerRequest(payload=msgspec.Raw(b'{"greeting":"Hello from Strait!","number":%d}' % (at + number))),
+                TriggerRequest(
+                    payload=msgspec.Raw(b'{"greeting":"Hello from Strait!","number":%d}' % (at + number)), **when
+                ),
                 job.spec,
                 run_id=new_id(now),
                 job_id=job.id,

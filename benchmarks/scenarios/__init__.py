@@ -16,6 +16,7 @@ from benchmarks.scenarios import (
     limits,
     noop,
     processes,
+    promotion,
     schedules,
     streams,
     trigger,
@@ -39,6 +40,7 @@ def all_scenarios() -> Sequence[Scenario]:
         watchers.SCENARIO,
         cold_start.SCENARIO,
         schedules.SCENARIO,
+        promotion.SCENARIO,
         workflow.SCENARIO,
         cli.SCENARIO,
     ]
