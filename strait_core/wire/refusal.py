@@ -21,10 +21,12 @@ _TYPES: Final = {
     "str": "a string",
     "bool": "true or false",
     "datetime": "a time",
+    "date": "a date",
     "object": "an object",
     "array": "an array",
 }
 _TIME: Final = "must be a time with a UTC offset, like 2030-01-31T09:00:00Z"
+_DATE: Final = "must be a date that there is, like 2030-01-31"
 
 
 def fault_of(said: str, choices: Mapping[str, str]) -> Fault:
@@ -40,7 +42,7 @@ def fault_of(said: str, choices: Mapping[str, str]) -> Fault:
     if message.startswith("Invalid enum value"):
         return Fault(pointer, f"must be one of {choices.get(pointer.rpartition('/')[2], 'its values')}")
     if message.startswith("Invalid RFC3339"):
-        return Fault(pointer, _TIME)
+        return Fault(pointer, _DATE if message.endswith(" date") else _TIME)
     expected = _EXPECTED.match(message)
     if expected:
         wanted = " or ".join(_TYPES.get(name, name) for name in expected[1].split(" | "))

@@ -50,7 +50,9 @@ def test_create_read_change_delete(api: Caller):
         ({}, "", "at least one"),
         ({"weekdays": ["caturday"]}, "/weekdays/0", "sun, mon"),
         ({"ranges": [{"first": "2030-02-01", "last": "2030-01-01"}]}, "/ranges/0", "backwards"),
-        ({"dates": ["2030-02-30"]}, "/dates/0", ""),
+        ({"dates": ["2030-02-30"]}, "/dates/0", "must be a date"),
+        ({"ranges": [{"first": "2030-01-01", "last": "soon"}]}, "/ranges/0/last", "must be a date"),
+        ({"dates": [20300101]}, "/dates/0", "must be a date"),
         ({"dates": ["2030-01-01"], "slug": "A B"}, "/slug", "a-z"),
     ],
 )
