@@ -24,10 +24,23 @@ from strait_core.workflow.states import StepMove
 
 async def hold_trees(conn: Conn, run_ids: Sequence[UUID], now: datetime, brought: Brought | None = None) -> Tree | None:
     """Hold the trees whose steps these runs carry out; None when they carry out none."""
+    return (await _trees(conn, run_ids, now, brought, free_only=False))[0]
+
+
+async def hold_free_trees(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> tuple[Tree | None, list[UUID]]:
+    """The same for trees that nobody holds, and those of these runs that are in the way of no other holder."""
+    return await _trees(conn, run_ids, now, None, free_only=True)
+
+
+async def _trees(
+    conn: Conn, run_ids: Sequence[UUID], now: datetime, brought: Brought | None, *, free_only: bool
+) -> tuple[Tree | None, list[UUID]]:
     found = await rows(conn, "trees_of_runs", {"ids": list(run_ids)})
     if not found:
-        return None
-    return await Tree.hold(conn, [row["workflow_run_id"] for row in found], now, brought or Brought())
+        return None, list(run_ids)
+    flows: dict[UUID, UUID] = {row["id"]: row["workflow_run_id"] for row in found}
+    tree = await Tree.hold(conn, set(flows.values()), now, brought or Brought(), free_only=free_only)
+    return tree, [run_id for run_id in run_ids if flows.get(run_id) not in tree.elsewhere]
 
 
 async def end_active(

@@ -24,6 +24,7 @@ from strait_core.store.runs import Ended
 from strait_core.store.sql import load
 from strait_core.store.verdict import Verdict
 from strait_core.store.waits import Wait
+from strait_core.store.workflow_live import Brought
 
 _SQL = load("parking")
 _encode = msgspec.json.Encoder().encode
@@ -132,8 +133,8 @@ async def _retry(conn: Conn, ends: Sequence[Retry], now: datetime, slots: list[F
 async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> list[Ended]:
     """waiting → timed_out for runs whose event did not come in time; at most `limit` of them.
 
-    Whoever holds a run just now ends it, or leaves it to the next pass. An event that comes meanwhile finds the waits
-    taken, and after that gone: it was too late.
+    Whoever holds a run, or the workflow run whose step it carries out, ends it or leaves it to the next pass. An event
+    that comes meanwhile finds the waits taken, and after that gone: it was too late.
     """
     async with conn.transaction():
         found = await _SQL.rows(conn, "overdue", {"now": now, "limit": limit})
@@ -141,7 +142,7 @@ async def time_out(conn: Conn, now: datetime, limit: int = TIME_OUT_ROWS) -> lis
             return []
         overdue = [row["run_id"] for row in found]
         # Trees before the runs that carry out their steps, as everywhere.
-        tree = await endings.hold_trees(conn, overdue, now)
+        tree, overdue = await endings.hold_free_trees(conn, overdue, now)
         held = [row["id"] for row in await _SQL.rows(conn, "lock_waiting", {"ids": overdue})]
         late = {row["run_id"]: row["key"] for row in await _SQL.rows(conn, "lock_overdue", {"ids": held, "now": now})}
         ended: list[Ended] = []
@@ -178,10 +179,11 @@ async def end_waiting(
     *,
     result: str | None = None,
     error: tuple[str, str] | None = None,
+    brought: Brought | None = None,
 ) -> bool:
     """waiting → completed or failed, said by the attempt that began to wait; False when it is not so.
 
-    In the caller's transaction.
+    In the caller's transaction. What that brings to a workflow run is told in `brought`.
     """
     event = Event.COMPLETE if status is Status.COMPLETED else Event.FAIL
     ended = await endings.end_active(
@@ -194,5 +196,6 @@ async def end_waiting(
         error=error,
         attempt=attempt,
         result=result,
+        brought=brought,
     )
     return bool(ended)

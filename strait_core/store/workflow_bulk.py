@@ -10,6 +10,7 @@ from uuid import UUID
 
 from strait_core.errors import ConflictError
 from strait_core.store import workflow_runs
+from strait_core.store.faults import Held
 from strait_core.store.pool import Conn
 from strait_core.store.workflow_live import Brought
 from strait_core.store.workflow_rows import Row, rows
@@ -54,8 +55,14 @@ async def shown(conn: Conn, run_ids: Collection[UUID]) -> list[Row]:
 
 
 async def cancel(conn: Conn, run_ids: Sequence[UUID], now: datetime, brought: Brought) -> Mapping[UUID, str]:
-    """Cancel these runs; of those that were not canceled, why."""
-    canceled = await workflow_runs.cancel_all(conn, run_ids, now, brought)
+    """Cancel these runs; of those that were not canceled, why. One that somebody holds for long keeps no other."""
+    first = Brought()
+    try:
+        async with conn.transaction():
+            canceled = await workflow_runs.cancel_all(conn, run_ids, now, first)
+    except Held:
+        canceled = await workflow_runs.cancel_all(conn, run_ids, now, first := Brought(), free_only=True)
+    brought.add(first)
     return {run_id: "it is moving just now" for run_id in run_ids if run_id not in canceled}
 
 

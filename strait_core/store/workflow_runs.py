@@ -165,9 +165,11 @@ async def cancel(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> N
     await tree.settle()
 
 
-async def cancel_all(conn: Conn, run_ids: Collection[UUID], now: datetime, brought: Brought) -> set[UUID]:
-    """Cancel those of these runs that can be; which they were."""
-    tree = await Tree.hold(conn, run_ids, now, brought)
+async def cancel_all(
+    conn: Conn, run_ids: Collection[UUID], now: datetime, brought: Brought, *, free_only: bool = False
+) -> set[UUID]:
+    """Cancel those of these runs that can be; which they were. With `free_only` whoever is held is left alone."""
+    tree = await Tree.hold(conn, run_ids, now, brought, free_only=free_only)
     canceled = set()
     for run_id in sorted(run_ids):
         live = tree.live(run_id)

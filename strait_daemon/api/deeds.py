@@ -25,7 +25,7 @@ from strait_daemon.api import query
 from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Reply, reply
-from strait_daemon.api.turns import retried
+from strait_daemon.api.turns import retried, wait_briefly
 
 SAMPLE: Final = 10
 W = TypeVar("W")
@@ -119,6 +119,7 @@ async def carry_out(api: Api, call: Call, deed: Deed[P, W], act: Act) -> tuple[R
         brought, why = Brought(), dict[UUID, str]()
         chosen = await _choose(conn, call, deed)
         if chosen.ready:
+            await wait_briefly(conn)
             why.update(await act(conn, chosen.ready, api.deps.clock.now(), brought))
         why.update(chosen.why)
         return reply(

@@ -18,7 +18,7 @@ from strait_daemon.api import query, shape
 from strait_daemon.api.context import Api
 from strait_daemon.api.lookup import find_job_ids, no_run, run_id_of
 from strait_daemon.api.operation import Call, Reply, reply
-from strait_daemon.api.turns import retried
+from strait_daemon.api.turns import retried, wait_briefly
 
 _TRIES: Final = 5
 
@@ -134,9 +134,10 @@ async def _cancel_family(conn: Conn, run_id: UUID, now: datetime, brought: Broug
 
     async def work() -> list[Ended]:
         async with conn.transaction():
+            await wait_briefly(conn)
             return await lineage.cancel_family(conn, [run_id], now, brought=brought)
 
-    return await retried(work, "the run's family is in many hands; nothing was canceled", tries=_TRIES)
+    return await retried(work, "the run, or one of its family, is in other hands; nothing was canceled", tries=_TRIES)
 
 
 async def reschedule_run(api: Api, call: Call) -> Reply:

@@ -27,10 +27,10 @@ from strait_daemon.api.context import Api
 from strait_daemon.api.idempotency import answered_once
 from strait_daemon.api.operation import Call, Reply, reply
 from strait_daemon.api.purses import spent_error
-from strait_daemon.api.turns import retried
+from strait_daemon.api.turns import retried, wait_briefly
 from strait_daemon.api.workflows import find_workflow
 
-_CROWDED: Final = "the workflow run is in many hands; nothing was done"
+_CROWDED: Final = "the workflow run is in other hands; nothing was done"
 Act = Callable[[Conn, UUID, Any, Brought], Awaitable[None]]
 
 
@@ -159,6 +159,7 @@ async def moved(api: Api, call: Call, act: Act) -> Reply:
         nonlocal brought
         brought = Brought()
         async with api.connection() as conn, conn.transaction():
+            await wait_briefly(conn)
             await run_row(conn, call, run_id)
             await act(conn, run_id, api.deps.clock.now(), brought)
             return reply(shaped(await run_row(conn, call, run_id)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -23,6 +25,8 @@ from strait_daemon.services.service import REST_SECS
 BATCH: Final = 500
 # The longest sleep while one is open, for the sake of heartbeats.
 LONGEST_SECS: Final = 1.0
+# How long a pass waits for its ends. One may take longer: it ends the step of a workflow run that somebody holds.
+PATIENCE_SECS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +46,8 @@ class Callbacks:
         self._beat_secs = beat_secs
         self._connected_since: float | None = None
         self._looked = float("-inf")
+        # Ends that no pass waits for any more, by run.
+        self._late: dict[UUID, asyncio.Task[bool]] = {}
 
     async def tick(self) -> float:
         """End one batch; seconds until the next one is due (0 = now)."""
@@ -60,7 +66,7 @@ class Callbacks:
                 await callbacks.forget_over(conn, now)
         if self._connected_since is None:
             self._connected_since = monotonic()
-        ended = sum(await asyncio.gather(*map(self._end, over)))
+        ended = await self._end_all(over)
         if over:
             log.info("callbacks_overdue", runs=len(over), ended=ended)
         if len(over) == BATCH and ended:
@@ -70,6 +76,22 @@ class Callbacks:
         if upcoming is None:
             return REST_SECS
         return min(max((upcoming - self._clock.now()).total_seconds(), 0.001), LONGEST_SECS)
+
+    async def _end_all(self, over: Sequence[Live]) -> int:
+        """End these, but for those that are being ended already; how many were."""
+        for run_id in [run_id for run_id, task in self._late.items() if task.done()]:
+            _result(self._late.pop(run_id))
+        tasks = {live.run.id: asyncio.create_task(self._end(live)) for live in over if live.run.id not in self._late}
+        if not tasks:
+            return 0
+        try:
+            done, _ = await asyncio.wait(tasks.values(), timeout=PATIENCE_SECS)
+        except asyncio.CancelledError:
+            for task in tasks.values():
+                task.cancel()
+            raise
+        self._late |= {run_id: task for run_id, task in tasks.items() if task not in done}
+        return sum(map(_result, done))
 
     def _silent_since(self, now: datetime) -> datetime | None:
         """Before when the last heartbeat must have come; None when this is no time to judge by it."""
@@ -92,6 +114,14 @@ class Callbacks:
             # What the database refuses of one is looked at again, and keeps no other from being judged.
             log.warning("callback_not_ended", run_id=str(live.run.id), error=f"{type(error).__name__}: {error}")
             return False
+
+
+def _result(task: asyncio.Task[bool]) -> bool:
+    """Whether the task has ended its attempt; a fault of one keeps no other from being judged."""
+    error = task.exception()
+    if error is not None:
+        log.warning("callback_not_ended", error=f"{type(error).__name__}: {error}")
+    return error is None and task.result()
 
 
 def _ending(live: Live) -> Ending:

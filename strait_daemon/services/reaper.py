@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 from uuid import UUID
@@ -34,6 +35,8 @@ _SLOW_SECS: Final = 1.0
 REASON: Final = "the worker's heartbeat was lost"
 # Looking for holders that are not on the list takes at most this part of the time.
 LOOK_SHARE: Final = 0.01
+# How long a pass waits for its moves. One may take longer: it ends the step of a workflow run that somebody holds.
+PATIENCE_SECS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +86,8 @@ class Reaper:
         self._connected_since: float | None = None
         self._suspects = Suspects()
         self._look_at = 0.0
+        # Runs whose moves have not been answered yet.
+        self._unanswered: set[UUID] = set()
         # A worker that is known to be dead, whatever its heartbeat says.
         self._predecessor = predecessor
 
@@ -126,18 +131,23 @@ class Reaper:
             if not expired:
                 return False
             async with conn.transaction():
+                # Steps of workflow runs that somebody holds are left to the next pass: no other run waits for him.
+                tree, free = await endings.hold_free_trees(conn, expired, now)
                 ended = await endings.end_active(
                     conn,
-                    expired,
+                    free,
                     event=Event.EXPIRE,
                     to=Status.EXPIRED,
                     allowed=(Status.DELAYED, Status.QUEUED),
                     now=now,
                     reason="its time to live was over before it started",
+                    tree=tree,
                 )
+                if tree is not None:
+                    await tree.settle()
         if ended:
             log.info("runs_expired", runs=len(ended))
-            self._changed([run.id for run in ended])
+            self._changed([run.id for run in ended] + sorted(tree.brought.moved if tree is not None else ()))
             # Workflow runs may have gone on.
             self._wake()
         # Without any progress the rows are somebody else's for now.
@@ -171,9 +181,9 @@ class Reaper:
                 specs = await jobs.definitions(conn, {(row["job_id"], row["job_version"]) for row in rows})
             now = self._clock.now()
             moves = [lost_move(row, specs.get((row["job_id"], row["job_version"])), now) for row in rows]
-            answers = await asyncio.gather(*map(self._writer.write, moves), return_exceptions=True)
+            answers = await self._answers(moves)
             recovered = sum(answer is True for answer in answers)
-            stuck += sum(isinstance(answer, Exception) for answer in answers)
+            stuck += sum(not isinstance(answer, bool) for answer in answers)
             held, done = held + len(rows), done + recovered
             # A row that cannot be moved is left to the next pass; without any progress it ends this one.
             if len(rows) < BATCH or not recovered:
@@ -185,6 +195,30 @@ class Reaper:
         if held:
             log.warning("worker_reaped", worker_id=str(worker), held=held, recovered=done)
         self._wake()
+
+    async def _answers(self, moves: Sequence[Move]) -> list[bool | BaseException | None]:
+        """What became of each move: True when it happened, None while nobody knows."""
+        sent = {move.id: self._writer.write(move) for move in moves if move.id not in self._unanswered}
+        if not sent:
+            return [None] * len(moves)
+        for run_id, answer in sent.items():
+            self._unanswered.add(run_id)
+            answer.add_done_callback(partial(self._answered, run_id))
+        await asyncio.wait(sent.values(), timeout=PATIENCE_SECS)
+        return [_known(sent.get(move.id)) for move in moves]
+
+    def _answered(self, run_id: UUID, answer: asyncio.Future[bool]) -> None:
+        self._unanswered.discard(run_id)
+        # Asked for here, so that nobody misses a question that no pass waits for any more.
+        if not answer.cancelled():
+            answer.exception()
+
+
+def _known(answer: asyncio.Future[bool] | None) -> bool | BaseException | None:
+    """The answer to a move; None when there is none."""
+    if answer is None or not answer.done() or answer.cancelled():
+        return None
+    return answer.exception() or answer.result()
 
 
 def lost_move(row: dict[str, Any], spec: JobSpec | None, now: datetime) -> Move:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
+import pytest
+
+from strait_core import ids
+from strait_core.ids import Prefix
+from strait_daemon.api import turns
 from tests.api.caller import Caller
 from tests.api.test_workflow_schedules import make
 
@@ -98,3 +104,23 @@ def test_a_retry_that_has_no_room_is_left(api: Caller):
     assert (told["done"], [one["id"] for one in told["skipped"]]) == (1, [runs[1]["id"]])
     assert "which is the most" in told["skipped"][0]["reason"]
     assert [status(api, run) for run in runs] == ["running", "canceled"]
+
+
+def test_a_run_in_other_hands_is_not_waited_for(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """503 with the time to come back, soon; many at once leave it out and say so, and the others are done."""
+    monkeypatch.setattr(turns, "HELD_SECS", 0.1)
+    flow = make(api)
+    held, other, third = [start(api, flow) for _ in range(3)]
+    with psycopg.connect(api.server.parts.settings.database_url.get_secret_value()) as conn:
+        conn.execute(
+            "SELECT FROM strait.workflow_runs WHERE id = %s FOR UPDATE", (ids.parse(Prefix.WORKFLOW_RUN, held["id"]),)
+        )
+        for move in ("cancel", "pause", "steps/nap/skip"):
+            refused = api.client.post(f"/v1/workflow-runs/{held['id']}/{move}")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert "other hands" in refused.json()["detail"]
+        api.call("POST", f"/v1/workflow-runs/{third['id']}/cancel")
+        told = bulk(api, "cancel", {"ids": [held["id"], other["id"]]})
+    assert (told["done"], told["skipped"]) == (1, [{"id": held["id"], "reason": "it is moving just now"}])
+    api.call("POST", f"/v1/workflow-runs/{held['id']}/cancel")
+    assert [status(api, run) for run in (held, other, third)] == ["canceled"] * 3

@@ -25,6 +25,7 @@ from strait_core.store.workflows import StoredWorkflow
 from strait_core.workflow.definition import WorkflowSpec, step_of
 from strait_core.workflow.states import RUN_TERMINAL, RunStatus
 from strait_daemon import writer
+from strait_daemon.services import callbacks
 from tests.support.endpoint import Endpoint
 from tests.support.figures import Figures
 from tests.support.rig import Rig, eventually, proxied, running
@@ -256,3 +257,26 @@ def ending(run: Claimed, now: datetime) -> Finish:
         workflow_run_id=run.workflow_run_id,
         step_index=run.step_index,
     )
+
+
+async def test_a_callback_of_a_held_workflow_run_keeps_no_other(
+    rig: Rig, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have been accepted and their time is over: the plain run ends, and the step once it is free."""
+    monkeypatch.setattr(callbacks, "PATIENCE_SECS", 0.3)
+    await asyncio.gather(*(service.stop() for service in rig.parts.services if service.name == "callbacks"))
+    job = await rig.job(endpoint.url("/ok"), completion="callback", timeout_secs=1, max_attempts=1)
+    held = await trigger(rig, await workflow(rig, {"step_ref": "a"}))
+    (plain,) = await rig.add(job)
+    parts, both = rig.parts, "SELECT 1 FROM strait.callbacks HAVING count(*) = 2 AND max(deadline_at) <= %s"
+    await eventually(lambda: rig.rows(both, parts.clock.now()))
+    watch = callbacks.Callbacks(parts.pool, parts.ender, parts.clock, stale_after=timedelta(seconds=60), beat_secs=1)
+    async with await pool.connect(parts.settings.database_url.get_secret_value()) as other, other.transaction():
+        await other.execute("SELECT FROM strait.workflow_runs WHERE id = %s FOR UPDATE", (held,))
+        async with asyncio.timeout(5):
+            await watch.tick()
+            assert (await rig.wait(plain))["status"] == Status.TIMED_OUT
+            await watch.tick()
+    assert (await over(rig, held))["error"] == "step a: timeout: accepted, but not completed within 1 s"
+    await watch.tick()
+    assert await rig.rows("SELECT 1 FROM strait.callbacks") == []

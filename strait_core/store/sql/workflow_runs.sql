@@ -174,8 +174,8 @@ FROM strait.workflow_step_history WHERE workflow_run_id = %(id)s AND ended_at >=
 ORDER BY 1
 
 -- name: trees_of_runs
--- The workflow runs whose steps these runs carry out.
-SELECT DISTINCT workflow_run_id FROM strait.runs WHERE id = ANY(%(ids)s) AND workflow_run_id IS NOT NULL
+-- Those of these runs that carry out steps, and of which workflow runs.
+SELECT id, workflow_run_id FROM strait.runs WHERE id = ANY(%(ids)s) AND workflow_run_id IS NOT NULL
 
 -- name: due_runs
 -- Runs with a step that is due, or whose own time is over; what is due first comes first.
