@@ -30,6 +30,9 @@ from strait_core.errors import StraitError
 _SHOWN: Final = ("step_ref", "status", "attempt", "took", "error")
 COLUMNS: Final = tuple(column for column in STEP_RUN if column.field in _SHOWN)
 _STEPS: Final = 1_000
+# The list's columns where it stands beside the graph (flowing.tcss), and those of the graph's frame and scrollbar.
+_LIST: Final = 64
+_FRAME: Final = 4
 
 
 @dataclass(slots=True)
@@ -115,6 +118,7 @@ class FlowScreen(LiveScreen):
         self._front: int | None = None
         self._fetcher = Fetcher(self.mailbox, lambda act: self.run_worker(act, thread=True), self._say_trouble)
         self.graph = Drawn("Steps", "graph")
+        self._parts = Container(id="flow")
         self.listing = Listing(COLUMNS, key="step_ref", name="steps", clock=clock, selectable=False)
         self.word = Static(id="why")
 
@@ -123,7 +127,9 @@ class FlowScreen(LiveScreen):
     def compose(self) -> ComposeResult:
         """Head, graph, list, why, keys."""
         yield self.head
-        yield Container(self.graph, self.listing, id="flow")
+        with self._parts:
+            yield self.graph
+            yield self.listing
         yield self.word
         yield Footer(show_command_palette=False)
 
@@ -153,7 +159,7 @@ class FlowScreen(LiveScreen):
     def _draw(self) -> None:
         self.head.refresh()
         if self._picture is not None:
-            states, room = self.flow.states, max(30, self.graph.content_size.width - 1)
+            states, room = self.flow.states, self._room(self._picture)
             self.graph.draw(self._picture.lines(room, states), follow=False)
             front = self._picture.front(states)
             if front is not None and front != self._front:
@@ -161,6 +167,15 @@ class FlowScreen(LiveScreen):
                 self._front = front
                 self.graph.scroll_to(y=max(0, front - 1), animate=False)
         self.on_listing_moved()
+
+    def _room(self, picture: Picture) -> int:
+        """The columns of the drawing. One that does not fit beside the list, but above it, goes there."""
+        whole = self._parts.size.width - _FRAME
+        above = self.has_class("-wide") and not picture.fits(whole - _LIST) and picture.fits(whole)
+        if above != self._parts.has_class("-above"):
+            self._parts.set_class(above, "-above")
+            self.call_after_refresh(self._draw)
+        return whole if above else max(30, self.graph.content_size.width - 1)
 
     def on_listing_moved(self) -> None:
         """Why the step under the cursor is where it is."""

@@ -13,6 +13,8 @@ from strait_core.workflow.boxes import MOST_STEPS, Drawing, drawing
 from strait_core.workflow.graph import Graph
 
 _LONGEST: Final = 28
+# Widths for which a drawing is kept: beside the list and above it, and those of a few sizes of the terminal.
+_KEPT: Final = 8
 _LIVE: Final = frozenset({"running", "waiting"})
 
 
@@ -32,7 +34,7 @@ def graph_of(told: Mapping[str, Any]) -> Graph:
 
 
 class Picture:
-    """The drawing of one graph within so many columns; drawn anew only when there is another room."""
+    """The drawing of one graph within so many columns; drawn once for each room."""
 
     def __init__(self, told: Mapping[str, Any]) -> None:
         self._told = told
@@ -40,14 +42,11 @@ class Picture:
         self._critical = {at for at, node in enumerate(told["nodes"]) if node["on_critical_path"]}
         self._labels = [f"· {_short(str(node['step_ref']))}{_kind(node)}" for node in told["nodes"]]
         self._drawn: Drawing | None = None
-        self._width = 0
+        self._by_width: dict[int, Drawing | None] = {}
 
     def lines(self, width: int, states: Mapping[str, str]) -> list[Text]:
         """The lines, each step in the colour of its state; a list by levels when it does not fit."""
-        if width != self._width:
-            fits = len(self._labels) <= MOST_STEPS
-            self._drawn = drawing(self._graph, self._labels, self._critical, width) if fits else None
-            self._width = width
+        self._drawn = self._at(width)
         if self._drawn is None:
             return self._listed(states)
         rows = [list(line) for line in self._drawn.lines]
@@ -61,6 +60,18 @@ class Picture:
             for row in (y, y + 1, y + 2):
                 texts[row].stylize(style, x, x + room)
         return texts
+
+    def fits(self, width: int) -> bool:
+        """Whether there is a drawing within so many columns."""
+        return self._at(width) is not None
+
+    def _at(self, width: int) -> Drawing | None:
+        if width not in self._by_width:
+            if len(self._by_width) >= _KEPT:
+                self._by_width.clear()
+            fits = len(self._labels) <= MOST_STEPS
+            self._by_width[width] = drawing(self._graph, self._labels, self._critical, width) if fits else None
+        return self._by_width[width]
 
     def front(self, states: Mapping[str, str]) -> int | None:
         """The row of the first box that is under way; None when none is, or nothing was drawn."""

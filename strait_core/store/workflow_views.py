@@ -81,6 +81,12 @@ async def view_steps(conn: Conn, run: Row) -> tuple[Snapshot, list[StepView]]:
     return snapshot, views
 
 
+async def keys_of_events(conn: Conn, event_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The keys of these events; those that are no longer kept are left out."""
+    found = await rows(conn, "keys_of_events", {"ids": list(event_ids)}) if event_ids else []
+    return {row["id"]: row["key"] for row in found}
+
+
 async def list_approvals(
     conn: Conn,
     project: str | None,

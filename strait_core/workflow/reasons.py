@@ -87,7 +87,8 @@ def _waiting(snapshot: Snapshot, at: int, facts: Facts) -> str:
         return f"waits for an approval{who}{until}"
     if step.step_type is StepType.SLEEP:
         return f"sleeps{until}"
-    return f"waits for the event {step.event_key!r}{until}"
+    # What the key's template has become is what a sender has to name.
+    return f"waits for the event {facts.get('event_key') or step.event_key!r}{until}"
 
 
 def of_run(run: RunStatus, error: str | None, statuses: Statuses) -> str:

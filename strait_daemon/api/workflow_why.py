@@ -25,8 +25,12 @@ async def explain(api: Api, call: Call) -> Reply:
         snapshot, views = await workflow_views.view_steps(conn, row)
         fire_at = row["fire_at"]
         late = [] if fire_at is None else await deadlines.breaches_of_run(conn, row["workflow_id"], fire_at)
+        events = {view.at: event_id for view in views if (event_id := (view.row or {}).get("event_id")) is not None}
+        keys = await workflow_views.keys_of_events(conn, events.values())
     statuses = {view.at: view.status for view in views}
     facts: dict[int, Row] = {view.at: view.row or {} for view in views}
+    for at, event_id in events.items():
+        facts[at] = {**facts[at], "event_key": keys.get(event_id)}
     run_status = RunStatus(row["status"])
     why = [
         wire_flows.StepWhy(

@@ -209,6 +209,28 @@ def test_what_the_sdk_completes_reaches_the_step(api: Caller, contract: Contract
     assert api.run(found["b"]["job_run_id"])["payload"] == {"parent_outputs": {"a": {"n": 7}}}
 
 
+def test_why_steps_wait(api: Caller):
+    """Each kind of wait says for what: the event by the key that it has here, who may decide, until when, behind whom."""
+    api.make_job()
+    make(api, {"step_ref": "x", "step_type": "sleep", "sleep_duration": "1h"}, slug="inner")
+    wait = {"step_ref": "wait", "step_type": "wait_for_event", "event_key": "order:{{payload.order}}:paid"}
+    inner = {"step_ref": "in", "step_type": "sub_workflow", "sub_workflow": "inner", "concurrency_key": "k"}
+    nap = {"step_ref": "nap", "step_type": "sleep", "sleep_until": "2040-01-01T00:00:00Z"}
+    behind = {"step_ref": "behind", "concurrency_key": "k"}
+    last = {"step_ref": "last", "depends_on": ["wait", "ask"]}
+    run = start(api, make(api, wait, ASK, nap, inner, behind, last), payload={"order": 7.5})
+    told = api.call("GET", f"/v1/workflow-runs/{run['id']}/explain")
+    child = steps(api, run)["in"]["workflow_run_id"]
+    assert {one["step_ref"]: one["text"] for one in told["steps"]} == {
+        "wait": "waits for the event 'order:7.5:paid'",
+        "ask": "waits for an approval by ann",
+        "nap": "sleeps until 2040-01-01 00:00:00Z",
+        "in": f"its workflow run {child} is under way",
+        "behind": "its concurrency key 'k' is held by in",
+        "last": "waits for wait (waiting), ask (waiting)",
+    }
+
+
 def test_lists_page_and_narrow(api: Caller):
     """Runs by workflow, state and tag, newest first; steps page stably in the order of the definition."""
     make(api, *({**ASK, "step_ref": f"s{n}"} for n in range(5)))

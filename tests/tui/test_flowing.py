@@ -88,6 +88,26 @@ async def test_keys_of_a_workflow_run():
             assert app.return_value.why == "left"
 
 
+async def test_a_wide_graph_stands_above_the_list():
+    """One that does not fit beside it; all of it is drawn, and what is narrow stays beside."""
+    refs = [f"extract-from-source-{n}" for n in range(6)]
+    kinds = {"step_type": "job", "status": "running", "on_critical_path": False}
+    nodes = [{"step_ref": ref, "level": 0, **kinds} for ref in refs] + [{"step_ref": "join", "level": 1, **kinds}]
+    told = {"nodes": nodes, "edges": [{"before": ref, "after": "join"} for ref in refs]}
+
+    def is_drawn(app: LiveApp) -> bool:
+        return all(f" {ref} │" in text_of(app) for ref in refs)
+
+    with canned(scenes.pipeline()) as server:
+        async with watching(server, (120, 40)) as (app, screen, pilot):
+            assert screen.graph.region.y == screen.listing.region.y
+            screen._take_graph(told)
+            screen._draw()
+            await until(pilot, lambda: screen.graph.region.y < screen.listing.region.y and is_drawn(app))
+            await pilot.resize_terminal(180, 40)
+            await until(pilot, lambda: screen.graph.region.y == screen.listing.region.y and is_drawn(app))
+
+
 def test_a_graph_that_does_not_fit_is_listed():
     """By levels, each step with its state."""
     nodes = [

@@ -173,6 +173,9 @@ SELECT step, status, attempt, reason, output, error_class, error, job_run_id, ch
 FROM strait.workflow_step_history WHERE workflow_run_id = %(id)s AND ended_at >= %(made_at)s
 ORDER BY 1
 
+-- name: keys_of_events
+SELECT id, key FROM strait.events WHERE id = ANY(%(ids)s)
+
 -- name: trees_of_runs
 -- Those of these runs that carry out steps, and of which workflow runs.
 SELECT id, workflow_run_id FROM strait.runs WHERE id = ANY(%(ids)s) AND workflow_run_id IS NOT NULL
