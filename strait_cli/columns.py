@@ -98,7 +98,7 @@ WORKFLOW_VERSION: Final = (
     Column("version_id", "id", spare=True),
     Column("created_at", "created", "time"),
     Column("step_count", "steps", "number"),
-    Column("definition", shrinks=True),
+    Column("definition", wide=True, shrinks=True),
 )
 HEALTH: Final = (
     Column("job_slug", "job"),

@@ -91,10 +91,19 @@ def _cell(value: Any, column: Column, style: Style) -> str:
             return safe(value)
         case int() | float() if column.kind == "seconds" and style.width:
             return times.length(value)
-        case dict() if all(isinstance(one, str) for one in value.values()):
-            return safe(" ".join(f"{key}={one}" for key, one in value.items()))
         case _:
-            return safe(exact.dumps(value))
+            return safe(_words(value))
+
+
+def _words(value: Any) -> str:
+    """Names, or names with their values, as words; anything else as JSON."""
+    match value:
+        case list() if all(isinstance(one, str) for one in value):
+            return ", ".join(value)
+        case dict() if all(isinstance(one, str) for one in value.values()):
+            return " ".join(f"{key}={one}" for key, one in value.items())
+        case _:
+            return exact.dumps(value)
 
 
 def table(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from strait_cli import body, exact
 from strait_cli.columns import SIMULATED_STEP
 from strait_cli.commands.trigger import request_of
+from strait_cli.flow_words import chain_lines
 from strait_cli.paths import path_of
 from strait_cli.refs import workflow_ref
 from strait_cli.session import Session
 from strait_cli.table import safe
 from strait_core.errors import UsageError
+
+# In a pipe nothing is broken into lines.
+_UNBOUNDED: Final = 1_000_000
 
 
 def _option(name: str, text: str, metavar: str = "TEXT") -> Any:
@@ -74,7 +78,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     session.out.line("")
     lines = [
         f"{found['status']} after {found['total_secs']:g} s, at most {found['max_parallelism']} at once",
-        f"critical path: {' → '.join(found['critical_path'])}",
+        *chain_lines(found["critical_path"], session.out.out.width or _UNBOUNDED),
         *(f"then undone: {', '.join(level)}" for level in found["undone"]),
     ]
     for line in lines:

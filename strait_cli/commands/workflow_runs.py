@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from strait_cli import body
+from strait_cli import body, flow_words
 from strait_cli.ask import confirm
 from strait_cli.columns import STEP_TIME, WORKFLOW_RUN
 from strait_cli.commands import drawing, many_workflow_runs, workflow_steps
@@ -162,8 +162,13 @@ def explain(session: Session, workflow_run: Run) -> None:
 
 @verb(app, "timeline", examples=("strait workflow-runs timeline @last",))
 def timeline(session: Session, workflow_run: Run) -> None:
-    """Show when each step was ready, began and ended."""
-    session.out.items(session.api.get(f"{_path(session, workflow_run)}/timeline")["steps"], STEP_TIME, name="step_ref")
+    """Show when each step began and how long it took, as bars; piped, a row for each with its times."""
+    told, out = session.api.get(f"{_path(session, workflow_run)}/timeline"), session.out
+    if not out.is_human or out.view.fields:
+        out.items(told["steps"], STEP_TIME, name="step_ref")
+        return
+    for line in flow_words.timeline_lines(told, out.style().now, out.out.width or 80):
+        out.line(line)
 
 
 @verb(

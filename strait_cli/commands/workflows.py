@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from strait_cli import body, exact
+from strait_cli import body, exact, flow_words
 from strait_cli.ask import confirm
 from strait_cli.brief import wants_all, without_defaults
 from strait_cli.columns import STEP, WORKFLOW, WORKFLOW_RUN, WORKFLOW_VERSION
@@ -296,7 +296,12 @@ def graph(session: Session, workflow: Workflow, drawn_as: drawing.As = None) -> 
 @verb(app, "plan", examples=("strait workflows plan pipeline", "strait workflows plan pipeline --jq .critical_path"))
 def plan(session: Session, workflow: Workflow) -> None:
     """Show in what order the steps go, how many at once, and which chain is the longest."""
-    session.out.item(session.api.post(f"{_path(session, workflow)}/plan"), name="workflow_version")
+    told, out = session.api.post(f"{_path(session, workflow)}/plan"), session.out
+    if not out.is_human or out.view.fields:
+        out.item(told, name="workflow_version")
+        return
+    for line in flow_words.plan_lines(told, out.out.width or 80):
+        out.line(line)
 
 
 verb(

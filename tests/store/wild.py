@@ -60,6 +60,10 @@ class Story:
     undo_fails: frozenset[str]
     chance: random.Random
 
+    def __repr__(self) -> str:
+        """Short: Hypothesis shows what it has found, and warns of pages instead of telling what went wrong."""
+        return f"<a story of {len(self.plans)} steps>"
+
     @property
     def disabled_steps(self) -> list[int]:
         return [at for at, step in enumerate(self.spec.steps) if step.step_ref in self.disabled]
