@@ -50,7 +50,7 @@ class Plan:
     emitter: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Story:
     """A workflow and how its steps will end, by ref; `chance` decides the order of everything else."""
 
