@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from strait_core.run import Status
-from strait_core.store import workflow_runs
+from strait_core.store import workflow_runs, workflow_views
 from strait_core.store.verdict import Verdict
 from strait_core.store.workflow_finishes import finish_steps
 from tests.store.flow import Flow
@@ -125,3 +125,21 @@ async def test_a_sleep_is_looked_at_when_its_time_comes(flow: Flow) -> None:
     flow.scene.later(seconds=1.5)
     assert await flow.fire() == 1
     assert await flow.status(run_id) == Status.COMPLETED
+
+
+async def test_a_step_that_a_retry_has_put_back_is_canceled_with_its_run(flow: Flow) -> None:
+    """It waits for a step that begins anew, another one ends the run before its turn, and it is told as canceled."""
+    made = await flow.workflow(
+        {"step_ref": "a", "on_failure": "continue"},
+        {"step_ref": "b"},
+        {"step_ref": "ask", "step_type": "approval", "depends_on": ["a"]},
+    )
+    run_id = await flow.trigger(made)
+    await flow.end((await flow.executing())["a"], status=Status.FAILED)
+    assert (await flow.steps(run_id))["ask"] == "waiting"
+    await flow.move(workflow_runs.cancel, run_id)
+    await flow.move(workflow_runs.retry, run_id)
+    assert (await flow.steps(run_id))["ask"] == "pending"
+    await flow.end((await flow.executing())["b"], status=Status.FAILED)
+    _, views = await workflow_views.view_steps(flow.scene.conn, await flow.run(run_id))
+    assert [view.status.value for view in views] == ["canceled", "failed", "canceled"]
