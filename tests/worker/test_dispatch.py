@@ -22,6 +22,10 @@ from tests.support.daemon import SIGNING_KEY
 from tests.support.endpoint import Endpoint
 from tests.support.rig import Rig, eventually, running
 from tests.support.scripted import Visit, answer, answering, scripted
+from tests.support.sizes import size
+
+# Promised of the 99th of a hundred, on a machine that runs no other tests beside this one.
+LATE = timedelta(seconds=size(ci=5, soak=0.25))
 
 
 def _part(text: str) -> Any:
@@ -194,9 +198,11 @@ async def test_the_statistics_agree_with_the_tables(rig: Rig, endpoint: Endpoint
     assert b'strait_runs{status="completed"} 300.0' in text
 
 
+@pytest.mark.soak
 async def test_a_delayed_run_starts_on_time(rig: Rig, endpoint: Endpoint) -> None:
-    """However short the delay: p99 of the lateness is a quarter of a second."""
+    """However short the delay, a trigger wakes the stager for it, and nobody looks again and again: hardly late."""
     job = await rig.job(endpoint.url("/ok"))
+    await asyncio.gather(*(service.stop() for service in rig.parts.services if service.name == "lookout"))
     await asyncio.sleep(0.3)  # the stager has gone to sleep, with nothing to wait for
     due = {}
     for millis in (100, 200, 300, 500, 800):
@@ -206,4 +212,4 @@ async def test_a_delayed_run_starts_on_time(rig: Rig, endpoint: Endpoint) -> Non
     for run_id, at in due.items():
         await rig.wait(run_id)
         (attempt,) = await rig.attempts(run_id)
-        assert timedelta(0) <= attempt["started_at"] - at < timedelta(milliseconds=250)
+        assert timedelta(0) <= attempt["started_at"] - at < LATE

@@ -120,8 +120,9 @@ async def test_no_connection_in_time_goes_to_the_fallback(rig: Rig, endpoint: En
         Status.COMPLETED,
         "connection error: no connection to 127.0.0.1 within 1 s",
     )
-    assert 1_000 <= attempt["total_ms"] < 2_000
-    assert attempt["connect_ms"] < 900
+    assert attempt["total_ms"] >= 1_000
+    # The fallback's own connection; the first one took a second to fail.
+    assert attempt["connect_ms"] < 1_000
     assert executor.CONNECT_SECS == 10
 
 
@@ -131,7 +132,8 @@ async def test_the_time_limit_covers_both_endpoints(rig: Rig, endpoint: Endpoint
         run, attempt = await once(rig, url, endpoint.url("/hang"), timeout_secs=2)
     assert run["status"] == Status.TIMED_OUT
     assert run["error"].startswith("timeout: no answer within 2 s (at the fallback; ")
-    assert 2_000 <= attempt["total_ms"] < 2_600
+    # Not one second for the first and then two for the fallback.
+    assert 2_000 <= attempt["total_ms"] < 3_000
     run, attempt = await once(rig, endpoint.url("/hang"), endpoint.url("/ok"), timeout_secs=1, slug="slow")
     assert (run["status"], attempt["fallback"], run["error"]) == (
         Status.TIMED_OUT,
