@@ -67,8 +67,9 @@ def test_many_claimers_hold_every_cap(database: str, endpoint: Endpoint, figures
     figures.note("overlap at the endpoint", f"at most {max(at_once.values())} of {CAP} over {len(rows)} attempts")
     half = waits[len(waits) // 2]
     figures.note("hand-off of a slot", f"p50 {half * 1000:.1f} ms over {len(waits)} of {DAEMONS} daemons")
-    assert half <= HAND_OFF_SECS
     expect_promises_kept(database, endpoint)
+    # Last, for only a machine that does nothing else can tell.
+    assert half <= HAND_OFF_SECS
 
 
 def hand_offs(rows: list[tuple[Any, ...]]) -> list[float]:
