@@ -12,10 +12,7 @@ from tests.support.rig import Rig, eventually
 
 
 async def test_runs_need_nothing_of_the_pool(rig: Rig, endpoint: Endpoint) -> None:
-    """Triggers, claims, hand-offs of slots, endings and heartbeats go on, for longer than a worker may be silent.
-
-    A retry waits until there is a connection.
-    """
+    """Triggers, claims, slots, endings and heartbeats go on, longer than a worker may be silent; a retry waits for one."""
     plain, again = await rig.job(endpoint.url("/ok")), await rig.job(endpoint.url("/flaky/1"), slug="again")
     capped = await rig.job(endpoint.url("/ok"), slug="capped", max_concurrency=1)
     (held,) = await rig.add(await rig.job(endpoint.url("/hold"), slug="held", max_attempts=1))
