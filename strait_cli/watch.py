@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from strait_cli import exact, times
 from strait_cli.errors import Shown
@@ -21,6 +21,9 @@ from strait_core.errors import DeadlineError, RunFailedError, StraitError, Usage
 from strait_core.run import TERMINAL, Status
 
 T = TypeVar("T")
+
+# Cells of a line before what it says: a margin, the clock, the state.
+_BEFORE: Final = 30
 
 
 @dataclass(slots=True)
@@ -227,7 +230,11 @@ def line(session: Session, change: dict[str, Any]) -> str:
     """A change as one line: time, state, what there is to say."""
     match change["event"]:
         case "attempt":
-            cells = [change.get("finished_at"), f"attempt {change['attempt']}", _attempt_text(change)]
+            cells = [
+                change.get("finished_at"),
+                f"attempt {change['attempt']}",
+                attempt_text(change, session.out.out.width),
+            ]
         case "log":
             data = "" if change.get("data") is None else f"  {dump(change['data'])}"
             cells = [change["at"], change["level"], change["message"] + data]
@@ -248,15 +255,20 @@ def line(session: Session, change: dict[str, Any]) -> str:
     return f"{clock_of(at)}  {session.out.paint(f'{name:<13}')} {text}".rstrip()
 
 
-def _attempt_text(change: dict[str, Any]) -> str:
+def attempt_text(change: dict[str, Any], width: int | None) -> str:
+    """How an attempt went; its phases as far as a terminal's line has room for them, None = no bound."""
     timings = change.get("timings_ms") or {}
-    parts = [f"{name} {timings[name]:.0f}" for name in ("connect", "ttfb", "transfer") if timings.get(name) is not None]
+    took = {name: timings[name] for name in ("connect", "ttfb", "transfer") if timings.get(name) is not None}
     total = timings.get("total")
     text = change.get("error") or (f"HTTP {change['http_status']}" if change.get("http_status") else change["outcome"])
     text = str(text)
     if total is not None:
         text += f" after {total:.0f} ms"
-    return text + (f" ({', '.join(parts)} ms)" if parts else "")
+    for phases in (took, {name: ms for name, ms in took.items() if ms >= 1}):
+        whole = f"{text} ({', '.join(f'{name} {ms:.0f}' for name, ms in phases.items())} ms)"
+        if phases and (width is None or len(whole) <= width - _BEFORE):
+            return whole
+    return text
 
 
 def clock_of(at: str) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strait_cli.stream import Message, Quiet, follow, parse, patiently
-from strait_cli.watch import Seen, parse_until
+from strait_cli.watch import Seen, attempt_text, parse_until
 from strait_core.errors import NotFoundError, StraitError, UnavailableError, UsageError
 from tests.cli.scripted import CUT, answer, events, scripted
 from tests.cli.test_client import client
@@ -185,3 +185,21 @@ def test_until_takes_known_states_only():
     assert parse_until(None) == frozenset()
     with pytest.raises(UsageError, match="runing"):
         parse_until("runing")
+
+
+@pytest.mark.parametrize(
+    ("took", "width", "text"),
+    [
+        ({"connect": 1.2, "ttfb": 4.1}, 80, "HTTP 200 after 5 ms (connect 1, ttfb 4 ms)"),
+        ({"connect": 0.2, "ttfb": 4.1, "transfer": 0.1}, 80, "HTTP 200 after 4 ms (ttfb 4 ms)"),
+        ({"connect": 0.2, "ttfb": 104, "transfer": 0.1}, 80, "HTTP 200 after 104 ms (ttfb 104 ms)"),
+        ({"connect": 12, "ttfb": 7104, "transfer": 12}, 80, "HTTP 200 after 7128 ms"),
+        ({"connect": 12, "ttfb": 104}, None, "HTTP 200 after 116 ms (connect 12, ttfb 104 ms)"),
+        ({}, 80, "HTTP 200 after 0 ms"),
+    ],
+)
+def test_phases_are_told_as_far_as_a_line_has_room(took: dict[str, float], width: int | None, text: str):
+    """Those that took no time go first, then all of them; a pipe (no width) gets all."""
+    timings = {**took, "total": sum(took.values())}
+    change = {"attempt": 1, "outcome": "completed", "http_status": 200, "timings_ms": timings}
+    assert attempt_text(change, width) == text
