@@ -120,7 +120,6 @@ _BACK: Final = frozenset({RunMove.RETRY, RunMove.COMPENSATE})
 RUN_TERMINAL: Final = frozenset(
     status for status in RunStatus if all(move in _BACK for at, move in RUN_MOVES if at is status)
 )
-RUN_ACTIVE: Final = frozenset(RunStatus) - RUN_TERMINAL
 # Kept longer, because somebody has to look at them.
 RUN_LONG_KEPT: Final = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.COMPENSATION_FAILED})
 RETRYABLE: Final = frozenset(at for at, move in RUN_MOVES if move is RunMove.RETRY)

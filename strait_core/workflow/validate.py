@@ -268,16 +268,3 @@ def _form_fault(mention: Mention, step: StepSpec) -> str | None:
             return f"{{{{{path}}}}} is none of {', '.join(f'{{{{run.{name}}}}}' for name in RUN_FIELDS)}"
         case _:
             return None
-
-
-def reads_of(step: StepSpec) -> frozenset[str]:
-    """The steps whose outputs a valid step's condition and templates read."""
-    found: set[str] = set()
-    for mention in mentions(step, ""):
-        if mention.slot is None:
-            continue
-        if mention.slot.root == "parent_outputs" and not mention.slot.steps:
-            found |= set(step.depends_on)
-        elif mention.names is not None:
-            found.add(mention.names)
-    return frozenset(found)

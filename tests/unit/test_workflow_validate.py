@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from strait_core.workflow.definition import MAX_STEPS, OnFailure, StepSpec, StepType, WorkflowSpec
 from strait_core.workflow.graph import cycles, graph_of
-from strait_core.workflow.validate import MOST_FAULTS, faults_of, reads_of
+from strait_core.workflow.validate import MOST_FAULTS, faults_of
 
 
 def job(ref: str, *depends_on: str, **more: Any) -> StepSpec:
@@ -137,24 +137,6 @@ def test_hostile_sizes(kind: str):
     assert len(found) == {"dense": 0, "chain": 0, "ring": 1, "unknown": MOST_FAULTS + 1}[kind]
     if kind == "unknown":
         assert "more faults" in found[-1].message
-
-
-def test_what_is_read():
-    """The outputs that a step needs are known from its definition; a state needs none."""
-    steps = (
-        job("a"), job("b"), job("c", "a"),
-        job(
-            "d", "b", "c",
-            payload=["{{steps.a.output.x}}", "{{payload.y}}"],
-            condition={"type": "all_of", "conditions": [
-                {"type": "step_status", "step_ref": "b", "status": "completed"},
-                {"type": "exists", "operand": "{{parent_outputs.c.z}}"},
-            ]},
-        ),
-        job("e", "b", "c", payload="{{parent_outputs}}"),
-    )  # fmt: skip
-    assert faults_of(spec(*steps)) == []
-    assert [sorted(reads_of(step)) for step in steps] == [[], [], [], ["a", "c"], ["b", "c"]]
 
 
 def test_the_graph():
