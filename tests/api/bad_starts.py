@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from strait_daemon.settings import PLACEHOLDERS
-from tests.support.daemon import SECRET, SIGNING_KEY, environment, free_port, strait_command
+from tests.support.daemon import SECRET, SIGNING_KEY, environment, free_port
+from tests.support.forked import fork
 
 PASSWORD: Final = "the-password-of-the-database"
 PLACEHOLDER: Final = min(PLACEHOLDERS)
@@ -91,7 +91,7 @@ STARTS: Final = [
 
 
 def begin(start: Start, database_url: str) -> tuple[int, str]:
-    """Start the installed command with the fault; its exit code and all it said."""
+    """Start the daemon with the fault; its exit code and all it said."""
     with tempfile.TemporaryDirectory(prefix="strait-test-") as home, taken_port() as taken, old_postgres() as old:
         ports = {CLOSED: str(free_port()), TAKEN: str(taken), OLD: str(old), OPEN: str(free_port())}
         good = {
@@ -102,17 +102,15 @@ def begin(start: Start, database_url: str) -> tuple[int, str]:
             "LOG_FORMAT": "text",
         }
         settings = {name: _filled(value, ports, database_url) for name, value in {**good, **start.settings}.items()}
-        done = subprocess.run(
-            [*strait_command(), *start.mode],
-            env=environment(Path(home), {name: value for name, value in settings.items() if value}),
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+        env, output = (
+            environment(Path(home), {name: value for name, value in settings.items() if value}),
+            Path(home, "out"),
         )
-    return done.returncode, done.stdout + done.stderr
+        process = fork(start.mode, env, output)
+        try:
+            return process.wait(60), output.read_text()
+        finally:
+            process.kill()
 
 
 def _filled(value: str, ports: Mapping[str, str], database_url: str) -> str:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +123,8 @@ def staged(settings: Mapping[str, str] | None = None) -> Iterator[Stage]:
         stage.expect_nothing_running()
     finally:
         for pid in stage.processes():
-            os.kill(pid, 9)
+            with suppress(ProcessLookupError):
+                os.kill(pid, 9)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.e2e.stage import Stage, answers, argv_texts, staged
-from tests.support.daemon import Daemon, free_port
+from tests.support.daemon import Daemon, end, free_port
 from tests.support.waiting import eventually
 
 
@@ -158,9 +158,12 @@ def test_a_stop_while_it_starts(stage: Stage, sign: str):
     """SIGTERM before it is up: exit 0, nothing is left running, and the same folder serves the next start."""
     folder = stage.home / "db"
     process, output = stage.start("dev", "--db", str(folder), "--port", str(free_port()))
-    eventually(lambda: (folder / sign).exists() or process.poll() is not None, 20, output.read_text)
-    process.terminate()
-    assert process.wait(30) == 0, output.read_text()
+    try:
+        eventually(lambda: (folder / sign).exists() or process.poll() is not None, 60, output.read_text)
+        process.terminate()
+        assert process.wait(30) == 0, output.read_text()
+    finally:
+        end(process)
     assert "Traceback" not in output.read_text()
     stage.expect_nothing_running()
     with stage.dev("--db", str(folder)) as dev:

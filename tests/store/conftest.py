@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
-from strait_core.store import pool
-from strait_core.store.pool import Conn
 from strait_daemon.embedded import PostgresServer
+from tests.store.kept import Kept
 from tests.store.scene import Scene
 from tests.support.postgres import create_database, drop_database, unique_name
 
@@ -30,18 +28,17 @@ def own_url(postgres_server: PostgresServer, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def watcher(shared_url: str) -> Iterator[Conn]:
-    """A connection that clears and checks for all scenes: what it learns of the tables costs more than either."""
-    conn = asyncio.run(pool.connect(shared_url))
-    yield conn
-    # The loops it was used in are gone, so nobody is left to close it politely.
-    conn.pgconn.finish()
+def kept(shared_url: str) -> Iterator[Kept]:
+    """The connections of all scenes."""
+    kept = Kept(shared_url)
+    yield kept
+    kept.finish()
 
 
 @pytest_asyncio.fixture
-async def scene(shared_url: str, watcher: Conn) -> AsyncIterator[Scene]:
-    """A scene without any rows; the connections it opens are closed with it."""
-    made = await Scene.open(shared_url, watcher)
+async def scene(shared_url: str, kept: Kept) -> AsyncIterator[Scene]:
+    """A scene without any rows."""
+    made = await Scene.open(shared_url, kept)
     await made.clear()
     yield made
     await made.close()

@@ -24,6 +24,7 @@ from strait_core.store.pool import Conn
 from strait_core.store.queue import Claimed, Finish, Release, Retry, Start
 from strait_core.trigger import NewRun
 from strait_core.wire import TriggerRequest
+from tests.store.kept import Kept
 
 # A Wednesday far from today: a statement that read the clock would be noticed.
 NOW: Final = datetime(2030, 1, 16, 12, tzinfo=UTC)
@@ -49,11 +50,12 @@ class Scene:
     worker: UUID = WORKER
     others: list[Conn] = field(default_factory=list)
     _watcher: Conn | None = None
+    _kept: Kept | None = None
 
     @classmethod
-    async def open(cls, url: str, watcher: Conn | None = None) -> Scene:
-        """A scene on this database; `watcher` looks on and clears, None = a connection of the scene's own."""
-        return cls(url, await pool.connect(url), _watcher=watcher)
+    async def open(cls, url: str, kept: Kept | None = None) -> Scene:
+        """A scene on this database; its connections are taken from `kept`, None = they are the scene's own."""
+        return cls(url, await (kept.take() if kept else pool.connect(url)), _kept=kept)
 
     async def clear(self) -> None:
         """Take out every row; sequences and partitions stay."""
@@ -64,11 +66,11 @@ class Scene:
 
     async def close(self) -> None:
         for conn in [self.conn, *self.others]:
-            await conn.close()
+            await (self._kept.give_back(conn) if self._kept else conn.close())
 
     async def other(self) -> Conn:
         """Another connection, closed with the scene."""
-        self.others.append(await pool.connect(self.url))
+        self.others.append(await (self._kept.take() if self._kept else pool.connect(self.url)))
         return self.others[-1]
 
     def new_id(self) -> UUID:

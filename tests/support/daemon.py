@@ -17,6 +17,7 @@ from typing import Any, Final
 import httpx
 
 from strait_core.run import TERMINAL
+from tests.support.forked import Process, fork
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def free_port() -> int:
 class Daemon:
     """One running daemon process and a client for its API."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     port: int
     output: Path
     home: Path
@@ -142,13 +143,11 @@ def spawn(
         )
 
 
-def wait_until_serving(
-    process: subprocess.Popen[bytes], client: httpx.Client, output: Path, seconds: float = 30
-) -> None:
+def wait_until_serving(process: Process, client: httpx.Client, output: Path, seconds: float = 30) -> None:
     """Wait until the process answers its liveness probe; its own last words when it ends instead."""
 
     def answers() -> bool:
-        assert process.poll() is None, f"it ended with {process.returncode}:\n{output.read_text(errors='replace')}"
+        assert process.poll() is None, f"it ended with {process.poll()}:\n{output.read_text(errors='replace')}"
         try:
             return client.get("/health").status_code == 200
         except httpx.TransportError:
@@ -168,7 +167,8 @@ def running_daemon(
 ) -> Iterator[Daemon]:
     """`strait serve` on a database, ready to answer; ended with the block however that ends.
 
-    `settings` are laid over FAST; `command` replaces `python -m strait_daemon serve`.
+    `settings` are laid over FAST; `command` is one to start from nothing instead of `strait_daemon serve` from the
+    nursery.
     """
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="strait-test-") as folder:
@@ -182,8 +182,8 @@ def running_daemon(
             "PORT": str(port),
             **(settings or {}),
         }
-        words = command or [sys.executable, "-m", "strait_daemon", "serve"]
-        process = spawn(words, environment(home, given), output)
+        env = environment(home, given)
+        process: Process = fork(["serve"], env, output) if command is None else spawn(command, env, output)
         with client_for(port) as client:
             try:
                 wait_until_serving(process, client, output)
@@ -202,7 +202,7 @@ def client_for(port: int, secret: str = SECRET) -> httpx.Client:
     )
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: Process) -> None:
     """End a process that a test may have left running: kindly, then by force."""
     if process.poll() is None:
         process.terminate()
