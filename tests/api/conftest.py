@@ -12,6 +12,7 @@ from strait_daemon.embedded import PostgresServer
 from tests.api.caller import Caller
 from tests.api.contract import Contract
 from tests.api.server import AUTH, Server, serving
+from tests.support.plain import NO_TLS
 from tests.support.postgres import create_database, drop_database, unique_name
 
 _numbers = itertools.count(1)
@@ -29,7 +30,7 @@ def server(postgres_server: PostgresServer, migrated_template: str) -> Iterator[
 @pytest.fixture(scope="module")
 def contract(server: Server) -> Contract:
     """The document that the server serves."""
-    return Contract(httpx.get(f"{server.url}/openapi.json", trust_env=False).json())
+    return Contract(httpx.get(f"{server.url}/openapi.json", trust_env=False, verify=NO_TLS).json())
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from strait_daemon.exposition import Exposition
 from strait_daemon.settings import Settings
 from strait_daemon.tokens import TokenReader
 from strait_daemon.wiring import Parts
+from tests.support.plain import NO_TLS
 
 SECRET: Final = "test-internal-secret-0123456789abcdef"
 AUTH: Final = {"Authorization": f"Bearer {SECRET}"}
@@ -78,7 +79,7 @@ class Server:
 
     def client(self, **more: Any) -> httpx.Client:
         """A client without credential; proxy variables are ignored."""
-        return httpx.Client(base_url=self.url, timeout=WAIT_SECS, trust_env=False, **more)
+        return httpx.Client(base_url=self.url, timeout=WAIT_SECS, trust_env=False, verify=NO_TLS, **more)
 
 
 def settings_for(database_url: str) -> Settings:

@@ -15,6 +15,7 @@ import pytest
 from tests.api.bad_starts import SECRETS, STARTS, Start, begin
 from tests.api.caller import Caller
 from tests.api.server import SECRET
+from tests.support.plain import NO_TLS
 
 MIB = 1024 * 1024
 JSON = {"Content-Type": "application/json"}
@@ -183,7 +184,10 @@ REQUESTS = [
         ("there is no job",),
     ),
     Case(
-        "no credential", lambda api: answered(httpx.get(f"{api.server.url}/v1/jobs", trust_env=False)), 401, ("Bearer",)
+        "no credential",
+        lambda api: answered(httpx.get(f"{api.server.url}/v1/jobs", trust_env=False, verify=NO_TLS)),
+        401,
+        ("Bearer",),
     ),
 ]
 

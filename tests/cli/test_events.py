@@ -6,6 +6,7 @@ import httpx
 
 from tests.cli.runner import Shell
 from tests.support.endpoint import Call, Endpoint
+from tests.support.plain import NO_TLS
 from tests.support.waiting import eventually
 
 
@@ -23,6 +24,7 @@ def say(shell: Shell, call: Call, path: str, body: dict[str, object]) -> dict[st
         headers={"Authorization": f"Bearer {call.headers['X-Run-Token']}"},
         json=body,
         trust_env=False,
+        verify=NO_TLS,
     )
     assert answer.status_code == 201
     said: dict[str, str] = answer.json()

@@ -9,6 +9,7 @@ import httpx
 from tests.cli.runner import Shell
 from tests.support.daemon import Daemon
 from tests.support.endpoint import Endpoint
+from tests.support.plain import NO_TLS
 from tests.support.waiting import eventually
 
 
@@ -21,7 +22,9 @@ def test_log_lines_are_read_and_followed(shell: Shell, cli_daemon: Daemon, cli_e
 
     def say(path: str, body: dict[str, object]) -> None:
         headers = {"Authorization": f"Bearer {call.headers['X-Run-Token']}"}
-        answer = httpx.post(f"{cli_daemon.url}/sdk/v1/runs/{run}/{path}", json=body, headers=headers, trust_env=False)
+        answer = httpx.post(
+            f"{cli_daemon.url}/sdk/v1/runs/{run}/{path}", json=body, headers=headers, trust_env=False, verify=NO_TLS
+        )
         assert answer.is_success, answer.text
 
     say("log", {"message": "first line", "data": {"n": 1}})

@@ -8,6 +8,7 @@ import httpx
 
 from tests.cli.runner import Shell
 from tests.support.endpoint import Endpoint
+from tests.support.plain import NO_TLS
 
 
 def create(shell: Shell, slug: str, *steps: dict[str, Any]) -> None:
@@ -17,6 +18,7 @@ def create(shell: Shell, slug: str, *steps: dict[str, Any]) -> None:
         headers={"Authorization": f"Bearer {shell.settings['INTERNAL_SECRET']}"},
         json={"project_id": shell.settings["STRAIT_PROJECT"], "name": slug, "slug": slug, "steps": list(steps)},
         trust_env=False,
+        verify=NO_TLS,
     )
     assert answer.status_code == 201, answer.text
 

@@ -23,6 +23,7 @@ from tests.support.daemon import (
     strait_command,
     wait_until_serving,
 )
+from tests.support.plain import NO_TLS
 from tests.support.scratch import scratch
 from tests.support.waiting import eventually
 
@@ -131,7 +132,7 @@ def staged(settings: Mapping[str, str] | None = None) -> Iterator[Stage]:
 def answers(url: str) -> bool:
     """Whether anything speaks HTTP there."""
     try:
-        httpx.get(url, trust_env=False)
+        httpx.get(url, trust_env=False, verify=NO_TLS)
     except httpx.TransportError:
         return False
     return True

@@ -18,6 +18,7 @@ import httpx
 
 from strait_core.run import TERMINAL
 from tests.support.forked import Process, fork
+from tests.support.plain import NO_TLS
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
@@ -199,6 +200,7 @@ def client_for(port: int, secret: str = SECRET) -> httpx.Client:
         headers={"Authorization": f"Bearer {secret}"},
         timeout=20,
         trust_env=False,
+        verify=NO_TLS,
     )
 
 
