@@ -8,9 +8,11 @@ job approval-step /echo
 workflow "$here/workflow.yaml" release
 
 run=$(strait -q workflows trigger release --set version=1.2.3 -o name)
-until approval=$(strait approvals list --template '{{workflow_run_id}} {{id}}' | sed -n "s/^$run //p") && [ -n "$approval" ]; do
+# The question comes when the build has ended.
+until [ "$(strait workflow-runs steps get "$run" approve --jq .status)" = waiting ]; do
     sleep 0.2
 done
 strait workflow-runs explain "$run"
-strait approvals approve "$approval" --as ada --comment "looks right"
+strait approvals list
+strait workflow-runs steps approve "$run" approve --as ada --comment "looks right"
 strait workflow-runs watch "$run"

@@ -8,6 +8,7 @@ import typer
 
 from strait_cli import body
 from strait_cli.columns import STEP_RUN, WORKFLOW_RUN
+from strait_cli.commands.approvals import Actor, Comment
 from strait_cli.paths import path_of
 from strait_cli.refs import workflow_run_id
 from strait_cli.session import Session
@@ -17,7 +18,7 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, unique prefix of on
 Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's ref.")]
 _ALL: Final = 100_000
 
-app = noun("List the steps of a workflow run, run them again, skip or complete them by hand.")
+app = noun("List the steps of a workflow run, run them again, decide, skip or complete them by hand.")
 
 
 def _option(name: str, text: str, metavar: str = "TEXT") -> Any:
@@ -75,10 +76,27 @@ def force_complete(
     _moved(session, workflow_run, step, "force-complete", sent)
 
 
+@verb(app, "approve", examples=('strait workflow-runs steps approve @last review --comment "looks right"',))
+def approve(session: Session, workflow_run: Run, step: Step, comment: Comment = None, actor: Actor = None) -> None:
+    """Approve what a step asks: it completes."""
+    _moved(session, workflow_run, step, "approve", {"comment": comment} if comment else {}, actor)
+
+
+@verb(app, "reject", examples=('strait workflow-runs steps reject @last review --as ada --comment "wrong day"',))
+def reject(session: Session, workflow_run: Run, step: Step, comment: Comment = None, actor: Actor = None) -> None:
+    """Reject what a step asks: it fails."""
+    _moved(session, workflow_run, step, "reject", {"comment": comment} if comment else {}, actor)
+
+
 def _moved(
-    session: Session, workflow_run: str, step: str, how: str, sent: dict[str, Any] | bytes | None = None
+    session: Session,
+    workflow_run: str,
+    step: str,
+    how: str,
+    sent: dict[str, Any] | bytes | None = None,
+    actor: str | None = None,
 ) -> None:
-    run = session.api.post(_path(session, workflow_run, step, how), sent)
+    run = session.api.post(_path(session, workflow_run, step, how), sent, actor=actor)
     session.out.item(run, WORKFLOW_RUN, row=True)
 
 

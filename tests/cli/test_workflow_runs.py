@@ -62,6 +62,11 @@ def test_approvals_and_moves_by_hand(shell: Shell):
     assert shell.ok("workflow-runs", "retry", run, "-o", "json").json["status"] == "running"
     shell.ok("workflow-runs", "steps", "skip", run, "again", "--reason", "enough")
     shell.ok("workflow-runs", "watch", run)
+    other = shell.ok("workflows", "trigger", "gate", "-o", "name").out.strip()
+    shell.run("workflow-runs", "steps", "reject", other, "ask", code=4)
+    shell.ok("workflow-runs", "steps", "approve", other, "ask", "--as", "ann", "--comment", "fine")
+    told = shell.ok("workflow-runs", "steps", "reject", other, "again", "--as", "ann", "-o", "json").json
+    assert (told["status"], told["error"]) == ("failed", "step again: rejected: by ann")
     shell.run("workflow-runs", "steps", "retry", run, "nothing", code=6)
     shell.run("workflow-runs", "get", "wfr_nothing", code=5)
 

@@ -117,6 +117,8 @@ LINES: Final[Mapping[str, str]] = {
     "workflow-runs steps replay-subtree": "{failed} extract",
     "workflow-runs steps skip": "{napping} nap --reason r",
     "workflow-runs steps force-complete": "{napping} nap --set-output 1",
+    "workflow-runs steps approve": "{asking} ask --comment c",
+    "workflow-runs steps reject": "{asking} ask --comment c",
     "approvals list": "",
     "approvals approve": "{approval} --comment c",
     "approvals reject": "{approval} --comment c",
@@ -321,9 +323,13 @@ class Place:
         self.call(f"workflow-runs/{run}/cancel")
         return run
 
+    def make_asking(self) -> str:
+        """A workflow run that asks."""
+        return self.flow_run("asks", "running")
+
     def make_approval(self) -> str:
         """A question."""
-        run = self.flow_run("asks", "running")
+        run = self.make_asking()
         listed = eventually(lambda: self._of(run, "approvals"))
         return str(listed[0]["id"])
 
