@@ -133,7 +133,7 @@ class LiveScreen(Screen[None]):
 
     def lost(self, error: StraitError) -> None:
         """From any thread: the connection is lost, and tried again."""
-        self.mailbox.put(lambda: self.head.say(f"◌ {error.message[:60]}; trying again", look.YELLOW))
+        self.mailbox.put(lambda: self.head.say(f"◌ {error.message[:60].rstrip()}; trying again", look.YELLOW))
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────
 

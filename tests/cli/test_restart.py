@@ -53,3 +53,27 @@ def test_a_watch_survives_a_killed_daemon(postgres_server: PostgresServer, endpo
     assert [json.loads(line)["seq"] for line in feed.splitlines()] == list(range(1, 8))
     assert json.loads(feed.splitlines()[-1])["status"] == "completed"
     drop_database(postgres_server, name)
+
+
+def test_views_survive_a_killed_daemon(postgres_server: PostgresServer, endpoint: Endpoint, tmp_path: Path):
+    """A watch and a dashboard that fill their terminals say that it is away, and go on by themselves once it is back."""
+    name, port = unique_name(), free_port()
+    url = create_database(postgres_server, name)
+    shell = Shell(tmp_path, {"STRAIT_SERVER": f"http://127.0.0.1:{port}", "INTERNAL_SECRET": SECRET})
+    with running_daemon(url, port=port) as daemon:
+        daemon.make_job(endpoint.url("/hold"))
+        run = daemon.trigger()["id"]
+        daemon.wait_for(run, "executing")
+        watching = shell.terminal("runs", "watch", run).until("executing")
+        board = shell.terminal("dashboard").until("Newest runs").until("executing")
+        daemon.kill()
+    watching.until("trying again")
+    board.until("cannot reach")
+    endpoint.release()
+    with running_daemon(url, port=port):
+        watching.until("any key keeps it open").press("q")
+        assert watching.wait() == 0
+        assert "cannot reach" not in board.until("completed").shown
+        board.press("q")
+        assert board.wait() == 0
+    drop_database(postgres_server, name)
