@@ -144,7 +144,7 @@ def spawn(
         )
 
 
-def wait_until_serving(process: Process, client: httpx.Client, output: Path, seconds: float = 30) -> None:
+def wait_until_serving(process: Process, client: httpx.Client, output: Path, seconds: float = 120) -> None:
     """Wait until the process answers its liveness probe; its own last words when it ends instead."""
 
     def answers() -> bool:
