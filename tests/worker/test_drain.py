@@ -22,7 +22,7 @@ async def test_a_drain_waits_for_what_is_under_way(rig: Rig, endpoint: Endpoint)
     stopping = asyncio.create_task(rig.stop())
     await eventually(lambda: rig.parts.worker is not None and rig.parts.worker._draining)
     endpoint.release()
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, 8)
     for run_id in run_ids:
         assert (await rig.run(run_id))["status"] == Status.COMPLETED
     assert await workers.list_workers(rig.conn) == []
@@ -36,7 +36,7 @@ async def test_what_does_not_end_in_time_is_released_unspent(migrated: str, endp
         await eventually(lambda: endpoint.open == 5)
         began = time.monotonic()
         await rig.stop()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         await eventually(lambda: endpoint.open == 0)
         for run_id in run_ids:
             run = await rig.run(run_id)
@@ -63,7 +63,7 @@ async def test_a_second_signal_ends_the_wait(migrated: str, endpoint: Endpoint) 
         began = time.monotonic()
         at_once.set()
         await stopping
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert [row["status"] for row in await rig.rows("SELECT status FROM strait.runs")] == ["queued"] * 3
         await rig.check()
 

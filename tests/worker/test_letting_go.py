@@ -14,6 +14,10 @@ from strait_daemon import wiring
 from tests.support.endpoint import Endpoint
 from tests.support.rig import Rig, eventually, proxied, running, settings_for
 from tests.support.scripted import answer
+from tests.support.sizes import size
+
+# One and a half, and the half between two looks at the clock; in CI others share the machine.
+SILENT_SECS = size(ci=10.0, soak=2.5)
 
 
 async def test_cancelling_closes_the_connection_at_once(migrated: str, endpoint: Endpoint) -> None:
@@ -98,6 +102,7 @@ async def test_an_answer_before_the_payload_was_read(rig: Rig) -> None:
         await asyncio.wait_for(closed.wait(), 5)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("fault", ["refuse", "freeze"])
 @pytest.mark.parametrize(("attempts", "status"), [(1, Status.CRASHED), (2, Status.COMPLETED)])
 async def test_a_worker_cut_off_closes_its_requests(
@@ -110,8 +115,8 @@ async def test_a_worker_cut_off_closes_its_requests(
         await eventually(lambda: endpoint.open == 3)
         began = time.monotonic()
         getattr(proxy, fault)()
-        await eventually(lambda: len(endpoint.closed_early) == 3, 5)
-        assert time.monotonic() - began < 2.5
+        await eventually(lambda: len(endpoint.closed_early) == 3)
+        assert time.monotonic() - began < SILENT_SECS
         assert {(await rig.run(run_id))["status"] for run_id in run_ids} == {Status.EXECUTING}
         endpoint.release()
         proxy.refuse(False)

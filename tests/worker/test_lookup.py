@@ -52,7 +52,7 @@ async def test_a_name_that_hangs_takes_nothing_from_the_default_threads(resolver
     lookups = Lookups(resolver, threads=4)
     waiting = [asyncio.create_task(lookups(f"hang-{n}")) for n in range(100)]
     await eventually(lambda: resolver.now == 4)
-    assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 2) == "done"
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 20) == "done"
     assert resolver.most == 4
     resolver.go.set()
     assert [list(found) for found in await asyncio.gather(*waiting)] == [[f"address of hang-{n}"] for n in range(100)]
@@ -65,7 +65,7 @@ async def test_a_name_takes_one_thread_however_many_wait(resolver: Resolver):
     waiting = [asyncio.create_task(lookups("hang")) for _ in range(50)]
     await eventually(lambda: resolver.now == 1)
     waiting.pop().cancel()
-    assert list(await asyncio.wait_for(lookups("quick"), 2)) == ["address of quick"]
+    assert list(await asyncio.wait_for(lookups("quick"), 20)) == ["address of quick"]
     resolver.go.set()
     assert {tuple(found) for found in await asyncio.gather(*waiting)} == {("address of hang",)}
     await lookups("hang")
@@ -79,7 +79,7 @@ async def test_who_has_given_up_holds_its_thread_until_the_system_answers(resolv
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(lookups("hang"), 0.01)
     assert resolver.asked == ["hang"]
-    assert list(await asyncio.wait_for(lookups("quick"), 2)) == ["address of quick"]
+    assert list(await asyncio.wait_for(lookups("quick"), 20)) == ["address of quick"]
 
 
 async def test_what_the_system_refuses_is_told(resolver: Resolver):
