@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -16,7 +17,11 @@ MINUTE = timedelta(minutes=1)
 
 def instants(local: datetime, zone: ZoneInfo) -> list[datetime]:
     """Every instant at which the zone's clocks show a local time: none, one or two."""
-    found = {local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
+    first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() == second.utcoffset():
+        # Neither left out nor repeated: only there do the two readings differ.
+        return [first.astimezone(UTC)]
+    found = {one.astimezone(UTC) for one in (first, second)}
     return sorted(one for one in found if one.astimezone(zone).replace(tzinfo=None) == local)
 
 
@@ -53,8 +58,13 @@ def expected(
     return sorted(found)
 
 
-def matches(text: str, first: date, last: date) -> Iterator[datetime]:
-    """Every local time of these days that matches."""
+@lru_cache(64)
+def matches(text: str, first: date, last: date) -> tuple[datetime, ...]:
+    """Every local time of these days that matches, the same in every zone."""
+    return tuple(_matches(text, first, last))
+
+
+def _matches(text: str, first: date, last: date) -> Iterator[datetime]:
     fields = CronSim(text, datetime(2020, 1, 1, tzinfo=UTC))
     weekdays = {int(day) % 7 for day in fields.weekdays}  # type: ignore[arg-type]
     _, _, by_day, _, by_weekday = (word not in {"*", "*/1"} for word in text.split())
