@@ -307,14 +307,26 @@ async def test_one_that_cannot_be_sent_keeps_no_other(migrated: str, endpoint: E
 
 
 async def test_old_deliveries_are_forgotten(migrated: str, endpoint: Endpoint):
-    """Delivered ones after the short retention, dead ones after the long one, pending ones never."""
+    """Delivered ones a short retention after that, dead ones after the long one, pending ones never."""
     clock = VirtualClock()
     async with quiet(migrated) as rig, outbox(rig, Openings(private=True), clock) as box:
         job = await rig.job("http://127.0.0.1:9/", webhook_url=endpoint.url("/status/500"))
-        for age, state in ((31, "delivered"), (29, "delivered"), (91, "dead"), (89, "dead")):
+        old = [
+            (31, 31, "delivered"),
+            (29, 29, "delivered"),
+            (60, 1, "delivered"),
+            (91, None, "dead"),
+            (89, None, "dead"),
+        ]
+        for age, delivered, state in old:
             hook = await webhooks.insert_test(rig.conn, job.id, "p", clock.now() - timedelta(days=age))
-            await rig.rows("UPDATE strait.webhook_deliveries SET status = %s, due_at = NULL WHERE id = %s", state, hook)
+            await rig.rows(
+                "UPDATE strait.webhook_deliveries SET status = %s, due_at = NULL, delivered_at = %s WHERE id = %s",
+                state,
+                None if delivered is None else clock.now() - timedelta(days=delivered),
+                hook,
+            )
         await webhooks.insert_test(rig.conn, job.id, "p", clock.now() - timedelta(days=400))
         await box.tick()
         left = [(row["status"], (clock.now() - row["created_at"]).days) for row in await rows(rig)]
-        assert sorted(left) == [("dead", 89), ("delivered", 29), ("pending", 400)]
+        assert sorted(left) == [("dead", 89), ("delivered", 29), ("delivered", 60), ("pending", 400)]

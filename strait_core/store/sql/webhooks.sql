@@ -66,7 +66,7 @@ ORDER BY d.id DESC LIMIT %(limit)s
 -- name: forget
 DELETE FROM strait.webhook_deliveries WHERE id IN (
     SELECT id FROM strait.webhook_deliveries
-    WHERE (status = 'delivered' AND created_at < %(delivered_before)s)
+    WHERE (status = 'delivered' AND coalesce(delivered_at, created_at) < %(delivered_before)s)
         OR (status = 'dead' AND created_at < %(dead_before)s)
     LIMIT %(limit)s
 )
