@@ -20,6 +20,7 @@ from tests.services.stage import Stage
 from tests.services.test_ticker import ticker
 from tests.store.flow import Flow
 from tests.store.scene import SPEC
+from tests.support.figures import Figures
 from tests.support.sizes import size
 
 AT_ONCE: Final = size(ci=1_000, soak=10_000)
@@ -44,7 +45,7 @@ async def many_schedules(stage: Stage, count: int) -> None:
 
 
 @pytest.mark.soak
-async def test_ticks_due_in_one_second_are_queued_in_time(stage: Stage) -> None:
+async def test_ticks_due_in_one_second_are_queued_in_time(stage: Stage, figures: Figures) -> None:
     """All of them, by one daemon, in batches."""
     await many_schedules(stage, AT_ONCE)
     stage.later(hours=1)
@@ -55,11 +56,12 @@ async def test_ticks_due_in_one_second_are_queued_in_time(stage: Stage) -> None:
     took = time.monotonic() - began
     (made,) = await stage.scene.rows("SELECT count(*) AS n, count(DISTINCT job_id) AS jobs FROM strait.runs")
     assert made == {"n": AT_ONCE, "jobs": AT_ONCE}
+    figures.note(f"{AT_ONCE:,} ticks of one second", f"queued in {took:.2f} s")
     assert took < SECS, f"{AT_ONCE} ticks took {took:.2f} s"
 
 
 @pytest.mark.soak
-async def test_workflows_due_in_one_second_keep_no_job_waiting(stage: Stage) -> None:
+async def test_workflows_due_in_one_second_keep_no_job_waiting(stage: Stage, figures: Figures) -> None:
     """Started a page at a time, by who does nothing else; a job's tick of that second is made at once all the same."""
     scene, flow = stage.scene, Flow(stage.scene)
     at = scene.now + timedelta(hours=1)
@@ -84,11 +86,12 @@ async def test_workflows_due_in_one_second_keep_no_job_waiting(stage: Stage) -> 
     # One page, then two side by side.
     assert pages <= 1 + -(-FLOWS // (2 * BATCH[Kind.WORKFLOW]))
     assert await scene.broken() == []
+    figures.note(f"{FLOWS:,} workflows of one second", f"started in {took:.2f} s")
     assert took < FLOW_SECS, f"{FLOWS} workflows took {took:.2f} s to start"
 
 
 @pytest.mark.soak
-async def test_a_flood_of_delayed_runs_keeps_nobody_waiting(stage: Stage) -> None:
+async def test_a_flood_of_delayed_runs_keeps_nobody_waiting(stage: Stage, figures: Figures) -> None:
     """Promoted in batches; a tick due in the midst of it, and a retry due before it, are as early as else."""
     scene = stage.scene
     job = await scene.job()
@@ -112,4 +115,5 @@ async def test_a_flood_of_delayed_runs_keeps_nobody_waiting(stage: Stage) -> Non
         pass
     took = time.monotonic() - began
     assert await scene.rows("SELECT 1 FROM strait.due") == []
+    figures.note(f"{DELAYED:,} delayed runs of one second", f"promoted in {took:.2f} s")
     assert took < DELAYED_SECS, f"{DELAYED} delayed runs took {took:.2f} s"
