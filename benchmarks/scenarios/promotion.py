@@ -113,9 +113,8 @@ def seeded(url: str, bed: Bed, count: int) -> None:
     asyncio.run(fill())
     with closing(psycopg.connect(url, autocommit=True)) as conn:
         conn.execute(COPIES.encode(), (BESIDE,))
-        conn.execute(
-            "VACUUM ANALYZE strait.runs; VACUUM ANALYZE strait.due; ANALYZE strait.schedules; ANALYZE strait.jobs"
-        )
+        for table in ("runs", "due", "schedules", "jobs"):
+            conn.execute(f"VACUUM ANALYZE strait.{table}")
 
 
 def flood(conn: psycopg.Connection) -> tuple[float, Lateness, Lateness]:
