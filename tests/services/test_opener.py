@@ -12,6 +12,8 @@ from strait_core.store import jobs, openings, runs
 from strait_core.store.jobs import StoredJob
 from strait_daemon.services.opener import LONGEST_SECS, Opener
 from tests.services.stage import Stage
+from tests.services.test_ticker import place, ticker
+from tests.store.flow import Flow
 
 # The stage's clock begins on a Wednesday at noon, UTC.
 NOON = datetime(2030, 1, 16, 12, tzinfo=UTC)
@@ -86,6 +88,24 @@ async def test_retries_and_replays_wait_too(stage: Stage) -> None:
     at(stage, 17, 9)
     assert set(await claimed(stage)) == {retried.id, failed.id}
     assert (await stage.scene.run(retried.id))["attempt"] == 1
+
+
+async def test_ticks_and_steps_wait_too(stage: Stage) -> None:
+    """A workflow's step at 18:00 and a tick at 20:00 make their runs at once, and these start in the morning."""
+    at(stage, 16, 16)
+    job = await job_with_window(stage, slug="a", cron="0 20 * * *")
+    await place(stage, job)
+    flow = Flow(stage.scene)
+    at(stage, 16, 18)
+    await flow.trigger(await flow.workflow({"step_ref": "s"}))
+    assert await claimed(stage) == []
+    at(stage, 16, 20)
+    await ticker(stage).tick()
+    assert await claimed(stage) == []
+    made = await stage.scene.rows("SELECT id, triggered_by FROM strait.runs ORDER BY id")
+    assert [row["triggered_by"] for row in made] == ["workflow", "cron"]
+    at(stage, 17, 9)
+    assert await claimed(stage) == [row["id"] for row in made]
 
 
 async def test_other_jobs_pass_by(stage: Stage) -> None:
