@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Final
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from strait_core.run import LONG_KEPT, Status
 from strait_core.store import partitions
@@ -27,6 +31,11 @@ PARENTS: Final = (
 WEEKS_AHEAD: Final = 4
 _SQL = load("history")
 _WEEK: Final = timedelta(days=7)
+# What is counted at once (16 MB), how many times as long the rest after it is, and how long the rests of one partition
+# may be in all.
+_PIECE_PAGES: Final = 2_000
+_RESTS: Final = 4.0
+_MOST_REST_SECS: Final = 30.0
 
 
 def keep_of(status: Status | str) -> str:
@@ -101,11 +110,31 @@ def _end_of(name: str) -> datetime:
 
 
 async def _take_off(conn: Conn, name: str, at: datetime) -> None:
-    """Write the delta that forgets the runs of what was a partition."""
-    await conn.execute(
-        sql.SQL(
-            "INSERT INTO strait.stats_deltas (at, moves)"
-            " SELECT {}, jsonb_agg(jsonb_build_array(project_id, job_id, status, '', n)) FROM"
-            " (SELECT project_id, job_id, status, count(*) AS n FROM strait.{} GROUP BY 1, 2, 3) g HAVING count(*) > 0"
-        ).format(sql.Literal(at), sql.Identifier(name))
-    )
+    """Write the delta that forgets the runs of what was a partition.
+
+    They are counted piece by piece, with rests between: nobody hurries, and others need the processors.
+    """
+    counts: Counter[tuple[str, str, str]] = Counter()
+    rested = 0.0
+    for first in range(0, await _pages(conn, name), _PIECE_PAGES):
+        began = monotonic()
+        cursor = await conn.execute(
+            sql.SQL(
+                "SELECT project_id, job_id::text, status, count(*) FROM strait.{}"
+                " WHERE ctid >= {}::tid AND ctid < {}::tid GROUP BY 1, 2, 3"
+            ).format(sql.Identifier(name), *(sql.Literal(f"({page},0)") for page in (first, first + _PIECE_PAGES)))
+        )
+        for project, job, status, count in await cursor.fetchall():
+            counts[project, job, status] += count
+        rest = min(_RESTS * (monotonic() - began), _MOST_REST_SECS - rested)
+        rested += rest
+        await asyncio.sleep(rest)
+    if counts:
+        moves = [(project, job, status, "", count) for (project, job, status), count in counts.items()]
+        await conn.execute(query(_SQL["take_off"]), {"at": at, "moves": Jsonb(moves)})
+
+
+async def _pages(conn: Conn, name: str) -> int:
+    cursor = await conn.execute(query(_SQL["pages"]), {"name": f"strait.{name}"})
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0

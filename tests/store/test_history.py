@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from strait_core.run import LONG_KEPT, Status
-from strait_core.store import history, runs
+from strait_core.store import history, queue, runs
 from strait_core.store.faults import MissingPartition
 from strait_core.store.runs import RunFilter
 from tests.store.scene import NOW, Scene
@@ -99,6 +99,22 @@ async def test_old_partitions_go_with_their_counts(own_scene: Scene):
     ]
     assert len(await own_scene.rows("SELECT id FROM strait.run_history")) == 1
     assert await own_scene.folded() == {"completed": 1}
+
+
+async def test_the_runs_of_a_large_week_are_counted_piece_by_piece(own_scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    """However many pieces its table has, each run is taken off once."""
+    monkeypatch.setattr(history, "_PIECE_PAGES", 1)
+    scene = own_scene
+    for number in range(2):
+        job = await scene.job(slug=f"job-{number}")
+        await scene.add(job, 150)
+        live = await scene.start(*await scene.claim(150))
+        await queue.finish_if_held(scene.conn, [scene.ending(one) for one in live], scene.now)
+    (size,) = await scene.rows("SELECT pg_relation_size('strait.run_history_short_20300114') / 8192 AS pages")
+    assert size["pages"] > 4
+    assert await scene.folded() == {"completed": 300}
+    await history.drop_before(scene.conn, "run_history", "short", datetime(2030, 1, 21, tzinfo=UTC))
+    assert await scene.folded() == {}
 
 
 async def test_a_drop_waits_for_readers_and_nobody_for_it(own_scene: Scene):
