@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Self
 from psycopg import AsyncCursor
 
 from strait_core.store import pool
-from strait_core.store.faults import Clash
+from strait_core.store.faults import Clash, Held
 from strait_core.store.pool import Conn
 
 Act = Callable[[Conn], Awaitable[None]]
@@ -83,7 +83,8 @@ class Engine:
         except DiedError:
             self.died += 1
             return False
-        except Clash:
+        except (*Clash, Held):
+            # On a busy machine the other engine may hold a tree for longer than this one waits; the writer asks again.
             self.clashed += 1
             return False
         finally:
