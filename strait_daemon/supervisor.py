@@ -74,7 +74,7 @@ def inner_sockets(count: int) -> Iterator[list[socket.socket | None]]:
     with ExitStack() as stack:
         sockets: list[socket.socket | None] = []
         try:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="strait-")))
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="strait-serve-")))
             for number in range(count):
                 sock = stack.enter_context(socket.socket(socket.AF_UNIX))
                 sock.bind(str(socket_of(folder, number)))

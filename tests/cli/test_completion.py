@@ -39,7 +39,7 @@ def offered(shell: Shell, *words: str, shell_name: str = "zsh") -> dict[str, str
         (("jobs", "create", "--retry-strategy", "e"), {"exponential"}),
         (("jobs", "update", "x", "--unset", "run"), {"run_ttl_secs"}),
         (("workflows", "update", "x", "--unset", "max"), {"max_concurrent_runs", "max_parallel_steps"}),
-        (("wr", "steps", "re"), {"retry", "replay-subtree"}),
+        (("wr", "steps", "re"), {"reject", "retry", "replay-subtree"}),
         (("dev", "--port", "1", "--e"), {"--ephemeral"}),
         (("nonsense", ""), {"dev", "jobs"}),
         (("runs", "list", "--status", "failed,com"), {"failed,completed"}),
