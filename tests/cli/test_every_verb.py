@@ -108,13 +108,17 @@ def read(verb: str, form: str, answer: Answer) -> None:
 
 @pytest.mark.parametrize("verb", LINES)
 def test_on_a_terminal(place: Place, verb: str):
-    """Nothing but colours drives it, tables fit; JSON has no colour even there."""
+    """In every format nothing but colours drives it; tables fit, and what programs read has no colour even there."""
     shown = place.shell.run(*place.words(verb), columns=80, code=0)
     assert CONTROL.search(BAR.sub("", COLOURS.sub("", shown.out + shown.err))) is None
     if verb not in LONG:
         assert max(map(width, COLOURS.sub("", shown.out).splitlines()), default=0) <= 80
-    as_json = place.shell.run(*place.words(verb), "-o", "json", columns=80, code=0)
-    assert "\x1b" not in as_json.out
+    for form in FORMATS:
+        refused = form in REFUSED.get(verb, ())
+        answer = place.shell.run(*place.words(verb), "-o", form, columns=80, code=2 if refused else 0)
+        assert CONTROL.search(BAR.sub("", COLOURS.sub("", answer.out + answer.err))) is None
+        if form not in {"table", "wide"}:
+            assert "\x1b" not in answer.out
 
 
 @pytest.mark.parametrize("verb", LINES)
