@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
@@ -17,7 +13,6 @@ import yaml
 from strait_cli.context import FORMATS
 from strait_cli.reference import every_command
 from strait_cli.table import width
-from tests.cli import nursery
 from tests.cli.runner import Answer, Shell
 from tests.cli.verbs import ELSEWHERE, EMPTY, LINES, LONG, REFUSED, SILENT, TEXT, Place
 from tests.support.daemon import ROOT, SECRET, Daemon, running_daemon
@@ -46,17 +41,6 @@ def place(
     with running_daemon(cli_database, mode="worker"):
         (place.lasting["worker"],) = eventually(lambda: workers() - before)
         yield place
-
-
-@pytest.fixture(scope="module")
-def starts() -> Iterator[subprocess.Popen[str]]:
-    """Whoever starts processes."""
-    command = [sys.executable, nursery.__file__]
-    environ = {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 def test_no_verb_is_forgotten():
@@ -122,16 +106,8 @@ def test_on_a_terminal(place: Place, verb: str):
 
 
 @pytest.mark.parametrize("verb", LINES)
-def test_in_a_process_of_its_own(place: Place, starts: subprocess.Popen[str], verb: str, tmp_path: Path):
+def test_in_a_process_of_its_own(place: Place, verb: str):
     """It loads what it needs by itself, and says the same."""
-    out, err = tmp_path / "out", tmp_path / "err"
-    asked = {
-        "words": place.words(verb), "environ": place.shell.environment(), "folder": str(place.shell.folder),
-        "out": str(out), "err": str(err),
-    }  # fmt: skip
-    assert starts.stdin is not None
-    assert starts.stdout is not None
-    starts.stdin.write(json.dumps(asked) + "\n")
-    starts.stdin.flush()
-    assert starts.stdout.readline() == "0\n", err.read_text()
-    judge(verb, "table", Answer(0, out.read_text(), err.read_text()))
+    answer = place.shell.run(*place.words(verb), fresh=True)
+    assert answer.code == 0, answer.err
+    judge(verb, "table", answer)

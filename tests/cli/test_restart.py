@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from strait_daemon.embedded import PostgresServer
 from tests.cli.runner import Shell
@@ -12,11 +15,18 @@ from tests.support.endpoint import Endpoint
 from tests.support.postgres import create_database, drop_database, unique_name
 
 
-def test_a_watch_survives_a_killed_daemon(postgres_server: PostgresServer, endpoint: Endpoint, tmp_path: Path):
-    """Killed in mid-attempt, started again: the watch goes on, shows no state twice, and ends with the run."""
+@pytest.fixture
+def place(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[tuple[str, int, Shell]]:
+    """A database, the port of the daemon that comes and goes on it, and a shell that knows this one."""
     name, port = unique_name(), free_port()
-    url = create_database(postgres_server, name)
     shell = Shell(tmp_path, {"STRAIT_SERVER": f"http://127.0.0.1:{port}", "INTERNAL_SECRET": SECRET})
+    yield create_database(postgres_server, name), port, shell
+    drop_database(postgres_server, name)
+
+
+def test_a_watch_survives_a_killed_daemon(place: tuple[str, int, Shell], endpoint: Endpoint):
+    """Killed in mid-attempt, started again: the watch goes on, shows no state twice, and ends with the run."""
+    url, port, shell = place
     with running_daemon(url, port=port) as daemon:
         daemon.make_job(endpoint.url("/hold"))
         run = daemon.trigger()["id"]
@@ -52,14 +62,11 @@ def test_a_watch_survives_a_killed_daemon(postgres_server: PostgresServer, endpo
     assert lines[-1]["run"]["attempt"] == 2
     assert [json.loads(line)["seq"] for line in feed.splitlines()] == list(range(1, 8))
     assert json.loads(feed.splitlines()[-1])["status"] == "completed"
-    drop_database(postgres_server, name)
 
 
-def test_views_survive_a_killed_daemon(postgres_server: PostgresServer, endpoint: Endpoint, tmp_path: Path):
+def test_views_survive_a_killed_daemon(place: tuple[str, int, Shell], endpoint: Endpoint):
     """A watch and a dashboard that fill their terminals say that it is away, and go on by themselves once it is back."""
-    name, port = unique_name(), free_port()
-    url = create_database(postgres_server, name)
-    shell = Shell(tmp_path, {"STRAIT_SERVER": f"http://127.0.0.1:{port}", "INTERNAL_SECRET": SECRET})
+    url, port, shell = place
     with running_daemon(url, port=port) as daemon:
         daemon.make_job(endpoint.url("/hold"))
         run = daemon.trigger()["id"]
@@ -76,4 +83,3 @@ def test_views_survive_a_killed_daemon(postgres_server: PostgresServer, endpoint
         assert "cannot reach" not in board.until("completed").shown
         board.press("q")
         assert board.wait() == 0
-    drop_database(postgres_server, name)
