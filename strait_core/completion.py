@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from strait_core.errors import Fault
-from strait_core.run import REPLAYABLE, Status
+from strait_core.run import REPLAYABLE, TERMINAL, Status
 from strait_core.template import Filled, fill
 from strait_core.template import faults_of as template_faults
 
@@ -74,10 +74,11 @@ def onward(spec: JobSpec, status: Status) -> list[Onward]:
     return [Onward(name, ref, mapping) for name, ref in named if ref is not None]
 
 
-def has_consequences(spec: JobSpec, status: Status) -> bool:
-    """Whether such an ending may start another run, or is a success that somebody expects."""
-    starts_more = any(getattr(spec, name) is not None for name in FIELDS)
-    return starts_more or (status is Status.COMPLETED and spec.expect_every_secs is not None)
+def with_consequences(spec: JobSpec) -> frozenset[Status]:
+    """The endings after which there is more to do: others may be started, or it is a success that somebody expects."""
+    if any(getattr(spec, name) is not None for name in FIELDS):
+        return TERMINAL
+    return frozenset() if spec.expect_every_secs is None else frozenset({Status.COMPLETED})
 
 
 def payload(

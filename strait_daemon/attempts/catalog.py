@@ -10,8 +10,9 @@ from uuid import UUID
 from multidict import CIMultiDict
 from yarl import URL
 
-from strait_core import breaker, ids
+from strait_core import breaker, completion, ids
 from strait_core.job import JobSpec
+from strait_core.run import Status
 from strait_core.schema import Judge
 from strait_core.signing import key_of
 from strait_core.store import jobs
@@ -41,6 +42,8 @@ class Target:
     # The endpoint's breaker; None when the job wants none.
     breaker: UUID | None
     judge: Judge | None
+    # See `completion.with_consequences`.
+    consequences: frozenset[Status]
 
 
 class Catalog:
@@ -87,7 +90,8 @@ class Catalog:
         judge = None if spec.result_schema is None else Judge(spec.result_schema)
         fallback = self._fallback(spec.fallback_endpoint_url)
         never_retry = frozenset(spec.non_retryable_statuses)
-        return Target(spec, url, refusal, fallback, headers, never_retry, key, breaker.of_job(spec), judge)
+        consequences = completion.with_consequences(spec)
+        return Target(spec, url, refusal, fallback, headers, never_retry, key, breaker.of_job(spec), judge, consequences)
 
     def _fallback(self, url: str | None) -> URL | Ending | None:
         if url is None:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from strait_core import poison
 from strait_core.breaker import Verdict
-from strait_core.completion import has_consequences
 from strait_core.retry import RetryStrategy, boosted, retry_delay
 from strait_core.run import TRANSITIONS, Event, OutcomeKind, Status, decide
 from strait_core.store.history import LONG, keep_of
@@ -29,8 +28,10 @@ def close(
     run, spec = attempt.run, attempt.target.spec
     if attempt.fallback is not None:
         ending = outcome.at_fallback(ending, attempt.fallback)
-    fingerprint, streak = _repeated(attempt, ending)
-    event, ending = _decided(attempt, ending, streak)
+    event, streak, fingerprint = Event.COMPLETE, 0, None
+    if ending.outcome.kind is not OutcomeKind.SUCCESS:
+        fingerprint, streak = _repeated(attempt, ending)
+        event, ending = _decided(attempt, ending, streak)
     facts: dict[str, Any] = {
         "id": run.id,
         "attempt": attempt.number,
@@ -55,7 +56,7 @@ def close(
         result=ending.result,
         result_truncated=ending.truncated,
         hook=None if spec.webhook_url is None else new_hook(now),
-        follow=has_consequences(spec, status),
+        follow=status in attempt.target.consequences,
         workflow_run_id=run.workflow_run_id,
         step_index=run.step_index,
     )

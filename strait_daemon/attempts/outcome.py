@@ -170,7 +170,7 @@ def _result(answer: Answer) -> tuple[str, bool]:
         return _NULL, answer.truncated
     try:
         # A body cut at its bound may end inside a character, which is left out.
-        text = _Utf8("strict").decode(body, final=not answer.truncated)
+        text = _Utf8("strict").decode(body) if answer.truncated else body.decode()
     except UnicodeDecodeError:
         return msgspec.json.encode({"base64": b64encode(body).decode()}).decode(), answer.truncated
     if not answer.truncated and is_sound_json(body):

@@ -10,7 +10,7 @@ import asyncio
 import io
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -155,7 +155,11 @@ class EgressClient:
             timer=_NO_TIMER,
             session=self._session,
         )
-        connection = await self._connect(request, connect_secs)
+        connection = await self._connected(request, connect_secs)
+        # What came while it was idle would be taken for the answer to this request.
+        while connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            connection = await self._connected(request, connect_secs)
         timing.connected = monotonic()
         timing.transport = connection.transport
         try:
@@ -172,22 +176,20 @@ class EgressClient:
             connection.close()
             raise
 
-    async def _connect(self, request: aiohttp.ClientRequest, secs: float | None) -> aiohttp.connector.Connection:
-        """A connection on which nothing has been said that this request did not ask for."""
-        while True:
-            if secs is None:
-                connection = await self._connector.connect(request, [], _NO_LIMIT)
-            else:
-                connection = await self._connect_within(secs, request)
-            # What came while it was idle would be taken for the answer to this request.
-            if connection.protocol is None or not connection.protocol.should_close:
-                return connection
-            connection.close()
+    def _connected(
+        self, request: aiohttp.ClientRequest, secs: float | None
+    ) -> Awaitable[aiohttp.connector.Connection]:
+        """A connection for the request, new or used before."""
+        connecting = self._connector.connect(request, [], _NO_LIMIT)
+        return connecting if secs is None else self._within(secs, request, connecting)
 
-    async def _connect_within(self, secs: float, request: aiohttp.ClientRequest) -> aiohttp.connector.Connection:
+    @staticmethod
+    async def _within(
+        secs: float, request: aiohttp.ClientRequest, connecting: Awaitable[aiohttp.connector.Connection]
+    ) -> aiohttp.connector.Connection:
         try:
             async with asyncio.timeout(secs):
-                return await self._connector.connect(request, [], _NO_LIMIT)
+                return await connecting
         except TimeoutError:
             raise EgressError("connection", f"no connection to {request.url.host} within {secs:g} s") from None
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from strait_core.completion import has_consequences
+from strait_core.completion import with_consequences
 from strait_core.job import JobSpec
 from strait_core.retry import RetryStrategy, boosted, retry_delay
 from strait_core.run import TRANSITIONS, Event, Outcome, OutcomeKind, Status, decide
@@ -235,9 +235,10 @@ def lost_move(row: dict[str, Any], spec: JobSpec | None, now: datetime) -> Move:
     told: dict[str, Any] = {"finished_at": now, "error_class": "lost", "error": f"lost: {REASON}", "keep": LONG}
     if event is not Event.RETRY:
         hook = new_hook(now) if spec is not None and spec.webhook_url is not None else None
-        follow = spec is not None and has_consequences(spec, TRANSITIONS[Status.EXECUTING, event])
+        status = TRANSITIONS[Status.EXECUTING, event]
+        follow = spec is not None and status in with_consequences(spec)
         step = {name: row[name] for name in ("workflow_run_id", "step_index")}
-        return Finish(**held, **told, **step, status=TRANSITIONS[Status.EXECUTING, event], hook=hook, follow=follow)
+        return Finish(**held, **told, **step, status=status, hook=hook, follow=follow)
     return Retry(
         **held,
         **told,
