@@ -138,14 +138,15 @@ class Live:
         status = next_step_status(self.where(at), move)
         if status is None:
             raise ValueError(f"{move} does not lead from {self.where(at)}")
-        before = self.writes.get(at, {})
-        write: Row = {**facts, "step": at, "status": status.value}
-        write["begins"] = move in _BEGINS or before.get("begins", False)
-        if move in _BEGINS:
+        begins = move in _BEGINS
+        write: Row = {**facts, "step": at, "status": status.value, "begins": begins}
+        if begins:
             write["started_at"] = now
-        for name in ("started_at", "job_run_id", "child_run_id", "event_id"):
-            if move is not StepMove.RESET and name in before:
-                write.setdefault(name, before[name])
+        if (before := self.writes.get(at)) is not None:
+            write["begins"] = begins or before["begins"]
+            for name in ("started_at", "job_run_id", "child_run_id", "event_id"):
+                if move is not StepMove.RESET and name in before:
+                    write.setdefault(name, before[name])
         if status in STEP_TERMINAL:
             write["finished_at"] = now
             self.held_by.pop(at, None)

@@ -109,6 +109,7 @@ async def place(tree: Tree, orders: Sequence[Order]) -> None:
     left = list(orders)
     for tries in range(_TRIES):
         made: list[tuple[Order, NewRun]] = []
+        kinds: dict[tuple[object, ...], NewRun] = {}
         for order in left:
             project = order.live.snapshot.spec.project_id
             job = await _job(tree.conn, project, order.ref, anew=tries > 0)
@@ -116,7 +117,7 @@ async def place(tree: Tree, orders: Sequence[Order]) -> None:
             if job is None or fault is not None:
                 _fail(tree, order.live, order.at, fault or Fault("job", f"job: there is no job {order.ref!r}"))
             else:
-                made.append((order, _new_run(tree, order, job)))
+                made.append((order, _new_run(tree, order, job, kinds)))
         stored: set[UUID] = set()
         for page in pages([run for _, run in made]):
             stored |= await queue.insert_runs(tree.conn, page, tree.now, held=True)
@@ -178,37 +179,51 @@ def _refusal(ref: str, job: StoredJob | None, payload: str) -> Fault | None:
     return Fault("payload_schema", f"payload_schema: {said}") if faults else None
 
 
-def _policy(step: StepSpec) -> NewRunRequest:
-    """What a step says of its run in place of the job."""
-    return NewRunRequest(
-        max_attempts=UNSET if step.retry_max_attempts is None else step.retry_max_attempts,
-        timeout_secs=UNSET if step.timeout_secs is None else step.timeout_secs,
-        retry_strategy=UNSET if step.retry_backoff is None else step.retry_backoff,
+def _new_run(tree: Tree, order: Order, job: StoredJob, kinds: dict[tuple[object, ...], NewRun]) -> NewRun:
+    """The run that an order asks for, like the first one of its kind: the steps of a fan differ in little."""
+    live, of_step = order.live, order.at >= 0
+    step = live.snapshot.steps[order.at if of_step else undoing_of(order.at)]
+    kind = (live.id, job.id, job.version, _policy(step) if of_step else None)
+    plain = kinds.get(kind)
+    if plain is None:
+        plain = kinds[kind] = _plain_run(tree, live, step if of_step else None, job)
+    return replace(
+        plain,
+        id=ids.uuid7(tree.now, random.getrandbits),
+        payload=order.payload,
+        step_ref=step.step_ref,
+        step_index=order.at,
     )
 
 
-def _new_run(tree: Tree, order: Order, job: StoredJob) -> NewRun:
-    of_step = order.at >= 0
-    step = order.live.snapshot.steps[order.at if of_step else undoing_of(order.at)]
-    request = _policy(step) if of_step else NewRunRequest()
-    request.payload = Raw(order.payload.encode())
+def _policy(step: StepSpec) -> tuple[object, ...]:
+    """What a step says of its run in place of the job."""
+    own = (step.retry_max_attempts, step.timeout_secs, step.retry_backoff)
+    return (*own, step.retry_initial_delay_secs, step.retry_max_delay_secs)
+
+
+def _plain_run(tree: Tree, live: Live, step: StepSpec | None, job: StoredJob) -> NewRun:
+    """A run for a step; None = for what undoes one."""
+    request = NewRunRequest()
+    if step is not None:
+        request.max_attempts = UNSET if step.retry_max_attempts is None else step.retry_max_attempts
+        request.timeout_secs = UNSET if step.timeout_secs is None else step.timeout_secs
+        request.retry_strategy = UNSET if step.retry_backoff is None else step.retry_backoff
     run = new_run(
         request,
         job.spec,
-        run_id=ids.uuid7(tree.now, random.getrandbits),
+        run_id=live.id,
         job_id=job.id,
         job_version=job.version,
         now=tree.now,
-        triggered_by=TRIGGERED_BY if of_step else COMPENSATION,
+        triggered_by=COMPENSATION if step is None else TRIGGERED_BY,
     )
     return replace(
         run,
-        workflow_run_id=order.live.id,
-        step_ref=step.step_ref,
-        step_index=order.at,
-        lineage_depth=order.live.row["lineage_depth"],
-        retry_initial_secs=step.retry_initial_delay_secs if of_step else None,
-        retry_max_secs=step.retry_max_delay_secs if of_step else None,
+        workflow_run_id=live.id,
+        lineage_depth=live.row["lineage_depth"],
+        retry_initial_secs=None if step is None else step.retry_initial_delay_secs,
+        retry_max_secs=None if step is None else step.retry_max_delay_secs,
     )
 
 

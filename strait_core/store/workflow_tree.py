@@ -39,6 +39,8 @@ from strait_core.workflow.transform import TransformError, transform
 
 _encode: Final = msgspec.json.Encoder().encode
 _ENDED: Final = "the workflow run has ended"
+# A look-up each, because a wide workflow has a thousand of them read at every end of a step.
+_STATUSES: Final = {status.value: status for status in StepStatus}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Tree:
     async def join(self, row: Row) -> Live:
         """Take in a run, with what `active_runs` says of its steps; one that has just been stored has none."""
         snapshot = await snapshot_for(self.conn, row["workflow_id"], row["version"])
-        statuses = map(StepStatus, row.get("statuses") or ())
+        statuses = map(_STATUSES.__getitem__, row.get("statuses") or ())
         about = {"id": ids.spell(ids.Prefix.WORKFLOW_RUN, row["id"])}
         live = Live(
             row,
@@ -213,7 +215,7 @@ class Tree:
     async def _advance(self, live: Live, changed: set[int] | None) -> None:
         while True:
             state, facts = live.state(), live.facts
-            facts.weight = 0
+            facts.begin()
             found = advance(live.snapshot, state, changed, judge=facts.judge, prepare=facts.prepare)
             if not found.wanted:
                 break

@@ -139,6 +139,8 @@ class _Advance:
         self.prepare = prepare
         self.statuses = dict(state.steps)
         self.onward = set(state.onward)
+        # Whether any step may keep others from running: of a thousand parents nobody is asked else.
+        self.may_block = bool(self.onward) or StepStatus.FAILED in self.statuses.values()
         self.steps: list[Decision] = []
         self.fatal: list[int] = []
         self.wanted: set[int] = set()
@@ -176,7 +178,9 @@ class _Advance:
             undoes = self.snapshot.steps[cause].on_failure is OnFailure.COMPENSATE
             told: list[Decision] = [step for step in self.steps if not isinstance(step, Start)]
             return Decisions(told, RunMove.COMPENSATE if undoes else RunMove.FAIL, cause)
-        over = sum(status in STEP_TERMINAL for status in self.statuses.values()) == len(self.snapshot.steps)
+        # A step that `statuses` does not name is pending.
+        known = len(self.statuses) == len(self.snapshot.steps)
+        over = known and STEP_TERMINAL.issuperset(self.statuses.values())
         return Decisions(self.steps, RunMove.COMPLETE if over else None)
 
     def _is_fatal(self, at: int) -> bool:
@@ -208,7 +212,7 @@ class _Advance:
 
     def _decide(self, at: int) -> None:
         """Judge a step that is pending."""
-        if any(self._blocks(one) for one in self.snapshot.graph.parents[at]):
+        if self.may_block and any(self._blocks(one) for one in self.snapshot.graph.parents[at]):
             self._skip(at, Reason.UPSTREAM)
         elif any(self.statuses.get(one) not in STEP_TERMINAL for one in self.snapshot.needs[at]):
             return
@@ -245,11 +249,13 @@ class _Advance:
         self.statuses[at] = StepStatus.SKIPPED
         if reason is Reason.UPSTREAM:
             self.onward.add(at)
+            self.may_block = True
         self._look(self.snapshot.heirs[at])
 
     def _fail(self, at: int, fault: Fault) -> None:
         self.steps.append(Fail(at, fault))
         self.statuses[at] = StepStatus.FAILED
+        self.may_block = True
         if self._is_fatal(at):
             self.fatal.append(at)
         else:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -187,6 +188,8 @@ STEP_DEFAULTS: Final[Mapping[str, Any]] = {f.name: f.default for f in fields(Ste
 _encode: Final = msgspec.json.Encoder().encode
 _decode_settings: Final = msgspec.json.Decoder(dict[str, Any]).decode
 NO_STEPS: Final = "[]"
+# Definitions that are kept as they were read: one of a thousand steps takes milliseconds to read.
+_MOST_READ: Final = 32
 _decode_steps: Final = msgspec.json.Decoder(tuple[StepSpec, ...]).decode
 
 
@@ -247,7 +250,8 @@ def steps_text(spec: WorkflowSpec) -> str:
     return _encode([said_of(step) for step in spec.steps]).decode()
 
 
+@lru_cache(_MOST_READ)
 def read_spec(settings: str, steps: str) -> WorkflowSpec:
-    """A definition from what `settings_text` and `steps_text` made."""
+    """A definition from what `settings_text` and `steps_text` made. A trigger reads the same one several times."""
     spec = msgspec.convert({**_decode_settings(settings), "steps": ()}, WorkflowSpec)
     return spec if steps == NO_STEPS else replace(spec, steps=_decode_steps(steps))

@@ -49,9 +49,15 @@ class Facts:
     outputs: dict[int, str | None] = field(default_factory=dict)
     # Steps whose outputs are too much to be read: whoever needs one of them fails.
     refused: set[int] = field(default_factory=set)
-    # How long the payloads are that have been made since somebody last put it to 0.
-    weight: int = 0
+    # How long the payloads are that have been made since `begin`, and those that steps without their own share.
+    _weight: int = 0
+    _shared: dict[tuple[int, ...], str] = field(default_factory=dict)
     _members: dict[int, Any] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Steps are about to be looked at: what has been prepared before is stored, or was for nothing."""
+        self._weight = 0
+        self._shared.clear()
 
     def judge(self, at: int, statuses: Statuses) -> bool | Fault | Wanted:
         """Whether the condition of a step holds; one that cannot be answered is a fault of class `condition`."""
@@ -93,34 +99,39 @@ class Facts:
     def _payload(self, at: int, step: StepSpec, statuses: Statuses) -> Ready | Fault | Wanted:
         """Trigger payload ← step payload ← outputs of the direct dependencies."""
         own = payload_of(step)
-        slots = list(_slots(own))
         parents = self.snapshot.graph.parents[at]
-        if fault := self._refused({*self._read_by(slots), *parents}):
+        if own is None and parents in self._shared:
+            return self._weighed(self._shared[parents])
+        slots = list(_slots(own))
+        needed = {*self._read_by(slots), *parents}
+        if fault := self._refused(needed):
             return fault
-        missing = self._missing({*self._read_by(slots), *parents}, statuses)
+        missing = self._missing(needed, statuses)
         if missing or PAYLOAD not in self.outputs:
             return Wanted(frozenset({*missing, PAYLOAD} - self.outputs.keys()))
-        if own is None and not parents:
-            return self._weighed(self.outputs[PAYLOAD] or "{}")
         filled = None if own is None else self._fill(at, own, slots, statuses)
         if isinstance(filled, Fault):
             return filled
         text = self._merged(at, filled, statuses)
         if len(text.encode()) > MAX_PAYLOAD_BYTES:
             return _too_long()
+        if own is None:
+            self._shared[parents] = text
         return self._weighed(text)
 
     def _weighed(self, text: str) -> Ready | Fault:
         """A payload, if those that are made together leave room for it."""
-        self.weight += len(text)
-        if self.weight > MOST_TOGETHER:
+        self._weight += len(text)
+        if self._weight > MOST_TOGETHER:
             said = f"payload_size: steps that begin together carry over {MOST_TOGETHER // 1024 // 1024} MiB of payloads"
             return Fault("payload_size", said)
         return Ready(text)
 
     def _merged(self, at: int, own: str | None, statuses: Statuses) -> str:
         """The parts of a payload put together, key by key; what is no object stands alone."""
-        trigger = self.outputs[PAYLOAD] or "{}"
+        trigger, parents = self.outputs[PAYLOAD] or "{}", self.snapshot.graph.parents[at]
+        if own is None and not parents:
+            return trigger
         if PAYLOAD not in self._members:
             self._members[PAYLOAD] = _object(trigger)
         base = self._members[PAYLOAD]
@@ -130,7 +141,7 @@ class Facts:
         if own is None and not isinstance(base, dict):
             return trigger
         whole = {**(base if isinstance(base, dict) else {}), **(over or {})}
-        if parents := self.snapshot.graph.parents[at]:
+        if parents:
             whole[PARENT_OUTPUTS] = Raw(self._outputs(parents, statuses).encode())
         return _encode(whole).decode()
 
