@@ -90,8 +90,8 @@ class Catalog:
         judge = None if spec.result_schema is None else Judge(spec.result_schema)
         fallback = self._fallback(spec.fallback_endpoint_url)
         never_retry = frozenset(spec.non_retryable_statuses)
-        consequences = completion.with_consequences(spec)
-        return Target(spec, url, refusal, fallback, headers, never_retry, key, breaker.of_job(spec), judge, consequences)
+        after = completion.with_consequences(spec)
+        return Target(spec, url, refusal, fallback, headers, never_retry, key, breaker.of_job(spec), judge, after)
 
     def _fallback(self, url: str | None) -> URL | Ending | None:
         if url is None:

@@ -176,9 +176,7 @@ class EgressClient:
             connection.close()
             raise
 
-    def _connected(
-        self, request: aiohttp.ClientRequest, secs: float | None
-    ) -> Awaitable[aiohttp.connector.Connection]:
+    def _connected(self, request: aiohttp.ClientRequest, secs: float | None) -> Awaitable[aiohttp.connector.Connection]:
         """A connection for the request, new or used before."""
         connecting = self._connector.connect(request, [], _NO_LIMIT)
         return connecting if secs is None else self._within(secs, request, connecting)
