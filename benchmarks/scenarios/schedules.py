@@ -15,7 +15,7 @@ from benchmarks.measure import Figure, Scale, Scenario, at_most
 IDLE_SECS = (10, 3)
 # A tick each 120 ms: 500 a minute.
 APART_MS = 120
-AHEAD_SECS = 2
+AHEAD_SECS = 3
 
 COPIES = """
 WITH made AS (
@@ -31,11 +31,11 @@ INSERT INTO strait.schedules (id, kind, target_id, next_fire_at, due_at, paused,
 SELECT gen_random_uuid(), 'job', id, at, at, false, created_at, created_at
 FROM made, (SELECT date_trunc('hour', clock_timestamp()) + interval '90 days' AS at) later
 """
-# The first `count` schedules are due from `AHEAD_SECS` on, so many milliseconds apart.
+# The first `count` schedules are due from a second on that begins in `AHEAD_SECS`, so many milliseconds apart.
 DUE = """
 UPDATE strait.schedules s SET next_fire_at = d.at, due_at = d.at FROM (
-    SELECT id, clock_timestamp() + make_interval(secs => %s + row_number() OVER (ORDER BY id) * %s / 1000.0) AS at
-    FROM strait.schedules ORDER BY id LIMIT %s
+    SELECT id, began + make_interval(secs => %s + row_number() OVER (ORDER BY id) * %s / 1000.0) AS at
+    FROM strait.schedules, (SELECT date_trunc('second', clock_timestamp()) AS began) now ORDER BY id LIMIT %s
 ) d WHERE d.id = s.id
 """
 LATE = """
@@ -67,7 +67,7 @@ def burst(conn: psycopg.Connection, count: int, apart_ms: float) -> float:
     conn.execute(DUE.encode(), (AHEAD_SECS, apart_ms, count))
     soon = "SELECT max(due_at) FROM strait.schedules WHERE due_at < now() + interval '1 day'"
     (last,) = conn.execute(soon).fetchone() or (None,)
-    wait_until(lambda: _count(conn) - before >= count, 300, "every tick", every=0.02)
+    wait_until(lambda: _count(conn) - before >= count, 300, "every tick", every=0.05)
     (late,) = conn.execute("SELECT extract(epoch FROM clock_timestamp() - %s)::float8", (last,)).fetchone() or (0.0,)
     return max(0.0, float(late))
 

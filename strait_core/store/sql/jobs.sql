@@ -23,8 +23,12 @@ SELECT j.*, EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_
 WHERE id = %(id)s AND deleted_at IS NULL
 
 -- name: jobs_by_slug
-SELECT j.*, EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id) AS budgeted FROM strait.jobs j
-WHERE slug = %(slug)s AND deleted_at IS NULL AND (%(project)s::text IS NULL OR project_id = %(project)s)
+WITH named AS MATERIALIZED (
+    SELECT * FROM strait.jobs
+    WHERE slug = ANY(ARRAY(SELECT %(slug)s::text)) AND deleted_at IS NULL
+        AND (%(project)s::text IS NULL OR project_id = %(project)s)
+)
+SELECT j.*, EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = j.project_id) AS budgeted FROM named j
 ORDER BY project_id LIMIT 10
 
 -- name: lock_job
@@ -77,3 +81,4 @@ WHERE job_id = %(id)s AND (%(before)s::integer IS NULL OR version < %(before)s) 
 SELECT v.job_id, v.version, v.definition, j.slug FROM strait.job_versions v JOIN strait.jobs j ON j.id = v.job_id
 JOIN unnest(%(jobs)b::uuid[], %(versions)b::integer[]) AS w(job_id, version)
     ON v.job_id = w.job_id AND v.version = w.version
+WHERE v.job_id = ANY(%(jobs)b::uuid[]) AND j.id = ANY(%(jobs)b::uuid[])

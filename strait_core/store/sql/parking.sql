@@ -14,7 +14,7 @@ UPDATE strait.runs SET waits = NULL, awaited = CASE WHEN %(ends)s THEN NULL ELSE
 
 -- name: tie_again
 UPDATE strait.runs r SET waits = true
-WHERE r.id = ANY(%(ids)s) AND EXISTS (SELECT FROM strait.waits w WHERE w.run_id = r.id)
+WHERE r.id = ANY(%(ids)s) AND r.id = ANY(ARRAY(SELECT run_id FROM strait.waits WHERE run_id = ANY(%(ids)s)))
 
 -- name: park_if_held
 -- executing → waiting: the attempt is closed and does not count.
@@ -32,7 +32,7 @@ WITH batch AS (
     UPDATE strait.runs r SET status = 'waiting', seq = r.seq + 1, attempt_base = r.attempt_base + 1, lease = NULL,
         worker_id = NULL, slot_lane = NULL, error_class = NULL, error = NULL, error_fingerprint = NULL, error_streak = NULL,
         ready_seq = NULL, ready_at = NULL
-    FROM held h WHERE r.id = h.id
+    FROM held h WHERE r.id = ANY(ARRAY(SELECT id FROM held)) AND r.id = h.id
     RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, h.closed_at AS finished_at, h.reason, h.lease, h.worker_id,
         h.claimed_at, h.started_at, h.http_status, h.fallback, h.queue_wait_ms, h.connect_ms, h.ttfb_ms,
         h.transfer_ms, h.total_ms,

@@ -61,15 +61,17 @@ SELECT CASE WHEN count(*) < (SELECT count(*) FROM items) THEN coalesce(array_agg
 
 -- name: insert_alike
 -- New runs of which only ids and payloads differ, and which take no key: what they share is sent and read once.
-WITH shared AS MATERIALIZED (
-    SELECT s.*, j.lane FROM jsonb_to_record(%(shared)b::jsonb) AS s(
+WITH said AS MATERIALIZED (
+    SELECT s.* FROM jsonb_to_record(%(shared)b::jsonb) AS s(
         job_id uuid, project_id text, status text, max_attempts integer, priority smallint, timeout_secs integer,
         job_version integer, retry_strategy text, created_at timestamptz, scheduled_at timestamptz,
         expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb, metadata jsonb, concurrency_key text,
         parent_run_id uuid, continuation_of uuid, lineage_depth integer, fire_at timestamptz, warnings jsonb,
         workflow_run_id uuid, step_ref text, step_index smallint, retry_initial_secs integer, retry_max_secs integer)
-    JOIN strait.jobs j ON j.id = s.job_id AND j.version = s.job_version
-    WHERE j.enabled AND (NOT j.paused OR %(held)s) AND j.deleted_at IS NULL
+), shared AS MATERIALIZED (
+    SELECT s.*, j.lane FROM said s JOIN strait.jobs j ON j.id = s.job_id AND j.version = s.job_version
+    WHERE j.id = ANY(ARRAY(SELECT job_id FROM said)) AND j.enabled AND (NOT j.paused OR %(held)s)
+        AND j.deleted_at IS NULL
 ), batch AS MATERIALIZED (
     SELECT i.id, i.payload, CASE WHEN s.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
     FROM shared s CROSS JOIN ROWS FROM (
@@ -241,7 +243,7 @@ WITH gates AS MATERIALIZED (
     UPDATE strait.breakers b SET allowance = b.allowance - c.n, probe_run = c.ids[1], probe_lease = c.leases[1]
     FROM (SELECT breaker, count(*)::integer AS n, array_agg(id) AS ids, array_agg(lease) AS leases FROM claimed
         WHERE breaker IS NOT NULL GROUP BY 1) c
-    WHERE b.key = c.breaker
+    WHERE b.key = ANY(ARRAY(SELECT DISTINCT breaker FROM claimed)) AND b.key = c.breaker
 ), spent AS (
     -- Each start takes a token, and a claim is the start of one.
     INSERT INTO strait.lane_rates (lane, zero_at)
@@ -249,7 +251,7 @@ WITH gates AS MATERIALIZED (
             %(now)s::timestamptz - make_interval(secs => j.rate_limit_window_secs))
         + strait.token_time(j.rate_limit_max, j.rate_limit_window_secs, c.n)
     FROM (SELECT lane, count(*) AS n FROM claimed WHERE lane <> 0 GROUP BY 1) c JOIN strait.jobs j ON j.own_lane = c.lane
-    LEFT JOIN strait.lane_rates t ON t.lane = c.lane
+    LEFT JOIN LATERAL (SELECT zero_at FROM strait.lane_rates r WHERE r.lane = c.lane LIMIT 1) t ON true
     WHERE j.own_lane = ANY(ARRAY(SELECT lane FROM claimed)) AND j.rate_limit_max IS NOT NULL
     ORDER BY 1
     ON CONFLICT (lane) DO UPDATE SET zero_at = excluded.zero_at
@@ -276,7 +278,8 @@ WITH near AS MATERIALIZED (
     SELECT r.ctid AS at, r.job_id FROM strait.ready r WHERE r.lane = 0
     ORDER BY r.priority DESC, r.ready_seq LIMIT %(limit)s
 ), gated AS MATERIALIZED (
-    SELECT n.at, j.lane FROM near n JOIN strait.jobs j ON j.id = n.job_id WHERE j.lane <> 0
+    SELECT n.at, j.lane FROM near n JOIN strait.jobs j ON j.id = n.job_id
+    WHERE j.id = ANY(ARRAY(SELECT job_id FROM near)) AND j.lane <> 0
 ), picked AS MATERIALIZED (
     SELECT r.ctid AS at FROM strait.ready r
     WHERE r.ctid = ANY(ARRAY(SELECT at FROM gated)) AND r.lane = 0 FOR UPDATE SKIP LOCKED
@@ -394,7 +397,7 @@ WITH batch AS (
         error = CASE WHEN h.added = 0 THEN h.error ELSE r.error END,
         error_fingerprint = coalesce(h.error_fingerprint, r.error_fingerprint),
         error_streak = coalesce(h.error_streak, r.error_streak)
-    FROM held h WHERE r.id = h.id
+    FROM held h WHERE r.id = ANY(ARRAY(SELECT id FROM held)) AND r.id = h.id
     RETURNING r.id, r.job_id, r.project_id, r.attempt, r.seq, r.priority, h.outcome, h.keep,
         h.closed_at AS finished_at, h.due_at, h.lease, h.worker_id, h.claimed_at, h.started_at, h.http_status,
         h.error_class, h.error, h.fallback, h.queue_wait_ms, h.connect_ms, h.ttfb_ms, h.transfer_ms, h.total_ms,
@@ -404,7 +407,8 @@ WITH batch AS (
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
     SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, %(now)s
-    FROM requeued q JOIN strait.jobs j ON j.id = q.job_id WHERE q.due_at IS NULL
+    FROM requeued q JOIN strait.jobs j ON j.id = q.job_id
+    WHERE j.id = ANY(ARRAY(SELECT job_id FROM requeued)) AND q.due_at IS NULL
 ), tried AS (
     INSERT INTO strait.attempts (run_id, number, seq, outcome, worker_id, lease, claimed_at, started_at, finished_at,
         http_status, error_class, error, fallback, queue_wait_ms, connect_ms, ttfb_ms, transfer_ms, total_ms, keep)
@@ -468,7 +472,7 @@ WITH batch AS (
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
     SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, %(now)s
-    FROM released q JOIN strait.jobs j ON j.id = q.job_id
+    FROM released q JOIN strait.jobs j ON j.id = q.job_id WHERE j.id = ANY(ARRAY(SELECT job_id FROM released))
 ), noted AS (
     INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
     SELECT id, seq, 'release', 'queued', attempt, %(now)s, reason, 'long' FROM released

@@ -33,13 +33,18 @@ SELECT id FROM strait.all_runs WHERE id BETWEEN %(low)s AND %(high)s ORDER BY id
 
 -- name: lock_entries
 -- Takes the ready and due entries of these runs before the runs themselves, as a claim and a promotion do.
-WITH entries AS MATERIALIZED (
-    SELECT e.run_id FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id
-    -- One equality a column, so that each entry is looked up by the whole key of the ready order.
+WITH queued AS MATERIALIZED (
+    SELECT job_id, priority, ready_seq FROM strait.runs WHERE id = ANY(%(ids)s) AND status = 'queued'
+), places AS MATERIALIZED (
+    SELECT l.lane, q.priority, q.ready_seq FROM queued q JOIN strait.jobs j ON j.id = q.job_id
     CROSS JOIN LATERAL unnest(ARRAY[0, j.own_lane]) AS l(lane)
-    JOIN strait.ready e ON e.lane = l.lane AND e.priority = r.priority AND e.ready_seq = r.ready_seq
-    WHERE r.id = ANY(%(ids)s) AND r.status = 'queued'
-    ORDER BY e.ready_seq FOR UPDATE OF e
+    WHERE j.id = ANY(ARRAY(SELECT job_id FROM queued)) ORDER BY q.ready_seq
+), entries AS MATERIALIZED (
+    -- In the order of the places, each by the whole key of the ready order.
+    SELECT e.run_id FROM places p CROSS JOIN LATERAL (
+        SELECT r.run_id FROM strait.ready r
+        WHERE r.lane = p.lane AND r.priority = p.priority AND r.ready_seq = p.ready_seq LIMIT 1 FOR UPDATE
+    ) e
 ), later AS MATERIALIZED (
     SELECT d.run_id FROM strait.due d WHERE d.run_id = ANY(%(ids)s) ORDER BY d.run_id FOR UPDATE
 ), waiting AS MATERIALIZED (
@@ -96,18 +101,21 @@ SELECT id, job_id, priority, ready_seq, status, worker_id, waits, awaited, slot_
 WITH batch AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(id uuid, job_id uuid, priority smallint, ready_seq bigint)
 ), entries AS MATERIALIZED (
-    SELECT e.ctid AS at FROM batch b JOIN strait.jobs j ON j.id = b.job_id
+    SELECT e.at FROM batch b JOIN strait.jobs j ON j.id = b.job_id
     CROSS JOIN LATERAL unnest(ARRAY[0, j.own_lane]) AS l(lane)
-    JOIN strait.ready e ON e.lane = l.lane AND e.priority = b.priority AND e.ready_seq = b.ready_seq
-    FOR UPDATE OF e SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS at FROM strait.ready r
+        WHERE r.lane = l.lane AND r.priority = b.priority AND r.ready_seq = b.ready_seq LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) e
+    WHERE j.id = ANY(ARRAY(SELECT job_id FROM batch))
 ), unready AS (
-    DELETE FROM strait.ready e USING entries p WHERE e.ctid = p.at
+    DELETE FROM strait.ready WHERE ctid = ANY(ARRAY(SELECT at FROM entries))
 ), unparked AS (
-    DELETE FROM strait.parked p USING batch b WHERE p.run_id = b.id
+    DELETE FROM strait.parked WHERE run_id = ANY(ARRAY(SELECT id FROM batch))
 ), later AS MATERIALIZED (
-    SELECT d.run_id FROM batch b JOIN strait.due d ON d.run_id = b.id FOR UPDATE OF d SKIP LOCKED
+    SELECT run_id FROM strait.due WHERE run_id = ANY(ARRAY(SELECT id FROM batch)) FOR UPDATE SKIP LOCKED
 )
-DELETE FROM strait.due d USING later l WHERE d.run_id = l.run_id
+DELETE FROM strait.due WHERE run_id = ANY(ARRAY(SELECT run_id FROM later))
 
 -- name: expired_ids
 SELECT id FROM strait.runs WHERE expires_at <= %(now)s AND status IN ('delayed', 'queued')

@@ -10,7 +10,8 @@ WITH picked AS MATERIALIZED (
 )
 SELECT p.id, p.next_fire_at, p.held_fire_at, p.due_at, o.kind, o.id, o.version, o.definition, c.definition,
     EXISTS (SELECT FROM strait.budgets b WHERE b.project_id = o.project_id)
-FROM picked p JOIN strait.schedule_owners o ON o.id = p.target_id LEFT JOIN strait.calendars c ON c.id = p.calendar_id
+FROM picked p JOIN strait.schedule_owners o ON o.id = p.target_id
+LEFT JOIN strait.calendars c ON c.id = p.calendar_id AND c.id = ANY(ARRAY(SELECT calendar_id FROM picked))
 WHERE o.id = ANY(ARRAY(SELECT target_id FROM picked)) ORDER BY p.due_at
 
 -- name: take_one

@@ -96,7 +96,7 @@ WITH batch AS MATERIALIZED (
 ), readied AS (
     INSERT INTO strait.ready (lane, priority, ready_seq, run_id, job_id, ready_at)
     SELECT j.lane, q.priority, q.ready_seq, q.id, q.job_id, %(now)s
-    FROM resumed q JOIN strait.jobs j ON j.id = q.job_id
+    FROM resumed q JOIN strait.jobs j ON j.id = q.job_id WHERE j.id = ANY(ARRAY(SELECT job_id FROM resumed))
 ), noted AS (
     INSERT INTO strait.run_events (run_id, seq, event, status, attempt, at, reason, keep)
     SELECT id, seq, 'resume', 'queued', attempt, %(now)s, reason, 'long' FROM resumed

@@ -2,13 +2,15 @@
 
 -- name: note_ended
 -- Runs that have just been ended from outside, in the same transaction, if their version of the job has a webhook.
+WITH ended AS MATERIALIZED (
+    SELECT * FROM strait.run_history WHERE id = ANY(%(ids)s) AND finished_at = %(now)s
+)
 INSERT INTO strait.webhook_deliveries (id, project_id, job_id, run_id, type, status, attempts, created_at, due_at, run)
 SELECT b.hook, h.project_id, h.job_id, h.id, 'run.' || h.status, 'pending', 0, h.finished_at, h.finished_at,
     to_jsonb(h)::text
-FROM unnest(%(ids)s::uuid[], %(hooks)s::uuid[]) AS b(id, hook)
-JOIN strait.run_history h ON h.id = b.id AND h.finished_at = %(now)s
+FROM unnest(%(ids)s::uuid[], %(hooks)s::uuid[]) AS b(id, hook) JOIN ended h ON h.id = b.id
 JOIN strait.job_versions v ON v.job_id = h.job_id AND v.version = h.job_version
-WHERE v.definition::jsonb ->> 'webhook_url' IS NOT NULL
+WHERE v.job_id = ANY(ARRAY(SELECT job_id FROM ended)) AND v.definition::jsonb ->> 'webhook_url' IS NOT NULL
 
 -- name: note_alerts
 -- Deadlines that have just been found broken, in the same transaction.

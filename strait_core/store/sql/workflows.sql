@@ -21,9 +21,12 @@ SELECT * FROM strait.workflows WHERE id = %(id)s AND deleted_at IS NULL
 SELECT * FROM strait.workflows WHERE id = ANY(%(ids)s) AND deleted_at IS NULL
 
 -- name: workflows_by_slug
-SELECT * FROM strait.workflows
-WHERE slug = %(slug)s AND deleted_at IS NULL AND (%(project)s::text IS NULL OR project_id = %(project)s)
-ORDER BY project_id LIMIT 10
+WITH named AS MATERIALIZED (
+    SELECT * FROM strait.workflows
+    WHERE slug = ANY(ARRAY(SELECT %(slug)s::text)) AND deleted_at IS NULL
+        AND (%(project)s::text IS NULL OR project_id = %(project)s)
+)
+SELECT * FROM named ORDER BY project_id LIMIT 10
 
 -- name: lock_workflow
 SELECT * FROM strait.workflows WHERE id = %(id)s AND deleted_at IS NULL FOR NO KEY UPDATE
@@ -83,6 +86,7 @@ WHERE workflow_id = %(id)s AND version = ANY(ARRAY(SELECT jsonb_array_elements_t
 SELECT v.workflow_id, v.version, v.definition, v.steps FROM strait.workflow_versions v
 JOIN unnest(%(workflows)b::uuid[], %(versions)b::integer[]) AS w(workflow_id, version)
     ON v.workflow_id = w.workflow_id AND v.version = w.version
+WHERE v.workflow_id = ANY(%(workflows)b::uuid[])
 
 -- name: jobs_named
 -- The jobs of a project that are named so, held against deletion and renaming until the transaction ends.

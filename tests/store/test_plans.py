@@ -1,0 +1,74 @@
+"""What runs on pinned plans finds its rows by key: a plan that scans a table would be kept for the life of a connection."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import psycopg
+import pytest
+
+from strait_core.store.pool import fix_plans
+from strait_core.store.sql import load
+from tests.store.scene import Scene
+
+# What is sent over connections of its own (`line.Line`), and by services that pin their transactions.
+PINNED: Final[Mapping[str, tuple[str, ...]]] = {
+    "queue": tuple(load("queue")),
+    "completions": ("ended_runs",),
+    "deadlines": ("watch", "note_successes", "expect", "expect_nothing"),
+    "events": ("hold", "receive", "look_at_steps"),
+    "jobs": ("definitions", "job_by_id", "jobs_by_slug"),
+    "limits": tuple(name for name in load("limits") if name not in {"unpark_job", "idle_keys", "close_ranks"}),
+    "parking": ("lock_tied", "untie", "tie_again", "park_if_held"),
+    "rates": tuple(name for name in load("rates") if name != "refit"),
+    "runs": ("lock_entries", "end_active", "drop_entries", "still_held"),
+    "schedules": ("take_due", "active_ticks", "note_fires", "advance"),
+    "sdk": ("checkpoints",),
+    "waits": tuple(name for name in load("waits") if name != "waits_of_run"),
+    "webhooks": ("note_ended",),
+    "workflows": ("specs", "workflow_by_id", "workflows_by_id", "workflows_by_slug"),
+    "workflow_runs": (
+        "hold", "hold_free", "active_runs", "read_outputs", "read_payload", "read_fault", "put_steps", "move_run",
+        "end_run", "close_approvals",
+    ),
+}  # fmt: skip
+# Tables that stay small: one row for each endpoint that has failed lately.
+SMALL: Final = frozenset({"breakers"})
+_PLACEHOLDER: Final = re.compile(r"%\((\w+)\)[sbt]")
+
+
+def numbered(statement: bytes) -> str:
+    """The statement with `$1` in place of its first parameter, and so on."""
+    names: dict[str, str] = {}
+    text = _PLACEHOLDER.sub(lambda found: names.setdefault(found[1], f"${len(names) + 1}"), statement.decode())
+    return text.replace("%%", "%")
+
+
+def scans(node: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Tables that a plan reads from end to end; one that gives its first entries only is not."""
+    table = node.get("Relation Name")
+    whole = node["Node Type"] == "Seq Scan" or ("Index" in node["Node Type"] and "Index Cond" not in node)
+    gives_first = above == "Limit" and "Filter" not in node
+    if table and whole and not gives_first and node["Node Type"] != "ModifyTable":
+        yield table
+    for below in node.get("Plans", ()):
+        # Rows are locked between a limit and what it limits.
+        yield from scans(below, above if node["Node Type"] == "LockRows" else node["Node Type"])
+
+
+@pytest.mark.parametrize(("noun", "name"), [(noun, name) for noun, names in PINNED.items() for name in names])
+async def test_nothing_is_scanned(scene: Scene, noun: str, name: str):
+    """The plan made while all tables are empty is good for millions of rows."""
+    async with scene.conn.transaction(force_rollback=True):
+        await fix_plans(scene.conn)
+        explained = scene.conn.pgconn.exec_(
+            f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(load(noun)[name])}".encode()
+        )
+        assert explained.status == psycopg.pq.ExecStatus.TUPLES_OK, explained.error_message
+        value = explained.get_value(0, 0)
+        assert value is not None
+        (found,) = json.loads(value)
+        assert set(scans(found["Plan"])) - SMALL == set()
