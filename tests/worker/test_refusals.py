@@ -122,7 +122,7 @@ async def test_claims_that_were_heard_are_not_lost_by_what_comes_after(migrated:
         run_ids = [(await api.add(job))[0] for job in (plain, gated) * 10][::2]
         await jobs.pause_job(api.conn, gated.id, None, api.parts.clock.now())
     async with proxied(migrated) as proxy:
-        lost = proxy.lose_answer(b"ON j.id = n.job_id WHERE j.lane <> 0")
+        lost = proxy.lose_answer(b"SELECT job_id FROM near)) AND j.lane <> 0")
         async with running(proxy.url, migrated) as rig:
             await asyncio.wait_for(lost.wait(), 10)
             for run_id in run_ids:
