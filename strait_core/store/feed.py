@@ -54,7 +54,7 @@ async def walks(conn: Conn, run_ids: Sequence[UUID]) -> list[Walk]:
     """Those of these runs that there are, each with its path."""
     if not run_ids:
         return []
-    asked = {"ids": list(run_ids), "made_at": min(map(runs.made_at, run_ids))}
+    asked = {"ids": list(run_ids), "made_at": runs.first_made(run_ids)}
     heads = {row["id"]: row for row in await _SQL.rows(conn, "run_heads", asked)}
     closed: dict[UUID, list[path.Closed]] = defaultdict(list)
     for row in await _SQL.rows(conn, "attempts_of", asked):
@@ -86,7 +86,7 @@ async def flows(conn: Conn, run_ids: Sequence[UUID]) -> list[Flow]:
     """Those of these workflow runs that there are."""
     if not run_ids:
         return []
-    asked = {"ids": list(run_ids), "made_at": min(map(runs.made_at, run_ids))}
+    asked = {"ids": list(run_ids), "made_at": runs.first_made(run_ids)}
     found = {row["id"]: row for row in await _SQL.rows(conn, "workflow_heads", asked)}
     return [Flow(**{**row, "status": RunStatus(row["status"])}) for row in found.values()]
 

@@ -11,10 +11,9 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
-from strait_core import ids
 from strait_core.idempotency import KEPT, Once
 from strait_core.store.pool import Conn, query
-from strait_core.store.runs import made_at
+from strait_core.store.runs import first_made
 from strait_core.store.sql import load
 
 _SQL = load("idempotency")
@@ -123,7 +122,7 @@ async def _settle(conn: Conn, overdue: Sequence[Mapping[str, Any]], now: datetim
 async def _ends(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
     if not run_ids:
         return {}
-    rows = await _SQL.rows(conn, "last_ends", {"ids": list(run_ids), "made_at": made_at(min(run_ids, key=ids.time_of))})
+    rows = await _SQL.rows(conn, "last_ends", {"ids": list(run_ids), "made_at": first_made(run_ids)})
     return {row["id"]: row["finished_at"] for row in rows}
 
 

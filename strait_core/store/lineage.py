@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from strait_core import ids
 from strait_core.lineage import MAX_DEPTH
 from strait_core.run import CANCELABLE, Event, Status
 from strait_core.store import endings, runs
@@ -83,7 +82,7 @@ async def cancel_family(
     tree = await endings.hold_trees(conn, run_ids, now, brought)
     ended = await _cancel(conn, run_ids, now, reason, tree)
     generation = [run.id for run in ended]
-    oldest = runs.made_at(min(generation, key=ids.time_of)) if generation else now
+    oldest = runs.first_made(generation) if generation else now
     for _ in range(_GENERATIONS):
         if not generation:
             break

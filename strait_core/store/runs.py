@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -127,6 +128,12 @@ def made_at(run_id: UUID) -> datetime:
     return ids.time_of(run_id) - _CLOCK_SLACK
 
 
+def first_made(run_ids: Collection[UUID]) -> datetime:
+    """An instant that no row of the history of any of these runs is older than."""
+    # Ids go by their time.
+    return made_at(min(run_ids, key=attrgetter("int")))
+
+
 async def match_runs(conn: Conn, low: UUID, high: UUID, limit: int) -> list[UUID]:
     """Ids between two bounds, newest first: what a shortened id may mean."""
     return [row["id"] for row in await _SQL.rows(conn, "match_runs", {"low": low, "high": high, "limit": limit})]
@@ -159,7 +166,7 @@ async def runs_by_id(conn: Conn, run_ids: Sequence[UUID]) -> list[Row]:
     found: list[Row] = []
     for at in range(0, len(run_ids), _PAGE):
         part = list(run_ids[at : at + _PAGE])
-        found += await _SQL.rows(conn, "runs_by_id", {"ids": part, "made_at": made_at(min(part, key=ids.time_of))})
+        found += await _SQL.rows(conn, "runs_by_id", {"ids": part, "made_at": first_made(part)})
     return found
 
 
@@ -331,7 +338,7 @@ async def replay_all(conn: Conn, run_ids: Sequence[UUID], now: datetime) -> set[
     """Bring finished runs back to the queue; those that were in a replayable state and whose job may run."""
     values = {
         "ids": list(run_ids),
-        "made_at": made_at(min(run_ids, key=ids.time_of)),
+        "made_at": first_made(run_ids),
         "from": [status.value for status in REPLAYABLE],
         "now": now,
     }
@@ -356,7 +363,12 @@ async def still_held(conn: Conn, held: Sequence[tuple[UUID, int]]) -> set[UUID]:
 
 async def attempts(conn: Conn, run_id: UUID) -> list[Row]:
     """The closed attempts of a run, the first one first."""
-    return await _SQL.rows(conn, "attempts", {"id": run_id, "made_at": made_at(run_id)})
+    return await attempts_of(conn, [run_id])
+
+
+async def attempts_of(conn: Conn, run_ids: Sequence[UUID]) -> list[Row]:
+    """The closed attempts of these runs, run by run."""
+    return await _SQL.rows(conn, "attempts", _since_made(run_ids))
 
 
 async def live_attempt(conn: Conn, run_id: UUID) -> Row | None:
@@ -364,6 +376,10 @@ async def live_attempt(conn: Conn, run_id: UUID) -> Row | None:
     return await _SQL.one(conn, "live_attempt", {"id": run_id})
 
 
-async def run_events(conn: Conn, run_id: UUID) -> list[Row]:
-    """The rare moves of a run, in order."""
-    return await _SQL.rows(conn, "run_events", {"id": run_id, "made_at": made_at(run_id)})
+async def run_events(conn: Conn, run_ids: Sequence[UUID]) -> list[Row]:
+    """The rare moves of these runs, run by run and in order."""
+    return await _SQL.rows(conn, "run_events", _since_made(run_ids))
+
+
+def _since_made(run_ids: Sequence[UUID]) -> dict[str, Any]:
+    return {"ids": list(run_ids), "made_at": first_made(run_ids)}

@@ -13,10 +13,9 @@ from uuid import UUID
 
 from psycopg import sql
 
-from strait_core import ids
 from strait_core.run import Status
 from strait_core.store.pool import Conn
-from strait_core.store.runs import UNSUCCESSFUL, RunFilter, conditions, made_at
+from strait_core.store.runs import UNSUCCESSFUL, RunFilter, conditions, first_made
 from strait_core.store.sql import load
 
 _SQL = load("selection")
@@ -79,7 +78,7 @@ async def places(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, Place]:
     """Where these runs stand; those that do not exist are left out."""
     if not run_ids:
         return {}
-    values = {"ids": list(run_ids), "made_at": made_at(min(run_ids, key=ids.time_of))}
+    values = {"ids": list(run_ids), "made_at": first_made(run_ids)}
     return {
         row["id"]: Place(Status(row["status"]), row["project_id"], row["deleted"], row["enabled"], row["is_step"])
         for row in await _SQL.rows(conn, "places", values)

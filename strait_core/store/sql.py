@@ -24,7 +24,8 @@ class Statements(dict[str, bytes]):
         """The rows of a statement; none of one that gives none."""
         async with conn.cursor(row_factory=dict_row, binary=True) as cursor:
             await cursor.execute(query(self[name]), values)
-            return await cursor.fetchall() if cursor.description else []
+            answer = cursor.pgresult
+            return await cursor.fetchall() if answer is not None and answer.nfields else []
 
     async def one(self, conn: Conn, name: str, values: Mapping[str, Any]) -> Row | None:
         """The first row of a statement; None when there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 
 _SQL = load("watch")
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +63,44 @@ def _head(row: dict[str, Any]) -> Head:
 
 async def course(conn: Conn, at: Head) -> Course:
     """The path that led to `at`; what happens meanwhile is left out."""
+    return _course(at, await runs.attempts(conn, at.id), await runs.run_events(conn, [at.id]))
+
+
+async def looks(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, tuple[Head, Course]]:
+    """Where these runs stand, and how they came there; a run that there is not is left out."""
+    if not run_ids:
+        return {}
+    values = {"ids": list(run_ids), "made_at": runs.first_made(run_ids)}
+    heads = {row["id"]: _head(row) for row in await _SQL.rows(conn, "heads", values)}
+    closed, moves = defaultdict[UUID, list[Row]](list), defaultdict[UUID, list[Row]](list)
+    for row in await runs.attempts_of(conn, run_ids):
+        closed[row["run_id"]].append(row)
+    for row in await runs.run_events(conn, run_ids):
+        moves[row["run_id"]].append(row)
+    return {run_id: (at, _course(at, closed[run_id], moves[run_id])) for run_id, at in heads.items()}
+
+
+def _course(at: Head, attempts: Sequence[Row], events: Sequence[Row]) -> Course:
     standing = at.standing
-    rows = [row for row in await runs.attempts(conn, at.id) if row["seq"] <= standing.seq]
-    moves = [row for row in await runs.run_events(conn, at.id) if row["seq"] <= standing.seq]
-    steps = path.path_of(
-        standing,
-        [
-            path.Closed(
-                row["number"],
-                row["seq"],
-                row["outcome"],
-                row["claimed_at"],
-                row["started_at"],
-                row["finished_at"],
-                row["error"],
-            )
-            for row in rows
-        ],
-        [path.Move(**{**row, "status": Status(row["status"])}) for row in moves],
-    )
-    return Course(steps, rows)
+    rows = [row for row in attempts if row["seq"] <= standing.seq]
+    closed = [
+        path.Closed(
+            row["number"],
+            row["seq"],
+            row["outcome"],
+            row["claimed_at"],
+            row["started_at"],
+            row["finished_at"],
+            row["error"],
+        )
+        for row in rows
+    ]
+    moves = [
+        path.Move(row["seq"], row["event"], Status(row["status"]), row["attempt"], row["at"], row["reason"])
+        for row in events
+        if row["seq"] <= standing.seq
+    ]
+    return Course(path.path_of(standing, closed, moves), rows)
 
 
 async def seqs(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:

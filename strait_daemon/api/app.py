@@ -15,6 +15,7 @@ from strait_daemon.api.context import Api
 from strait_daemon.api.deps import Deps
 from strait_daemon.api.endpoint import Endpoint, NotFound, RequestIds
 from strait_daemon.api.feed import Feed
+from strait_daemon.api.looks import Looks
 from strait_daemon.api.lookup import find_job
 from strait_daemon.api.operation import Operation
 from strait_daemon.api.routes import all_routes
@@ -40,7 +41,9 @@ def _app(deps: Deps, operations: Sequence[Operation]) -> Starlette:
             return await find_job(conn, ref, project)
 
     feed = Feed(deps.pool, deps.bus, deps.clock, deps.log)
-    api = Api(deps, JobCache(load), Watchers(deps.pool, deps.bus, deps.log), feed, Tail(deps.pool, deps.log))
+    watchers = Watchers(deps.pool, deps.bus, deps.closing, deps.log)
+    tail = Tail(deps.pool, deps.log)
+    api = Api(deps, JobCache(load), watchers, Looks(deps.pool), feed, tail)
     gate = Gate(deps.secret, deps.tokens)
     request_ids = RequestIds(deps.new_id().hex[-8:])
     paths: dict[str, dict[str, Operation]] = {}

@@ -12,6 +12,7 @@ from strait_daemon.api.cache import JobCache
 from strait_daemon.api.deps import Deps
 from strait_daemon.api.feed import Feed
 from strait_daemon.api.judges import Judges
+from strait_daemon.api.looks import Looks
 from strait_daemon.api.tail import Tail
 from strait_daemon.api.watchers import Watchers
 
@@ -25,6 +26,7 @@ class Api:
     deps: Deps
     jobs: JobCache
     watchers: Watchers
+    looks: Looks
     feed: Feed
     tail: Tail
     judges: Judges = field(default_factory=Judges)

@@ -19,10 +19,9 @@ from msgspec.structs import asdict
 
 from strait_core.path import Step
 from strait_core.run import TERMINAL, Status
-from strait_core.store import logs, watch
-from strait_core.store.pool import Conn
 from strait_core.wire.notes import LogLine, Progress
 from strait_daemon.api import notes, shape
+from strait_daemon.api.looks import Looks
 from strait_daemon.api.operation import encode
 
 # Lines that one look reads; while there are more, the next look follows at once.
@@ -78,17 +77,18 @@ def frame(event: str, seq: int, note: int, data: Any) -> bytes:
     return b"event: %s\nid: %s\ndata: %s\n\n" % (event.encode(), identity, lines)
 
 
-async def news(conn: Conn, sent: Sent) -> bytes:
-    """The frames of everything since the last look; `sent` is brought up to date."""
+async def news(looks: Looks, sent: Sent, crowd: int) -> bytes:
+    """The frames of everything since the last look; `sent` is brought up to date. `crowd` streams are open."""
     sent.behind = False
-    head = await watch.head(conn, sent.run_id)
-    if head is None or (head.standing.seq <= sent.seq and head.note_seq <= sent.note):
+    look = await looks.at(sent.run_id, crowd)
+    if look is None:
         return b""
-    lines, steps, closed = await _lines(conn, sent, head), list[Step](), dict[int, Any]()
-    if head.standing.seq > sent.seq:
-        course = await watch.course(conn, head)
-        closed = {row["seq"]: row for row in course.attempts}
-        steps = [step for step in course.steps if step.seq > sent.seq]
+    head, course = look
+    if head.standing.seq <= sent.seq and head.note_seq <= sent.note:
+        return b""
+    lines = await looks.lines(sent.run_id, after=sent.note, limit=LINES) if head.note_seq > sent.note else []
+    closed = {row["seq"]: row for row in course.attempts}
+    steps = [step for step in course.steps if step.seq > sent.seq]
     if len(lines) == LINES:
         # The end is told last: the stream closes after it.
         sent.behind = True
@@ -102,12 +102,6 @@ async def news(conn: Conn, sent: Sent) -> bytes:
         sent.note = max(sent.note, head.note_seq)
         sent.over = head.standing.status in TERMINAL
     return frames
-
-
-async def _lines(conn: Conn, sent: Sent, head: watch.Head) -> list[dict[str, Any]]:
-    if head.note_seq <= sent.note:
-        return []
-    return await logs.lines(conn, sent.run_id, after=sent.note, limit=LINES)
 
 
 def _noted(

@@ -72,7 +72,7 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
         eye.moved.set()
         yield first
         while not sent.over:
-            moved = await wait_for_news(eye, api.deps.closing)
+            moved = await wait_for_news(eye)
             if api.deps.closing.is_set():
                 yield frame("end", sent.seq, sent.note, EndData(CLOSING))
                 return
@@ -81,8 +81,7 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
                 continue
             eye.moved.clear()
             try:
-                async with api.connection() as conn:
-                    frames = await news(conn, sent)
+                frames = await news(api.looks, sent, api.watchers.count)
             except (*Broken, TimeoutError, StraitError):
                 # The look after this one, at most two seconds later, makes up for it.
                 continue
@@ -93,12 +92,10 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
                 yield frames
 
 
-async def wait_for_news(eye: Watch, closing: asyncio.Event) -> bool:
+async def wait_for_news(eye: Watch) -> bool:
     """Wait until the run may have moved, the server closes, or it is time for a sign of life (False)."""
-    tasks = [asyncio.create_task(event.wait()) for event in (eye.moved, closing)]
     try:
-        done, _ = await asyncio.wait(tasks, timeout=KEEP_ALIVE_SECS, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-    return bool(done)
+        async with asyncio.timeout(KEEP_ALIVE_SECS):
+            return await eye.moved.wait()
+    except TimeoutError:
+        return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -35,9 +35,10 @@ class Watch:
 class Watchers:
     """The open streams of this process."""
 
-    def __init__(self, pool: Pool, bus: Bus, log: Any) -> None:
+    def __init__(self, pool: Pool, bus: Bus, closing: asyncio.Event, log: Any) -> None:
         self._pool = pool
         self._bus = bus
+        self._closing = closing
         self._log = log
         self._watches: set[Watch] = set()
         self._looking: asyncio.Task[None] | None = None
@@ -55,6 +56,11 @@ class Watchers:
             finally:
                 self._watches.discard(eye)
 
+    @property
+    def count(self) -> int:
+        """How many streams are open."""
+        return len(self._watches)
+
     def check_room(self) -> None:
         """Raise UnavailableError when no further stream may be opened here."""
         if len(self._watches) >= MOST:
@@ -63,7 +69,7 @@ class Watchers:
     async def _look_often(self) -> None:
         """Runs as long as anybody watches."""
         while True:
-            await asyncio.sleep(LOOK_SECS)
+            await self._rest()
             if not self._watches:
                 return
             try:
@@ -72,6 +78,17 @@ class Watchers:
             except (*Broken, TimeoutError) as error:
                 # The next look, or a signal, makes up for this one.
                 self._log.debug("watch_missed", error=type(error).__name__)
+
+    async def _rest(self) -> None:
+        """Until the next look; when the server closes, every stream is told so at once."""
+        if self._closing.is_set():
+            await asyncio.sleep(LOOK_SECS)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECS):
+                await self._closing.wait()
+            for eye in self._watches:
+                eye.moved.set()
 
     async def _look(self) -> None:
         eyes = list(self._watches)

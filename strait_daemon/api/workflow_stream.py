@@ -105,7 +105,7 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
         eye.moved.set()
         yield first
         while not sent.over:
-            moved = await wait_for_news(eye, api.deps.closing)
+            moved = await wait_for_news(eye)
             if api.deps.closing.is_set():
                 yield _frame("end", sent, EndData(CLOSING))
                 return

@@ -23,7 +23,7 @@ async def test_a_delayed_run_gets_another_time(scene: Scene):
     assert row["expires_at"] == row["scheduled_at"] + timedelta(seconds=60)
     assert await queue.next_due(scene.conn) == scene.now + 2 * HOUR
     assert await runs.reschedule(scene.conn, run_id, scene.now + HOUR, scene.now) == scene.now + HOUR
-    events = await runs.run_events(scene.conn, run_id)
+    events = await runs.run_events(scene.conn, [run_id])
     assert [(one["seq"], one["event"], one["status"]) for one in events] == [
         (2, "reschedule", "delayed"), (3, "reschedule", "delayed"),
     ]  # fmt: skip

@@ -145,7 +145,7 @@ async def test_a_run_is_found_wherever_it_stands(scene: Scene, stored: dict[str,
     for unknown in (scene.new_id(), UUID(int=0), UUID(int=2**128 - 1)):
         assert await runs.get_run(scene.conn, unknown) is None
         assert await runs.attempts(scene.conn, unknown) == []
-        assert await runs.run_events(scene.conn, unknown) == []
+        assert await runs.run_events(scene.conn, [unknown]) == []
         assert not await scene.replay(unknown)
 
 
@@ -178,7 +178,7 @@ async def test_attempts_and_rare_moves_tell_the_path(scene: Scene):
         (1, 6, "error"),
         (2, 9, "failed"),
     ]
-    assert [(row["seq"], row["event"], row["status"]) for row in await runs.run_events(scene.conn, run_id)] == [
+    assert [(row["seq"], row["event"], row["status"]) for row in await runs.run_events(scene.conn, [run_id])] == [
         (3, "release", "queued"),
         (10, "replay", "queued"),
         (11, "cancel", "canceled"),
@@ -281,7 +281,7 @@ async def test_several_runs_are_ended_at_once(scene: Scene):
         queued: (Status.QUEUED, None),
         later: (Status.DELAYED, None),
     }
-    assert [row["reason"] for row in await runs.run_events(scene.conn, live.id)] == ["no longer wanted"]
+    assert [row["reason"] for row in await runs.run_events(scene.conn, [live.id])] == ["no longer wanted"]
     assert [row["outcome"] for row in await runs.attempts(scene.conn, live.id)] == ["canceled"]
     assert await scene.broken() == []
 

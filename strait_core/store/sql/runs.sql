@@ -208,12 +208,12 @@ FROM strait.runs WHERE worker_id = %(worker)s AND status IN ('dequeued', 'execut
 SELECT id, lease FROM strait.runs WHERE id = ANY(%(ids)b) AND status IN ('dequeued', 'executing')
 
 -- name: attempts
-SELECT * FROM strait.attempts WHERE run_id = %(id)s AND finished_at >= %(made_at)s ORDER BY number
+SELECT * FROM strait.attempts WHERE run_id = ANY(%(ids)s) AND finished_at >= %(made_at)s ORDER BY run_id, number
 
 -- name: live_attempt
 SELECT attempt, worker_id, lease, claimed_at, started_at, ready_at, seq, status FROM strait.runs
 WHERE id = %(id)s AND status IN ('dequeued', 'executing')
 
 -- name: run_events
-SELECT seq, event, status, attempt, at, reason FROM strait.run_events
-WHERE run_id = %(id)s AND at >= %(made_at)s ORDER BY seq
+SELECT run_id, seq, event, status, attempt, at, reason FROM strait.run_events
+WHERE run_id = ANY(%(ids)s) AND at >= %(made_at)s ORDER BY run_id, seq
