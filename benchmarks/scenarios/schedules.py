@@ -13,6 +13,8 @@ from benchmarks.bed import Bed, Daemon, wait_until
 from benchmarks.measure import Figure, Scale, Scenario, at_most
 
 IDLE_SECS = (10, 3)
+# Partitions made ahead and first looks at everything take a daemon's first seconds.
+START_SECS = (6, 1)
 # A tick each 120 ms: 500 a minute.
 APART_MS = 120
 AHEAD_SECS = 3
@@ -52,10 +54,9 @@ def seeded(url: str, bed: Bed, count: int) -> None:
         conn.execute("ANALYZE strait.schedules; ANALYZE strait.jobs")
 
 
-def idle(daemon: Daemon, secs: float) -> float:
-    """The share of a core that the daemon uses, in percent."""
-    # What it does at its start is not what it does all day.
-    time.sleep(1)
+def idle(daemon: Daemon, secs: float, start_secs: float) -> float:
+    """The share of a core that the daemon uses, in percent, once it has started."""
+    time.sleep(start_secs)
     before = cpu.spent(daemon.pid)
     time.sleep(secs)
     return (cpu.spent(daemon.pid) - before) / secs * 100
@@ -84,14 +85,14 @@ def measure(bed: Bed, scale: Scale) -> Sequence[Figure]:
     all_at_once = Figure(f"{at_once:,} ticks of one second queued", "s", target=at_most(2))
     late = Figure("lateness at 500 a minute p99", "ms", target=at_most(300))
     figures = [idling, more, all_at_once, late]
-    secs = scale.of(*IDLE_SECS)
+    secs = (scale.of(*IDLE_SECS), scale.of(*START_SECS))
     for _ in noise.rounds(scale, figures):
         with bed.database() as url, bed.daemon(url, mode="worker", WORKER_POOL_SIZE="1") as daemon:
-            alone = idle(daemon, secs)
+            alone = idle(daemon, *secs)
         with bed.database() as url:
             seeded(url, bed, count)
             with bed.daemon(url, mode="worker", WORKER_POOL_SIZE="1") as daemon:
-                busy = idle(daemon, secs)
+                busy = idle(daemon, *secs)
                 idling.add(busy, alone)
                 more.add(max(0.0, busy - alone))
                 with closing(psycopg.connect(url, autocommit=True)) as conn:
