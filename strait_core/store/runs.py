@@ -111,16 +111,22 @@ class RunFilter:
 
 
 async def get_run(conn: Conn, run_id: UUID) -> Row | None:
-    """The whole run, with the slug of its job; None when there is none.
+    """The whole run, with the slug of its job; None when there is none."""
+    return (await get_runs(conn, [run_id])).get(run_id)
+
+
+async def get_runs(conn: Conn, run_ids: Collection[UUID]) -> dict[UUID, Row]:
+    """The whole of these runs; one that there is not is left out.
 
     A run that ends between the two looks has moved to the history; one that is replayed between them has moved back,
     which the third look sees.
     """
-    for statement in ("get_run", "get_finished_run", "get_run"):
-        row = await _SQL.one(conn, statement, {"id": run_id, "made_at": made_at(run_id)})
-        if row is not None:
-            return row
-    return None
+    found: dict[UUID, Row] = {}
+    for statement in ("get_runs", "get_finished_runs", "get_runs"):
+        left = [run_id for run_id in run_ids if run_id not in found]
+        if left:
+            found |= {row["id"]: row for row in await _SQL.rows(conn, statement, _since_made(left))}
+    return found
 
 
 def made_at(run_id: UUID) -> datetime:
@@ -381,5 +387,5 @@ async def run_events(conn: Conn, run_ids: Sequence[UUID]) -> list[Row]:
     return await _SQL.rows(conn, "run_events", _since_made(run_ids))
 
 
-def _since_made(run_ids: Sequence[UUID]) -> dict[str, Any]:
+def _since_made(run_ids: Collection[UUID]) -> dict[str, Any]:
     return {"ids": list(run_ids), "made_at": first_made(run_ids)}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from strait_core import path
@@ -18,12 +17,13 @@ _SQL = load("watch")
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+# Named tuples, as those of the path and for their reason.
+class Head(NamedTuple):
     """Where a run stands, and whose it is."""
 
     id: UUID
     job_id: UUID
+    job_slug: str
     project_id: str
     standing: path.Standing
     # The number of its last note (a log line or a report of progress), and that report.
@@ -31,8 +31,7 @@ class Head:
     progress: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(NamedTuple):
     """A run's path up to its head, and the rows of the attempts that were closed on it."""
 
     steps: list[path.Step]
@@ -40,12 +39,13 @@ class Course:
 
 
 async def head(conn: Conn, run_id: UUID) -> Head | None:
-    """Where the run stands; None when there is none. Looks three times, as `runs.get_run` does and for its reasons."""
-    for statement in ("run_head", "finished_head", "run_head"):
-        row = await _SQL.one(conn, statement, {"id": run_id, "made_at": runs.made_at(run_id)})
-        if row is not None:
-            return _head(row)
-    return None
+    """Where the run stands; None when there is none."""
+    return (await _heads(conn, [run_id])).get(run_id)
+
+
+async def _heads(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, Head]:
+    values = {"ids": list(run_ids), "made_at": runs.first_made(run_ids)}
+    return {row["id"]: _head(row) for row in await _SQL.rows(conn, "heads", values)}
 
 
 def _head(row: dict[str, Any]) -> Head:
@@ -58,7 +58,8 @@ def _head(row: dict[str, Any]) -> Head:
         row["claimed_at"],
         row["started_at"],
     )
-    return Head(row["id"], row["job_id"], row["project_id"], standing, row["note_seq"] or 0, row["progress"])
+    whose = (row["id"], row["job_id"], row["job_slug"], row["project_id"])
+    return Head(*whose, standing, row["note_seq"] or 0, row["progress"])
 
 
 async def course(conn: Conn, at: Head) -> Course:
@@ -70,8 +71,7 @@ async def looks(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, tuple[Head, C
     """Where these runs stand, and how they came there; a run that there is not is left out."""
     if not run_ids:
         return {}
-    values = {"ids": list(run_ids), "made_at": runs.first_made(run_ids)}
-    heads = {row["id"]: _head(row) for row in await _SQL.rows(conn, "heads", values)}
+    heads = await _heads(conn, run_ids)
     closed, moves = defaultdict[UUID, list[Row]](list), defaultdict[UUID, list[Row]](list)
     for row in await runs.attempts_of(conn, run_ids):
         closed[row["run_id"]].append(row)

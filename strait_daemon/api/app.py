@@ -40,10 +40,11 @@ def _app(deps: Deps, operations: Sequence[Operation]) -> Starlette:
         async with deps.pool.connection() as conn:
             return await find_job(conn, ref, project)
 
-    feed = Feed(deps.pool, deps.bus, deps.clock, deps.log)
+    looks = Looks(deps.pool)
+    feed = Feed(deps.pool, looks, deps.bus, deps.clock, deps.log)
     watchers = Watchers(deps.pool, deps.bus, deps.closing, deps.log)
     tail = Tail(deps.pool, deps.log)
-    api = Api(deps, JobCache(load), watchers, Looks(deps.pool), feed, tail)
+    api = Api(deps, JobCache(load), watchers, looks, feed, tail)
     gate = Gate(deps.secret, deps.tokens)
     request_ids = RequestIds(deps.new_id().hex[-8:])
     paths: dict[str, dict[str, Operation]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -78,7 +78,7 @@ def _header_number(last: bytes) -> int:
         raise query.wrong_request(f"the header Last-Event-ID {error}") from None
 
 
-async def _follow(api: Api, feed: _Reader, place: Place, found: Stretch) -> AsyncIterator[bytes]:
+async def _follow(api: Api, feed: _Reader, place: Place, found: Stretch) -> AsyncGenerator[bytes]:
     """The chunks of a stream, without end until the server closes or the place is not kept any more.
 
     Whoever reads slowly is read for slowly: nothing is held for him beyond the piece that is being sent.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from strait_core.errors import ForbiddenError, MethodNotAllowedError, NotFoundError, StraitError
@@ -138,16 +138,19 @@ async def write(answer: Reply, call: Call, send: Send) -> None:
     headers += [pair for pair in SECURITY if pair[0] not in given] if given else SECURITY
     headers += answer.headers
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    if answer.chunks is None or call.scope["method"] == "HEAD":
+    if answer.chunks is None:
         await send({"type": "http.response.body", "body": answer.body})
-        return
-    await _write_chunks(answer.chunks, call.receive, send)
+    elif call.scope["method"] == "HEAD":
+        await answer.chunks.aclose()
+        await send({"type": "http.response.body", "body": b""})
+    else:
+        await _write_chunks(answer.body, answer.chunks, call.receive, send)
 
 
-async def _write_chunks(chunks: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+async def _write_chunks(first: bytes, chunks: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
     """Send chunks until there are no more, the client goes, or it stops reading."""
     tasks: list[asyncio.Task[Any]] = [
-        asyncio.create_task(_pump(chunks, send), name="stream-out"),
+        asyncio.create_task(_pump(first, chunks, send), name="stream-out"),
         asyncio.create_task(_until_gone(receive), name="stream-in"),
     ]
     try:
@@ -160,15 +163,21 @@ async def _write_chunks(chunks: AsyncIterator[bytes], receive: Receive, send: Se
         raise results[0]
 
 
-async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
+async def _pump(first: bytes, chunks: AsyncGenerator[bytes], send: Send) -> None:
     try:
+        if first:
+            await _send_chunk(first, send)
         async for chunk in chunks:
-            async with asyncio.timeout(SEND_SECS):
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await _send_chunk(chunk, send)
         await send({"type": "http.response.body", "body": b""})
     finally:
         # Closed here and now, so that whatever the generator holds is let go with the client.
-        await chunks.aclose()  # type: ignore[attr-defined]
+        await chunks.aclose()
+
+
+async def _send_chunk(chunk: bytes, send: Send) -> None:
+    async with asyncio.timeout(SEND_SECS):
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 async def _until_gone(receive: Receive) -> None:

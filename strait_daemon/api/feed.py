@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -21,12 +21,12 @@ from msgspec import Struct
 from strait_core import ids
 from strait_core.errors import StraitError
 from strait_core.ids import Prefix
-from strait_core.path import Step
 from strait_core.run import Status
-from strait_core.store import feed
+from strait_core.store import feed, watch
 from strait_core.store.faults import Broken
 from strait_core.store.pool import Pool
 from strait_core.workflow.states import RunStatus
+from strait_daemon.api.looks import Look, Looks
 from strait_daemon.api.operation import encode
 from strait_daemon.bus import Bus, Everything
 from strait_daemon.clock import Clock
@@ -34,10 +34,8 @@ from strait_daemon.clock import Clock
 # Events kept for who comes back, and those that one listener may be behind before it is dropped.
 KEPT: Final = 10_000
 BEHIND: Final = 5_000
-# Runs read by one statement.
+# Runs and workflow runs read by one statement.
 BATCH: Final = 500
-# Signals gather so long before they are read: a burst of moves of one run is one look.
-GATHER_SECS: Final = 0.05
 LOOK_SECS: Final = 5.0
 _KNOWN: Final = 50_000
 _ID: Final = re.compile(rb"(\d{1,17})\.(\d{1,15})\.(\d{1,14})\Z")
@@ -67,8 +65,7 @@ class FeedWorkflowStatus(Struct, kw_only=True):
     project_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """An event of the feed: its number, what filters look at, and its frame."""
 
     number: int
@@ -105,8 +102,9 @@ class Listener:
 class Feed:
     """All moves, as long as somebody listens."""
 
-    def __init__(self, pool: Pool, bus: Bus, clock: Clock, log: Any) -> None:
+    def __init__(self, pool: Pool, looks: Looks, bus: Bus, clock: Clock, log: Any) -> None:
         self._pool = pool
+        self._looks = looks
         self._bus = bus
         self._clock = clock
         self._log = log
@@ -158,14 +156,15 @@ class Feed:
         """Where everything wanted stands that may have moved since then."""
         async with self._pool.connection() as conn:
             moved = await feed.moved_since(conn, since)
-            found: list[bytes] = []
+            found: list[Told] = []
             for at in range(0, len(moved), BATCH):
                 part = moved[at : at + BATCH]
-                walks, flows = await feed.walks(conn, part), await feed.flows(conn, part)
-                told = [self._run_event(walk, walk.steps[-1]) for walk in walks if walk.steps[-1].at > since]
-                told += [self._flow_event(flow) for flow in flows]
-                found += [one.frame for one in told if wants(one)]
-        return found
+                for look in (await watch.looks(conn, part)).values():
+                    last = look[1].steps[-1]
+                    if last.at > since:
+                        found += self._run_events(look, after=last.seq - 1)
+                found += [self._flow_event(flow) for flow in await feed.flows(conn, part)]
+        return [told.frame for told in found if wants(told)]
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -177,8 +176,9 @@ class Feed:
                         await everything.moved.wait()
                 except TimeoutError:
                     continue
-                await asyncio.sleep(GATHER_SECS)
-                moved = everything.take()
+                # Signals gather until the beat: a burst of moves of one run is one look.
+                await self._looks.eve()
+                moved: list[UUID] = []
                 try:
                     await self._read(everything, moved)
                 except (*Broken, TimeoutError, StraitError) as error:
@@ -188,28 +188,44 @@ class Feed:
                     await asyncio.sleep(LOOK_SECS / 5)
 
     async def _read(self, everything: Everything, moved: list[UUID]) -> None:
-        async with self._pool.connection() as conn:
-            if everything.missed:
-                everything.missed = False
-                moved = list(dict.fromkeys([*moved, *await feed.moved_since(conn, self._began - timedelta(seconds=1))]))
-            for at in range(0, len(moved), BATCH):
-                part = moved[at : at + BATCH]
-                walks = await feed.walks(conn, part)
-                flows = await feed.flows(conn, part) if len(walks) < len(part) else []
-                for walk in walks:
-                    self._tell_run(walk)
-                for flow in flows:
-                    self._tell_flow(flow)
+        """Tell of all that has moved; `moved` is filled with what was taken for that."""
+        if everything.missed:
+            await self._find_missed(everything)
 
-    def _tell_run(self, walk: feed.Walk) -> None:
-        known = self._known.get(walk.id)
+        def take() -> list[UUID]:
+            moved.extend(everything.take())
+            return moved
+
+        looks = await self._looks.all(take)
+        for run_id in moved:
+            if run_id in looks:
+                self._tell_run(looks[run_id])
+        flows = [run_id for run_id in moved if run_id not in looks]
+        if flows:
+            async with self._pool.connection() as conn:
+                for at in range(0, len(flows), BATCH):
+                    for flow in await feed.flows(conn, flows[at : at + BATCH]):
+                        self._tell_flow(flow)
+
+    async def _find_missed(self, everything: Everything) -> None:
+        everything.missed = False
+        try:
+            async with self._pool.connection() as conn:
+                everything.add(await feed.moved_since(conn, self._began - timedelta(seconds=1)))
+        except BaseException:
+            everything.miss()
+            raise
+
+    def _tell_run(self, look: Look) -> None:
+        run, seq, created_at = look[0].id, look[0].standing.seq, look[0].standing.created_at
+        known = self._known.get(run)
         if known is None:
             # A run that is older than the feed begins with where it stands.
-            known = 0 if walk.created_at >= self._began - timedelta(seconds=1) else walk.seq - 1
-        for step in walk.steps:
-            if step.seq > known:
-                self._tell(self._run_event(walk, step))
-        _remember(self._known, walk.id, max(walk.seq, known))
+            known = 0 if created_at >= self._began - timedelta(seconds=1) else seq - 1
+        if seq > known:
+            for told in self._run_events(look, after=known):
+                self._tell(told)
+            _remember(self._known, run, seq)
 
     def _tell_flow(self, flow: feed.Flow) -> None:
         if self._flows.get(flow.id) != flow.status:
@@ -224,19 +240,25 @@ class Feed:
         for listener in self._listeners:
             listener.offer(told)
 
-    def _run_event(self, walk: feed.Walk, step: Step) -> Told:
-        said = FeedStatus(
-            run_id=ids.spell(Prefix.RUN, walk.id),
-            status=step.status,
-            attempt=step.attempt,
-            at=step.at,
-            job_id=ids.spell(Prefix.JOB, walk.job_id),
-            job_slug=walk.job_slug,
-            project_id=walk.project_id,
-            reason=step.reason,
-        )
-        number = self._number + 1
-        return Told(number, walk.project_id, walk.job_id, None, step.status, self._frame(number, step.at, said))
+    def _run_events(self, look: Look, *, after: int) -> Iterator[Told]:
+        """The events of a run's steps behind that seq, as numbers are given out."""
+        run, course = look
+        run_id, job_id = ids.spell(Prefix.RUN, run.id), ids.spell(Prefix.JOB, run.job_id)
+        for step in course.steps:
+            if step.seq <= after:
+                continue
+            said = FeedStatus(
+                run_id=run_id,
+                status=step.status,
+                attempt=step.attempt,
+                at=step.at,
+                job_id=job_id,
+                job_slug=run.job_slug,
+                project_id=run.project_id,
+                reason=step.reason,
+            )
+            number = self._number + 1
+            yield Told(number, run.project_id, run.job_id, None, step.status, self._frame(number, step.at, said))
 
     def _flow_event(self, flow: feed.Flow) -> Told:
         said = FeedWorkflowStatus(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Final
 
@@ -68,7 +68,7 @@ async def _filter(api: Api, call: Call) -> Filter:
     return wants
 
 
-async def _follow(api: Api, wants: Filter, since: tuple[int, int, int] | None) -> AsyncIterator[bytes]:
+async def _follow(api: Api, wants: Filter, since: tuple[int, int, int] | None) -> AsyncGenerator[bytes]:
     with api.feed.listen(wants) as listener:
         yield b"retry: %d\n\n" % RETRY_MILLIS
         if since is not None:

@@ -1,26 +1,44 @@
-"""What all streams of single runs read: whatever is asked for while another look is under way is read together.
+"""What all live streams of this process read of runs: together, whatever is wanted when a read begins.
 
-A crowd is read at a beat, so that moves that follow one another closely are one look, and many runs one statement.
+A crowd is read at a beat, so that moves that follow one another closely are one look, and many runs one statement. Who
+waits for the same beat shares a round: a run that several want is read once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from strait_core.store import logs, watch
-from strait_core.store.pool import Pool
+from strait_core.store import logs, runs, watch
+from strait_core.store.pool import Conn, Pool
 from strait_core.store.watch import Course, Head
-from strait_daemon.gather import Gatherer
 
-Look: TypeAlias = "tuple[Head, Course] | None"
+Look: TypeAlias = "tuple[Head, Course]"
+Row: TypeAlias = "dict[str, Any]"
 # The longest time between two beats, and what each open stream adds to it: a few wait for nothing that could be felt.
 BEAT_SECS: Final = 0.05
 _EACH_SECS: Final = 0.000_05
+# Who collects until a beat asks a little ahead of it, lest the round begins without him.
+_AHEAD_SECS: Final = 0.003
+# How long a read waits for a connection, and how long it may take in all.
+_POOL_SECS: Final = 3.0
 _READ_SECS: Final = 10.0
+# Runs of one statement; whole ones come with payload and result.
+_BATCH: Final = 500
+_WHOLE_BATCH: Final = 20
+
+
+@dataclass(slots=True)
+class _Round:
+    """What the next read is to bring: whole runs, and those that say, when it begins, whose courses they want."""
+
+    snapshots: dict[UUID, asyncio.Future[Row | None]] = field(default_factory=dict)
+    wanted: list[Callable[[], Collection[UUID]]] = field(default_factory=list)
+    read: asyncio.Task[Mapping[UUID, Look]] | None = None
 
 
 class Looks:
@@ -28,21 +46,87 @@ class Looks:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._gatherer: Gatherer[UUID, Look] = Gatherer(self._read, lambda _run_id: 0)
+        # Open for who asks; it closes when its read begins.
+        self._next = _Round()
+        self._reading = asyncio.Lock()
 
-    async def at(self, run_id: UUID, crowd: int) -> Look:
+    async def at(self, run_id: UUID, crowd: int) -> Look | None:
         """Where a run stands and how it came there, None when there is no such run; `crowd` streams are open."""
-        beat = min(crowd * _EACH_SECS, BEAT_SECS)
-        # All who wait wake at the same instant.
-        await asyncio.sleep(beat - monotonic() % beat if crowd > 1 else 0)
-        return await self._gatherer.add(run_id)
+        return (await self.all(lambda: (run_id,), _beat(crowd))).get(run_id)
 
-    async def lines(self, run_id: UUID, after: int, limit: int) -> list[dict[str, Any]]:
+    async def all(self, wanted: Callable[[], Collection[UUID]], beat_secs: float = 0.0) -> Mapping[UUID, Look]:
+        """The same of all runs that `wanted` names when the read begins, at the next beat; those that there are."""
+        self._next.wanted.append(wanted)
+        # A caller who goes must not end the read of the others.
+        return await asyncio.shield(self._begin(beat_secs))
+
+    async def snapshot(self, run_id: UUID, crowd: int) -> Row | None:
+        """A whole run as it stands, None when there is no such run."""
+        found = self._next.snapshots.setdefault(run_id, asyncio.get_running_loop().create_future())
+        _ = self._begin(_beat(crowd))
+        return await asyncio.shield(found)
+
+    async def eve(self) -> None:
+        """Wait until shortly before the beat of a crowd."""
+        await asyncio.sleep(BEAT_SECS - (monotonic() + _AHEAD_SECS) % BEAT_SECS)
+
+    async def lines(self, run_id: UUID, after: int, limit: int) -> list[Row]:
         """Log lines of a run behind that number."""
-        async with asyncio.timeout(_READ_SECS), self._pool.connection() as conn:
+        async with asyncio.timeout(_READ_SECS), self._pool.connection(_POOL_SECS) as conn:
             return await logs.lines(conn, run_id, after=after, limit=limit)
 
-    async def _read(self, run_ids: Sequence[UUID]) -> list[Look | Exception]:
-        async with asyncio.timeout(_READ_SECS), self._pool.connection() as conn:
-            found = await watch.looks(conn, run_ids)
-        return [found.get(run_id) for run_id in run_ids]
+    def _begin(self, beat_secs: float) -> asyncio.Task[Mapping[UUID, Look]]:
+        """The read of the next round; whoever asks first sets its time."""
+        if self._next.read is None or self._next.read.done():
+            self._next.read = asyncio.create_task(self._read_next(beat_secs), name="looks")
+            # Nobody may be left to hear of its failure.
+            self._next.read.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._next.read
+
+    async def _read_next(self, beat_secs: float) -> Mapping[UUID, Look]:
+        async with self._reading:
+            await asyncio.sleep(beat_secs - monotonic() % beat_secs if beat_secs else 0)
+            # Who asks from here on wants to know of what happens from here on.
+            this, self._next = self._next, _Round()
+            try:
+                async with asyncio.timeout(_READ_SECS), self._pool.connection(_POOL_SECS) as conn:
+                    await _hand_out(conn, this.snapshots)
+                    return await _courses(conn, list({run_id: None for want in this.wanted for run_id in want()}))
+            except BaseException as error:
+                _fail(this.snapshots.values(), error)
+                raise
+
+
+async def _courses(conn: Conn, run_ids: Sequence[UUID]) -> Mapping[UUID, Look]:
+    looks: dict[UUID, Look] = {}
+    for at in range(0, len(run_ids), _BATCH):
+        looks |= await watch.looks(conn, run_ids[at : at + _BATCH])
+    return looks
+
+
+async def _hand_out(conn: Conn, snapshots: Mapping[UUID, asyncio.Future[Row | None]]) -> None:
+    """Read whole runs a few at a time, and let go of each as it is handed over: together they might fill the memory."""
+    wanted = list(snapshots)
+    for at in range(0, len(wanted), _WHOLE_BATCH):
+        part = wanted[at : at + _WHOLE_BATCH]
+        found = await runs.get_runs(conn, part)
+        for run_id in part:
+            if not snapshots[run_id].done():
+                snapshots[run_id].set_result(found.get(run_id))
+
+
+def _fail(snapshots: Iterable[asyncio.Future[Row | None]], error: BaseException) -> None:
+    """Tell those who still wait for a snapshot."""
+    for future in snapshots:
+        if future.done():
+            continue
+        if isinstance(error, Exception):
+            future.set_exception(error)
+            # Nobody may be left to hear of it.
+            future.exception()
+        else:
+            future.cancel()
+
+
+def _beat(crowd: int) -> float:
+    return min(crowd * _EACH_SECS, BEAT_SECS) if crowd > 1 else 0.0

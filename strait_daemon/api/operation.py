@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,13 +31,13 @@ encode: Final = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; `chunks` instead of `body` when it goes on."""
+    """An answer; with `chunks` it goes on behind `body`."""
 
     status: int
     body: bytes = b""
     media: bytes = JSON
     headers: Headers = ()
-    chunks: AsyncIterator[bytes] | None = None
+    chunks: AsyncGenerator[bytes] | None = None
 
 
 def reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:

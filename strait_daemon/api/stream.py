@@ -8,15 +8,15 @@ those that were over before anybody could look. An event's id is the run's seq; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
+from uuid import UUID
 
 from msgspec import Struct
 
 from strait_core import ids
 from strait_core.errors import StraitError
 from strait_core.run import TERMINAL
-from strait_core.store import runs
 from strait_core.store.faults import Broken
 from strait_daemon.api import shape
 from strait_daemon.api.context import Api
@@ -47,29 +47,22 @@ class EndData(Struct):
 
 async def stream_run(api: Api, call: Call) -> Reply:
     """Begin a stream: from the snapshot, or from behind `Last-Event-ID`."""
-    ref = call.path["run"]
-    run_id = run_id_of(ref)
     api.watchers.check_room()
-    async with api.connection() as conn:
-        row = await runs.get_run(conn, run_id)
-    if row is None or call.project not in {None, row["project_id"]}:
-        raise no_run(ref)
-    sent = Sent(run_id, ids.spell(ids.Prefix.RUN, run_id), row["seq"], row["note_seq"] or 0)
-    since = read_id(call.headers.get(b"last-event-id"))
-    first = b"retry: %d\n\n" % RETRY_MILLIS
-    if since is not None and since < (sent.seq, sent.note):
-        sent.seq, sent.note = since
-    elif since != (sent.seq, sent.note) or row["status"] in TERMINAL:
-        first += frame("snapshot", sent.seq, sent.note, shape.run(row))
-        sent.over = row["status"] in TERMINAL
-    return Reply(200, media=EVENTS, chunks=_follow(api, sent, first))
+    chunks = _follow(api, call, run_id_of(call.path["run"]))
+    # Made before the answer begins, so that a run that there is not is an answer of its own.
+    first = await anext(chunks)
+    return Reply(200, body=first, media=EVENTS, chunks=chunks)
 
 
-async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
+async def _follow(api: Api, call: Call, run_id: UUID) -> AsyncGenerator[bytes]:
     """The chunks of a stream, until the run's terminal state has been sent or the server closes."""
-    with api.watchers.watch(sent.run_id) as eye:
-        # Whatever happened between the snapshot and this watch is found by the first look.
-        eye.moved.set()
+    # Watched before it is read: whatever happens after the snapshot is signalled.
+    with api.watchers.watch(run_id) as eye:
+        sent, first = await _begin(api, call, run_id)
+        eye.seen = (sent.seq, sent.note)
+        if sent.behind or api.deps.closing.is_set():
+            # Nobody signals what happened before the snapshot, nor, to who comes after it, that the server closes.
+            eye.moved.set()
         yield first
         while not sent.over:
             moved = await wait_for_news(eye)
@@ -90,6 +83,23 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
                 eye.moved.set()
             if frames:
                 yield frames
+
+
+async def _begin(api: Api, call: Call, run_id: UUID) -> tuple[Sent, bytes]:
+    """Where a stream stands once its first chunk has been sent, and that chunk."""
+    row = await api.looks.snapshot(run_id, api.watchers.count)
+    if row is None or call.project not in {None, row["project_id"]}:
+        raise no_run(call.path["run"])
+    sent = Sent(run_id, ids.spell(ids.Prefix.RUN, run_id), row["seq"], row["note_seq"] or 0)
+    since = read_id(call.headers.get(b"last-event-id"))
+    first = b"retry: %d\n\n" % RETRY_MILLIS
+    if since is not None and since < (sent.seq, sent.note):
+        sent.seq, sent.note = since
+        sent.behind = True
+    elif since != (sent.seq, sent.note) or row["status"] in TERMINAL:
+        first += frame("snapshot", sent.seq, sent.note, shape.run(row))
+        sent.over = row["status"] in TERMINAL
+    return sent, first
 
 
 async def wait_for_news(eye: Watch) -> bool:

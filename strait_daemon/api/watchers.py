@@ -83,10 +83,11 @@ class Watchers:
         """Until the next look; when the server closes, every stream is told so at once."""
         if self._closing.is_set():
             await asyncio.sleep(LOOK_SECS)
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECS):
-                await self._closing.wait()
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECS):
+                    await self._closing.wait()
+        if self._closing.is_set():
             for eye in self._watches:
                 eye.moved.set()
 

@@ -8,7 +8,7 @@ what has changed since a little before that. A step told twice is the same: same
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -100,7 +100,7 @@ def _frame(event: str, sent: Sent, data: Any) -> bytes:
     return b"event: %s\nid: %s\ndata: %s\n\n" % (event.encode(), identity, lines)
 
 
-async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncIterator[bytes]:
+async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncGenerator[bytes]:
     with api.watchers.watch(sent.run_id) as eye:
         eye.moved.set()
         yield first

@@ -7,12 +7,16 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import pytest
 
+from strait_core import ids
 from strait_core.run import Status
 from strait_core.store import queue
 from strait_core.store.queue import Finish, Start
+from strait_daemon.api import watchers
 from strait_daemon.embedded import PostgresServer
 from tests.api.caller import Caller, uuid_of
 from tests.api.server import AUTH, Server, serving
@@ -180,6 +184,29 @@ def test_a_watcher_that_leaves_is_forgotten(api: Caller):
     eventually(lambda: uuid_of(run["id"]) not in watchers)
 
 
+def test_a_stream_that_goes_on_waits_for_no_net(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """What it missed is sent at once, also where nothing looks after it."""
+
+    async def nothing(_: watchers.Watchers) -> None:
+        """Look after nobody."""
+
+    monkeypatch.setattr(watchers.Watchers, "_look", nothing)
+    run = api.trigger(api.make_job("resumed"))
+    api.complete(run)
+    with stream(api, run, since=1) as response:
+        assert [state for _, state in states(list(events(response)))] == ["dequeued", "executing", "completed"]
+
+
+def test_what_is_not_followed_is_not_watched(api: Caller):
+    """A HEAD is answered without events, a run that there is not with 404; neither leaves anything behind."""
+    run = api.trigger(api.make_job("looked-at"))
+    head = api.client.head(f"/v1/runs/{run['id']}/stream")
+    assert (head.status_code, head.headers["content-type"], head.content) == (200, "text/event-stream", b"")
+    missing = uuid4()
+    api.refuse("GET", f"/v1/runs/{ids.spell(ids.Prefix.RUN, missing)}/stream", status=404)
+    assert not {uuid_of(run["id"]), missing} & set(api.server.parts.bus._watchers)
+
+
 def test_a_server_that_stops_says_so(postgres_server: PostgresServer):
     """`end` with a reason, then the connection closes; the run goes on elsewhere."""
     with serving(fresh_database(postgres_server)) as server, server.client(headers=AUTH) as client:
@@ -192,6 +219,8 @@ def test_a_server_that_stops_says_so(postgres_server: PostgresServer):
             (last,) = coming
         assert (last.event, last.id) == ("end", 1)
         assert "shutting down" in last.data["reason"]
+        with stream(api, run) as response:
+            assert [one.event for one in events(response)] == ["snapshot", "end"]
 
 
 def _complete_silently(api: Caller, run: dict[str, Any]) -> None:

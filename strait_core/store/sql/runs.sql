@@ -1,14 +1,14 @@
 -- One run at a time, or a few: reads, and the rare moves (cancel, expire, replay).
 
--- name: get_run
+-- name: get_runs
 SELECT r.*, j.slug AS job_slug, w.heartbeat_at
 FROM strait.runs r JOIN strait.jobs j ON j.id = r.job_id LEFT JOIN strait.workers w ON w.id = r.worker_id
-WHERE r.id = %(id)s
+WHERE r.id = ANY(%(ids)b::uuid[])
 
--- name: get_finished_run
+-- name: get_finished_runs
 -- No run ends before it was made: the time inside the id rules out every older partition.
 SELECT h.*, j.slug AS job_slug FROM strait.run_history h JOIN strait.jobs j ON j.id = h.job_id
-WHERE h.id = %(id)s AND h.finished_at >= %(made_at)s
+WHERE h.id = ANY(%(ids)b::uuid[]) AND h.finished_at >= %(made_at)s
 
 -- name: runs_by_id
 SELECT r.*, j.slug AS job_slug, w.heartbeat_at FROM (
@@ -208,7 +208,7 @@ FROM strait.runs WHERE worker_id = %(worker)s AND status IN ('dequeued', 'execut
 SELECT id, lease FROM strait.runs WHERE id = ANY(%(ids)b) AND status IN ('dequeued', 'executing')
 
 -- name: attempts
-SELECT * FROM strait.attempts WHERE run_id = ANY(%(ids)s) AND finished_at >= %(made_at)s ORDER BY run_id, number
+SELECT * FROM strait.attempts WHERE run_id = ANY(%(ids)b::uuid[]) AND finished_at >= %(made_at)s ORDER BY run_id, number
 
 -- name: live_attempt
 SELECT attempt, worker_id, lease, claimed_at, started_at, ready_at, seq, status FROM strait.runs
@@ -216,4 +216,4 @@ WHERE id = %(id)s AND status IN ('dequeued', 'executing')
 
 -- name: run_events
 SELECT run_id, seq, event, status, attempt, at, reason FROM strait.run_events
-WHERE run_id = ANY(%(ids)s) AND at >= %(made_at)s ORDER BY run_id, seq
+WHERE run_id = ANY(%(ids)b::uuid[]) AND at >= %(made_at)s ORDER BY run_id, seq
