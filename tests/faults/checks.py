@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -22,6 +22,8 @@ from tests.support.endpoint import Endpoint
 from tests.support.sizes import size
 from tests.support.waiting import eventually
 
+# A little longer than a rate looks back.
+STEADY_SECS: Final = size(ci=0.0, soak=2.5)
 _RUNS = "SELECT id, status, attempt, attempt_base, max_attempts FROM strait."
 
 
@@ -73,6 +75,13 @@ def rate(endpoint: Endpoint, over: float = 2.0) -> float:
     """Calls a second, of late."""
     since = monotonic() - over
     return sum(call.at > since for call in endpoint.calls[-5_000:]) / over
+
+
+def rate_before(endpoint: Endpoint) -> float:
+    """Calls a second before a fault, once they have come at their rate for a while (in CI: as it is)."""
+    began = monotonic()
+    eventually(lambda: monotonic() - began >= STEADY_SECS)
+    return rate(endpoint)
 
 
 def expect_recovery(endpoint: Endpoint, before: float) -> str:

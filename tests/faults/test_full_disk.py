@@ -14,7 +14,7 @@ from strait_daemon.embedded import PostgresServer
 from tests.faults.checks import (
     expect_promises_kept,
     expect_recovery,
-    rate,
+    rate_before,
     states,
     stored,
     uuid_of,
@@ -56,7 +56,7 @@ def test_no_room_for_a_while(own_server: list[PostgresServer], endpoint: Endpoin
         daemon.make_job(endpoint.url("/ok"), max_attempts=10, retry_strategy="fixed", breaker_threshold=0)
         with triggering(daemon.port) as load:
             load.wait_for(50)
-            before = rate(endpoint)
+            before = rate_before(endpoint)
             accepted = fill(daemon, own_server[0])
             figures.note("back after a full disk", expect_recovery(endpoint, before))
         accepted += load.accepted

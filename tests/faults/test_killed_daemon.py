@@ -14,7 +14,7 @@ from tests.faults.checks import (
     expect_nothing_lost,
     expect_promises_kept,
     expect_recovery,
-    rate,
+    rate_before,
     states,
     stored,
     wait_for_all,
@@ -96,7 +96,7 @@ def test_the_only_daemon_is_replaced_under_load(database: str, endpoint: Endpoin
         with triggering(port) as load:
             for _ in range(REPLACED):
                 load.wait_for(100)
-                before = rate(endpoint)
+                before = rate_before(endpoint)
                 if how == "kill":
                     daemon.kill()
                 else:

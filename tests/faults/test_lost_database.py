@@ -15,7 +15,14 @@ import psycopg
 import pytest
 
 from strait_daemon.embedded import PostgresServer, find_postgres
-from tests.faults.checks import expect_nothing_lost, expect_promises_kept, expect_recovery, rate, states, wait_for_all
+from tests.faults.checks import (
+    expect_nothing_lost,
+    expect_promises_kept,
+    expect_recovery,
+    rate_before,
+    states,
+    wait_for_all,
+)
 from tests.faults.load import triggering
 from tests.support.daemon import running_daemon
 from tests.support.endpoint import Endpoint
@@ -36,7 +43,7 @@ def test_every_backend_terminated(database: str, endpoint: Endpoint, figures: Fi
         daemon.make_job(endpoint.url("/slow/0.05"), **JOB)
         with triggering(daemon.port) as load:
             load.wait_for(30)
-            before = rate(endpoint)
+            before = rate_before(endpoint)
             for _ in range(TERMINATIONS):
                 load.wait_for(30)
                 assert terminated(database) > 0
@@ -85,7 +92,7 @@ def test_postgres_killed_and_started_again(own_server: list[PostgresServer], end
         with triggering(daemon.port) as load:
             for number in range(RESTARTS):
                 load.wait_for(50)
-                before = rate(endpoint)
+                before = rate_before(endpoint)
                 fallen = own_server[-1]
                 word = "a stop" if number % 2 else "kill -9"
                 if word == "kill -9":

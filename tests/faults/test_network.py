@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.faults.between import Between, proxy_between
-from tests.faults.checks import expect_nothing_lost, expect_recovery, rate
+from tests.faults.checks import expect_nothing_lost, expect_recovery, rate, rate_before
 from tests.faults.load import triggering
 from tests.support.daemon import running_daemon
 from tests.support.endpoint import Endpoint
@@ -56,7 +56,7 @@ def test_a_line_that_fails(migrated: str, endpoint: Endpoint, fault: Callable, f
         with triggering(daemon.port) as load:
             for _ in range(ROUNDS):
                 load.wait_for(50)
-                before = rate(endpoint)
+                before = rate_before(endpoint)
                 fault(line, endpoint)
                 figures.note(f"back after {fault.__name__}", expect_recovery(endpoint, before))
         expect_nothing_lost(migrated, load, endpoint)
@@ -71,7 +71,7 @@ def test_a_slow_line(migrated: str, endpoint: Endpoint, figures: Figures):
         daemon.make_job(endpoint.url("/slow/0.02"), **JOB)
         with triggering(daemon.port) as load:
             load.wait_for(50)
-            before = rate(endpoint)
+            before = rate_before(endpoint)
             line.slow(0.05)
             load.wait_for(100, 60)
             line.slow(0)
@@ -87,7 +87,7 @@ def test_a_server_without_connections_to_give(migrated: str, endpoint: Endpoint,
         daemon.make_job(endpoint.url("/ok"), **JOB)
         with triggering(daemon.port, threads=32) as load:
             load.wait_for(100)
-            before = rate(endpoint)
+            before = rate_before(endpoint)
             line.do(line.proxy.refuse)
             eventually(lambda: load.refused or load.lost, 40)
             line.do(line.proxy.refuse, False)

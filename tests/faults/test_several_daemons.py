@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from strait_daemon.embedded.binaries import find_valkey
-from tests.faults.checks import expect_nothing_lost, expect_recovery, rate, states
+from tests.faults.checks import expect_nothing_lost, expect_recovery, rate, rate_before, states
 from tests.faults.load import triggering
 from tests.support.daemon import end, environment, free_port, running_daemon, spawn
 from tests.support.endpoint import Endpoint
@@ -40,7 +40,7 @@ def test_a_rolling_restart(database: str, endpoint: Endpoint, figures: Figures):
         live = [workers.enter_context(running_daemon(database, mode="worker")) for _ in range(3)]
         with triggering(api.port) as load:
             load.wait_for(50)
-            before = rate(endpoint)
+            before = rate_before(endpoint)
             for _ in range(ROUNDS):
                 for at, old in enumerate(live):
                     live[at] = workers.enter_context(running_daemon(database, mode="worker"))
@@ -62,7 +62,7 @@ def test_a_clock_that_is_wrong_by_an_hour(database: str, endpoint: Endpoint, shi
         right.make_job(endpoint.url("/slow/0.3"), run_ttl_secs=600, **JOB)
         with triggering(right.port) as load:
             load.wait_for(40)
-            before = rate(endpoint)
+            before = rate_before(endpoint)
             other = stack.enter_context(running_daemon(database, command=wrong))
             figures.note(f"beside a clock wrong by {shift} s", expect_recovery(endpoint, before))
         expect_nothing_lost(database, load, endpoint)
@@ -108,7 +108,7 @@ def test_valkey_goes_and_comes_back(database: str, endpoint: Endpoint, figures: 
         api.make_job(endpoint.url("/slow/0.02"), **JOB)
         with triggering(api.port) as load:
             load.wait_for(50)
-            before = rate(endpoint)
+            before = rate_before(endpoint)
             there.close()
             # Without it a worker looks once a second.
             gone = monotonic()
