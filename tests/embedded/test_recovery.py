@@ -47,6 +47,10 @@ def test_a_start_right_after_the_kill(place, binaries):
             assert server.pid != owner.said["pid"]
 
 
+# In good order, or at once: a disk that needs ten seconds for the last checkpoint is not waited for.
+ENDED = {0, 1}
+
+
 def orphan(home: Path, bindir: Path) -> subprocess.Popen[bytes]:
     """A postmaster on the data of `home` that no death of a parent ends."""
     (home / "run").mkdir(mode=0o700, exist_ok=True)
@@ -74,7 +78,7 @@ def test_an_orphan_is_ended(place, binaries):
     with orphan(place / "pg", binaries.bindir) as process:
         with PostgresServer.start(place / "pg", binaries=binaries) as server:
             assert kept(server)
-        assert process.wait(5) == 0
+        assert process.wait(5) in ENDED
 
 
 def test_reset_ends_an_orphan(place, binaries):
@@ -82,7 +86,7 @@ def test_reset_ends_an_orphan(place, binaries):
     PostgresServer.start(place / "pg", binaries=binaries).stop()
     with orphan(place / "pg", binaries.bindir) as process:
         assert reset(place / "pg") is True
-        assert process.wait(5) == 0
+        assert process.wait(5) in ENDED
     assert not (place / "pg" / "data").exists()
 
 
