@@ -54,44 +54,71 @@ def follow(
     poll: Callable[[str | None], Iterable[Message]] | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[Message]:
-    """The messages of an SSE path until the server ends it well, over any number of connections.
+    """The messages of an SSE path, over any number of connections, until the caller closes the iterator.
 
-    A stream that ends without the caller having stopped reading is opened again with `Last-Event-ID`; the caller
-    stops by closing the iterator. `since` is the id of the last message known already. After `patience` seconds
-    without a single message the last error is raised, the first connection included. `poll` gives what has come behind
-    an id without a stream: it is asked whenever one was lost, and while it answers nobody loses patience. `deadline` is
-    on `time.monotonic()`; past it, `Quiet` is raised. Setting `stop`, from any thread, ends it within a fraction of a
-    second.
+    `since` is the id of the last message known already; each connection asks for what came behind the last one. After
+    `patience` seconds without a stream the last error is raised, the first connection included: they count from the
+    end of the last stream that brought a byte, be it a keep-alive. `poll` gives what has come behind an id where no
+    stream is to be had: while it answers nobody loses patience. `deadline` is on `time.monotonic()`; past it, `Quiet`
+    is raised. Setting `stop`, from any thread, ends it within a fraction of a second.
     """
     last_id = since
-    heard, delay, told = time.monotonic(), _FIRST_DELAY, False
+    losses = _Losses(patience, on_loss)
     while True:
         with _Reader(client, path, last_id) as reader:
             for message in reader.messages(deadline, stop):
                 last_id = message.id or last_id
-                heard, delay, told = time.monotonic(), _FIRST_DELAY, False
+                losses.forget()
                 if message.data:
                     yield message
         if stop is not None and stop.is_set():
             return
         error = reader.error or UnavailableError(f"{client.connection.server} ended the stream")
-        if not isinstance(error, RateLimitedError | UnavailableError):
-            raise error
-        pause = max(delay * random.uniform(0.75, 1.25), error.retry_after or 0.0)  # noqa: S311 - not a secret
-        if time.monotonic() - heard + pause > patience:
-            raise error
-        if on_loss and not told:
-            on_loss(error)
-            told = True
-        _wait(pause, deadline, stop)
-        delay = min(delay * 2, _LONGEST_DELAY)
-        if poll is not None:
+        _wait(losses.pause(error, reader), deadline, stop)
+        # Whoever had a stream will have the next one, most of the time, and that tells everything in its order.
+        if poll is not None and reader.lasted is None:
             with suppress(RateLimitedError, UnavailableError):
                 for message in poll(last_id):
                     last_id = message.id or last_id
                     if message.data:
                         yield message
-                heard = time.monotonic()
+                losses.be_patient()
+
+
+class _Losses:
+    """The streams that were lost in a row: how long to wait for the next one, when to give up, when to tell."""
+
+    def __init__(self, patience: float, on_loss: Callable[[StraitError], None] | None) -> None:
+        self._patience = patience
+        self._on_loss = on_loss
+        self._since = time.monotonic()
+        self.forget()
+
+    def forget(self) -> None:
+        """All is well: the next loss is told, and followed by a short pause."""
+        self._delay, self._is_told = _FIRST_DELAY, False
+
+    def be_patient(self) -> None:
+        """The server was there just now."""
+        self._since = time.monotonic()
+
+    def pause(self, error: StraitError, reader: _Reader) -> float:
+        """The seconds to wait after a stream that ended with `error`, which is raised when no patience is left."""
+        if not isinstance(error, RateLimitedError | UnavailableError):
+            raise error
+        if reader.lasted is not None:
+            self.be_patient()
+            # Streams that end as soon as they have begun are asked for less and less often.
+            if reader.lasted > _LONGEST_DELAY:
+                self.forget()
+        pause = max(self._delay * random.uniform(0.75, 1.25), error.retry_after or 0.0)  # noqa: S311 - not a secret
+        if time.monotonic() - self._since + pause > self._patience:
+            raise error
+        if self._on_loss and not self._is_told:
+            self._on_loss(error)
+            self._is_told = True
+        self._delay = min(self._delay * 2, _LONGEST_DELAY)
+        return pause
 
 
 def patiently(
@@ -125,7 +152,10 @@ def _wait(pause: float, deadline: float | None, stop: threading.Event | None) ->
 
 
 class _Reader:
-    """One connection, read by a thread of its own; `error` tells how it ended, None = the server closed it."""
+    """One connection, read by a thread of its own; `error` tells how it ended, None = the server closed it.
+
+    `lasted` are the seconds from its first byte to its end, None = there was no stream, or none with a byte in it.
+    """
 
     def __init__(self, client: Client, path: str, last_id: str | None) -> None:
         self._client = client
@@ -137,6 +167,8 @@ class _Reader:
         self._thread = threading.Thread(target=self._run, daemon=True, name="strait-stream")
         self._fault: Exception | None = None
         self.error: StraitError | None = None
+        self.lasted: float | None = None
+        self._first_byte: float | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -175,6 +207,8 @@ class _Reader:
         except Exception as fault:  # noqa: BLE001 - after the end of the caller any error may come of its closed client
             self._fault = fault
         finally:
+            if self._first_byte is not None:
+                self.lasted = time.monotonic() - self._first_byte
             self._queue.put(None)
 
     def _read(self) -> None:
@@ -194,7 +228,7 @@ class _Reader:
                     response.read()
                     self.error = self._client.problem(response)
                     return
-                for message in parse(response.iter_bytes()):
+                for message in parse(self._heard(response)):
                     self._queue.put(message)
                     if self._closed.is_set():
                         return
@@ -202,6 +236,14 @@ class _Reader:
                 response.close()
         except httpx.TransportError as error:
             self.error = self._client.transport_failure(error, request).error
+
+    def _heard(self, response: httpx.Response) -> Iterator[bytes]:
+        # A page that a proxy shows instead is no stream, however often it comes.
+        is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+        for chunk in response.iter_bytes():
+            if is_stream and self._first_byte is None:
+                self._first_byte = time.monotonic()
+            yield chunk
 
 
 def parse(chunks: Iterable[bytes]) -> Iterator[Message]:

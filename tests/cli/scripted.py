@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 # An answer of this kind is no answer: the connection is cut after the request has been read.
 CUT = b""
+# A whole answer, or one that is made, and sent, piece by piece.
+Scripted = bytes | Iterable[bytes]
 
 
 @dataclass
@@ -44,7 +46,7 @@ def events(*chunks: str) -> bytes:
 
 
 @contextmanager
-def scripted(answers: Sequence[bytes], *, silent: bool = False) -> Iterator[ScriptedServer]:
+def scripted(answers: Sequence[Scripted], *, silent: bool = False) -> Iterator[ScriptedServer]:
     """Serve the answers, one a connection; afterwards connections are cut, or with `silent` left without an answer."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = ScriptedServer(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -59,7 +61,7 @@ def scripted(answers: Sequence[bytes], *, silent: bool = False) -> Iterator[Scri
         thread.join(10)
 
 
-def _serve(listener: socket.socket, answers: list[bytes], server: ScriptedServer, silent: bool) -> None:
+def _serve(listener: socket.socket, answers: list[Scripted], server: ScriptedServer, silent: bool) -> None:
     open_ones: list[socket.socket] = []
     while True:
         try:
@@ -71,8 +73,11 @@ def _serve(listener: socket.socket, answers: list[bytes], server: ScriptedServer
         if silent and not answers:
             open_ones.append(connection)
             continue
-        with connection:
-            connection.sendall(answers.pop(0) if answers else CUT)
+        one = answers.pop(0) if answers else CUT
+        # Who asked may have left before the last piece.
+        with connection, suppress(OSError):
+            for piece in [one] if isinstance(one, bytes) else one:
+                connection.sendall(piece)
     for connection in open_ones:
         connection.close()
 

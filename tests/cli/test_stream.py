@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -67,7 +68,10 @@ def test_a_place_without_data_is_kept():
 
 
 def test_polling_goes_on_where_streams_are_not_to_be_had():
-    """It is asked behind the last id after each loss; the next stream begins behind what it gave, and patience lasts."""
+    """It is asked behind the last id; the next stream begins behind what it gave, and patience lasts.
+
+    Not after a stream that was cut: the next one tells all that it would.
+    """
     busy = answer("503 Service Unavailable", Retry_After="0")
     asked: list[str | None] = []
 
@@ -77,12 +81,12 @@ def test_polling_goes_on_where_streams_are_not_to_be_had():
             raise UnavailableError("not now")
         return [Message("change", f"behind {since}", f"{since}a"), Message("", "", f"{since}b")]
 
-    with scripted([events(status(1, "queued")), busy, busy, events(status(9, "completed"))]) as server:
+    with scripted([events(status(1, "queued")), busy, busy, busy, events(status(9, "completed"))]) as server:
         stream = follow(client(server.url), "/stream", poll=poll)
         found = [next(stream).id for _ in range(4)]
     assert found == ["1", "1a", "1ba", "9"]
     assert asked == ["1", "1b", "1b"]
-    assert server.headers("last-event-id") == [None, "1b", "1b", "1bb"]
+    assert server.headers("last-event-id") == [None, "1", "1b", "1b", "1bb"]
 
 
 def test_what_will_not_get_better_is_raised_at_once():
@@ -98,6 +102,38 @@ def test_patience_ends():
     with pytest.raises(UnavailableError, match="cannot reach"):
         next(follow(client("http://127.0.0.1:9"), "/stream", patience=0.4))
     with scripted([events()] * 100) as server, pytest.raises(UnavailableError, match="ended the stream"):
+        next(follow(client(server.url), "/stream", patience=0.4))
+
+
+def test_patience_begins_where_a_stream_ends():
+    """One that said nothing but that it is alive, for longer than patience lasts, is opened again, and the loss told."""
+
+    def alive(seconds: float) -> Iterator[bytes]:
+        yield events()
+        for _ in range(10):
+            time.sleep(seconds / 10)
+            yield b": keep-alive\n\n"
+
+    lost: list[StraitError] = []
+    with scripted([alive(1.0), CUT, alive(0.2), events(status(1, "completed"))]) as server:
+        found = next(follow(client(server.url), "/stream", patience=0.6, on_loss=lost.append))
+    assert found.id == "1"
+    assert len(server.seen) == 4
+    assert len(lost) == 1
+
+
+def test_streams_that_end_at_once_are_asked_for_less_often():
+    """A server that has only a comment for everybody is not given up, and not stormed either."""
+    # The fifth pause takes 1.2 to 2 s, and those before it at least 1.1: all together more than patience is.
+    with scripted([events(": hello\n\n")] * 1000) as server, pytest.raises(Quiet):
+        next(follow(client(server.url), "/stream", patience=2.1, deadline=time.monotonic() + 2.3))
+    assert 4 <= len(server.seen) <= 6
+
+
+def test_a_page_is_no_stream():
+    """What a proxy shows instead, with status 200, is given up like silence."""
+    page = answer("200 OK", "<html>please log in</html>", Content_Type="text/html")
+    with scripted([page] * 100) as server, pytest.raises(UnavailableError, match="ended the stream"):
         next(follow(client(server.url), "/stream", patience=0.4))
 
 
