@@ -28,6 +28,8 @@ _SILENCE_SECS: Final = 46.0
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 3.0
 _LOOK_UP_SECS: Final = 0.2
+# Messages that are read ahead of the caller; whoever is slower than that leaves the rest to the server.
+_AHEAD: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class _Reader:
         self._client = client
         self._path = path
         self._last_id = last_id
-        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._queue: queue.Queue[Message | None] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name="strait-stream")
@@ -209,7 +211,14 @@ class _Reader:
         finally:
             if self._first_byte is not None:
                 self.lasted = time.monotonic() - self._first_byte
-            self._queue.put(None)
+            self._tell(None)
+
+    def _tell(self, message: Message | None) -> None:
+        """Put it into the queue as soon as there is room; in vain once the caller has left."""
+        while not self._closed.is_set():
+            with suppress(queue.Full):
+                self._queue.put(message, timeout=_LOOK_UP_SECS)
+                return
 
     def _read(self) -> None:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
@@ -229,7 +238,7 @@ class _Reader:
                     self.error = self._client.problem(response)
                     return
                 for message in parse(self._heard(response)):
-                    self._queue.put(message)
+                    self._tell(message)
                     if self._closed.is_set():
                         return
             finally:

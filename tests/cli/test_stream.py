@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import pairwise
 
 import pytest
@@ -135,6 +135,35 @@ def test_a_page_is_no_stream():
     page = answer("200 OK", "<html>please log in</html>", Content_Type="text/html")
     with scripted([page] * 100) as server, pytest.raises(UnavailableError, match="ended the stream"):
         next(follow(client(server.url), "/stream", patience=0.4))
+
+
+def test_who_reads_slowly_is_not_read_ahead_for_ever():
+    """The reader stops, and with it the server; what comes then is whole and in order; who leaves leaves nothing."""
+    sent: list[int] = []
+
+    def flood() -> Iterator[bytes]:
+        yield events()
+        for number in range(1, 1601):
+            yield f"id: {number}\ndata: {'x' * 65_536}\n\n".encode()
+            sent.append(number)
+
+    def stands() -> bool:
+        before = len(sent)
+        time.sleep(1)
+        return len(sent) == before
+
+    with scripted([flood()]) as server:
+        stream = follow(client(server.url), "/stream")
+        first = next(stream)
+        eventually(stands)
+        # Some are in the queue, some in the two sockets.
+        assert len(sent) < 800
+        rest = [next(stream) for _ in range(len(sent))]
+        assert [one.id for one in (first, *rest)] == [str(number) for number in range(1, len(rest) + 2)]
+        eventually(stands)
+        assert isinstance(stream, Generator)
+        stream.close()
+        eventually(lambda: not any(thread.name == "strait-stream" for thread in threading.enumerate()), 2)
 
 
 def test_a_fault_of_the_reader_is_the_callers():
