@@ -28,12 +28,16 @@ _BEFORE: Final = 30
 
 @dataclass(slots=True)
 class Seen:
-    """What has been shown of a run, so that a reconnect shows nothing twice."""
+    """What has been shown of a run, so that a reconnect shows nothing twice.
+
+    `known` is the run's seq as it was read: whoever begins behind it comes by ends that a replay has undone.
+    """
 
     run_id: str
     status: str = ""
     seq: int = -1
     note: int = 0
+    known: int = 0
     attempts: set[int] = field(default_factory=set)
     run: dict[str, Any] = field(default_factory=dict)
 
@@ -71,6 +75,11 @@ class Seen:
         return True
 
     @property
+    def is_over(self) -> bool:
+        """Whether what was seen last is the run's end, as far as anybody knows."""
+        return self.status in TERMINAL and self.seq >= self.known
+
+    @property
     def last_id(self) -> str | None:
         """The stream's id of what was seen last; None when nothing was."""
         if self.seq <= 0:
@@ -103,8 +112,9 @@ def changes(
 ) -> Iterator[dict[str, Any]]:
     """The changes of a run until it is terminal or in one of the states `until`, over any number of connections.
 
-    What `seen` knows already is not told again: a seen run is followed from its `seq` on. `on_loss` is told of a lost
-    connection, by default the person at the terminal. Setting `stop` ends it.
+    What `seen` knows already is not told again: a seen run is followed from its `seq` on, past the ends that were
+    before `seen.known`. `on_loss` is told of a lost connection, by default the person at the terminal. Setting `stop`
+    ends it.
     """
     stream = follow(
         session.api,
@@ -119,7 +129,7 @@ def changes(
         if change is not None:
             yield change
         # The attempt that ended a run is told before the end; a finished run's snapshot is the end itself.
-        if seen.status in TERMINAL or seen.status in until:
+        if seen.is_over or (seen.status in until and seen.status not in TERMINAL):
             return
 
 
@@ -148,16 +158,32 @@ def watch(
             run = find(session, ref, deadline)
         for change in beginning(seen, run, whole=not session.out.is_json):
             session.out.change(change, line(session, change))
-        if seen.status not in TERMINAL and seen.status not in states:
-            for change in changes(session, seen, until=states, deadline=deadline):
-                session.out.change(change, line(session, change))
-        run = find(session, seen.run_id, deadline)
+        run = _to_the_end(session, seen, states, deadline)
     except Quiet:
         raise still(seen.run_id, seen.status, timeout or 0) from None
     except KeyboardInterrupt:
         say_goes_on(session, seen.run_id)
         raise
     finish(session, run, reached=seen.status in states)
+
+
+def _to_the_end(session: Session, seen: Seen, states: frozenset[str], deadline: float | None) -> dict[str, Any]:
+    """Show a run's changes until its end, or one of the states; the run as it is then."""
+    while True:
+        if not seen.is_over and (seen.status not in states or seen.status in TERMINAL):
+            for change in changes(session, seen, until=states, deadline=deadline):
+                session.out.change(change, line(session, change))
+        run = find(session, seen.run_id, deadline)
+        if seen.status in states or not goes_on(seen, run):
+            return run
+
+
+def goes_on(seen: Seen, run: dict[str, Any]) -> bool:
+    """Whether a run that was followed to its end has been replayed before it was read; `seen` then knows."""
+    if run["status"] in TERMINAL or run["seq"] <= seen.seq:
+        return False
+    seen.known = run["seq"]
+    return True
 
 
 def find(session: Session, ref: str, deadline: float | None) -> dict[str, Any]:
@@ -201,7 +227,7 @@ def finish(session: Session, run: dict[str, Any], *, reached: bool) -> None:
 
 def beginning(seen: Seen, run: dict[str, Any], *, whole: bool = True) -> Iterator[dict[str, Any]]:
     """How a watch begins: with the run's creation, the `whole` path to follow; else with the run as it stands."""
-    seen.run_id = run["id"]
+    seen.run_id, seen.known = run["id"], run["seq"]
     if not whole:
         start = run
     else:

@@ -42,15 +42,15 @@ def logs(
 
 def _follow(session: Session, ref: str, query: dict[str, Any]) -> None:
     """Each line once: those that are there, by pages, then those that come, by the run's stream."""
-    from strait_cli.watch import Seen, asked, changes, line  # noqa: PLC0415 - streams, for this verb only
+    from strait_cli.watch import Seen, changes, find, line  # noqa: PLC0415 - streams, for this verb only
 
-    run = asked(session, lambda: run_id(session.api, ref))
+    run = find(session, ref, None)
     levels = set(query["level"].split(",")) if "level" in query else None
     if levels is not None:
         # Asked once, so that a wrong level is refused as it is without -f.
-        session.api.get(path_of("runs", run, "logs"), {"level": query["level"], "limit": 1})
+        session.api.get(path_of("runs", run["id"], "logs"), {"level": query["level"], "limit": 1})
     # From its creation on, and behind the last line that is known.
-    seen = Seen(run, seq=1, note=query.get("after", 0))
+    seen = Seen(run["id"], seq=1, note=query.get("after", 0), known=run["seq"])
     for change in changes(session, seen, until=frozenset(), deadline=None):
         if change["event"] == "log" and (levels is None or change["level"] in levels):
             session.out.change(change, line(session, change))

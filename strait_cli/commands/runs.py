@@ -119,24 +119,39 @@ def watch(
 def wait(session: Session, runs: Runs, timeout: Timeout = None) -> None:
     """Wait silently until all the runs have ended; exit 0 when every one completed, else 9."""
     from strait_cli.stream import Quiet  # noqa: PLC0415 - as above
-    from strait_cli.watch import Seen, changes, in_time  # noqa: PLC0415
+    from strait_cli.watch import in_time  # noqa: PLC0415
 
     deadline = None if timeout is None else time.monotonic() + timeout
     ids = [in_time(session, partial(run_id, session.api, one), deadline, timeout) for one in runs]
+    ends: dict[str, dict[str, Any]] = {}
     try:
         with Progress(session, "ended", len(ids)) as progress:
             for at, one in enumerate(ids, 1):
-                for _ in changes(session, Seen(one), until=frozenset(), deadline=deadline):
-                    pass
+                ends[one] = _end_of(session, one, deadline)
                 progress.at(at)
     except Quiet:
         pass
     except KeyboardInterrupt:
         session.out.note(f"the runs go on; to come back: strait runs wait {' '.join(ids)}")
         raise
-    ended = [in_time(session, partial(session.api.get, path_of("runs", one)), deadline, timeout) for one in ids]
+    late = [one for one in ids if one not in ends]
+    ends |= {one: in_time(session, partial(session.api.get, path_of("runs", one)), deadline, timeout) for one in late}
+    ended = [ends[one] for one in ids]
     session.out.items(ended, RUN)
     _judge(ended, timeout)
+
+
+def _end_of(session: Session, one: str, deadline: float | None) -> dict[str, Any]:
+    """The run once it has ended; raises Quiet past the deadline."""
+    from strait_cli.watch import Seen, changes, find, goes_on  # noqa: PLC0415 - as above
+
+    seen = Seen(one)
+    while True:
+        for _ in changes(session, seen, until=frozenset(), deadline=deadline):
+            pass
+        run = find(session, one, deadline)
+        if not goes_on(seen, run):
+            return run
 
 
 def _judge(ended: list[dict[str, Any]], timeout: float | None) -> None:

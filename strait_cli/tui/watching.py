@@ -153,7 +153,9 @@ class RunScreen(LiveScreen):
 
     def _arrived_at_end(self, run: Row) -> None:
         self._draw(self.course.read(run) | {Part.PATH, Part.WHY})
-        if self.course.status not in TERMINAL:
+        if self.course.status not in self._until and watch.goes_on(self._seen, run):
+            self._follow()
+        elif self.course.status not in TERMINAL:
             self.close("until")
         else:
             self.let_linger()
@@ -188,6 +190,7 @@ class RunScreen(LiveScreen):
         self.stay()
         self.head.say("")
         self._draw(self.course.read(run))
+        self._seen.known = run["seq"]
         self._follow()
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -103,6 +103,29 @@ async def test_a_run_that_did_not_succeed_is_replayed():
             assert [path for path, _ in server.posted] == [f"{PATH}/replay"]
 
 
+async def test_a_second_life_is_watched_to_its_end():
+    """The view of a replayed run goes past the old end; a replay that comes before the end was read is followed, too."""
+    first = [
+        scenes.status(2, "dead_letter", 1, 1),
+        scenes.status(3, "queued", 1, 2),
+        scenes.status(4, "executing", 2, 3),
+    ]
+    with canned(scenes.life(*first, seq=4)) as server:
+        async with watching(server, linger=0.2) as (app, screen, pilot):
+            await until(pilot, lambda: screen.course.status == "executing")
+            server.answers[PATH] = scenes.run(status="queued", seq=6)
+            # The end of this stream is not that of the run, which is read as it is then.
+            server.push(f"{PATH}/stream", scenes.status(5, "dead_letter", 2, 4))
+            await until(pilot, lambda: screen.course.run["seq"] == 6)
+            server.answers[PATH] = scenes.run(status="completed", seq=7, result=scenes.RESULT)
+            server.push(f"{PATH}/stream", scenes.status(6, "queued", 2, 5), scenes.status(7, "completed", 3, 6))
+            await until(pilot, lambda: app.return_value is not None)
+            states = [step.status for step in screen.course.steps]
+            assert states == ["queued", "dead_letter", "queued", "executing", "dead_letter", "queued", "completed"]
+            assert app.return_value is not None
+            assert (app.return_value.why, app.return_value.run["status"]) == ("over", "completed")
+
+
 async def test_the_views_of_a_small_terminal():
     """l, p and o show logs, payload and result; the same key again fills the screen, escape leaves that."""
     with canned(scenes.life(*scenes.LIFE)) as server:
