@@ -40,7 +40,7 @@ def watch_run(session: Session, ref: str, *, until: str | None, timeout: float |
             raise typer.Exit(LEFT)
     if left.error is not None:
         raise left.error
-    watch.finish(session, left.run, reached=left.why == "until")
+    watch.finish(session, left.run, reached=left.why == "until" or left.status in states)
 
 
 def watch_flow(session: Session, run_id: str, timeout: float | None) -> dict[str, Any]:
