@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from strait_cli import exact
+from strait_cli import exact, polling
 from strait_cli.paths import path_of
 from strait_cli.session import Session
 from strait_cli.stream import Message, Quiet, follow, patiently
@@ -18,8 +18,6 @@ from strait_core.errors import DeadlineError, RunFailedError, StraitError
 
 # States in which a workflow run stays.
 OVER: Final = frozenset({"completed", "failed", "timed_out", "canceled", "compensated", "compensation_failed"})
-
-_ALL: Final = 100_000
 
 
 @dataclass(slots=True)
@@ -65,6 +63,7 @@ def changes(
         path_of("workflow-runs", seen.run_id, "stream"),
         deadline=deadline,
         on_loss=on_loss or (lambda error: say_lost(session, error)),
+        poll=lambda _: polling.of_workflow_run(session.api, seen.run_id),
         stop=stop,
     )
     for message in stream:
@@ -80,10 +79,8 @@ def changes(
 
 def _steps(session: Session, seen: Seen) -> Iterator[dict[str, Any]]:
     """Every step that has not been told as it stands, in the order of their times."""
-    path = path_of("workflow-runs", seen.run_id, "steps")
-    found = patiently(lambda: list(session.api.pages(path, limit=_ALL)), on_loss=lambda error: say_lost(session, error))
-    told = [(one["step_ref"], one["status"], one["finished_at"] or one["started_at"]) for one in found]
-    for ref, state, at in sorted(told, key=lambda one: one[2] or ""):
+    told = patiently(lambda: polling.standing(session.api, seen.run_id), on_loss=lambda error: say_lost(session, error))
+    for ref, state, at in told:
         if seen.steps.get(ref) != (state, at):
             seen.steps[ref] = (state, at)
             yield {"event": "step", "step_ref": ref, "state": state, "at": at}

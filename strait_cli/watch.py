@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from strait_cli import exact, times
+from strait_cli import exact, polling, times
 from strait_cli.errors import Shown
 from strait_cli.output import dump
 from strait_cli.paths import path_of
@@ -53,7 +53,9 @@ class Seen:
                 case "status":
                     moved = self._move(_numbers(message.id)[0] or int(data.get("seq", self.seq + 1)), data["status"])
                     return {"event": "status", "seq": self.seq, **data} if moved else None
-                case "log" | "progress" as event if self._noted(_numbers(message.id)[1] or self.note + 1):
+                case "log" | "progress" as event if self._noted(
+                    _numbers(message.id)[1] or int(data.get("seq", self.note + 1))
+                ):
                     return {"event": event, **data}
                 case "attempt" if data["attempt"] not in self.attempts:
                     self.attempts.add(data["attempt"])
@@ -122,6 +124,7 @@ def changes(
         since=seen.last_id,
         deadline=deadline,
         on_loss=on_loss or (lambda error: say_lost(session, error)),
+        poll=lambda _: polling.of_run(session.api, seen),
         stop=stop,
     )
     for message in stream:

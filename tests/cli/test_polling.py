@@ -1,0 +1,157 @@
+"""Behind a proxy that lets no stream through, whoever follows something asks instead, and sees the same."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from strait_cli.paths import path_of
+from strait_cli.session import Session
+from strait_cli.stream import follow
+from strait_cli.watch import Seen, changes
+from tests.cli.runner import Shell, ended
+from tests.cli.test_workflow_runs import create
+from tests.support.daemon import SECRET, Daemon
+from tests.support.endpoint import Endpoint
+from tests.support.plain import NO_TLS
+
+
+@dataclass
+class Proxy:
+    """What stands in front of the daemon: its address, the streams it has refused, and whether it still does."""
+
+    url: str = ""
+    refused: list[str] = field(default_factory=list)
+    lets_through: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def in_front_of(daemon: Daemon) -> Iterator[Proxy]:
+    """A proxy that answers every stream with 503 and passes everything else on."""
+    proxy = Proxy()
+
+    class Handler(BaseHTTPRequestHandler):
+        """Passes on whole answers, streams included: those it keeps until they end."""
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            """Refuse it or pass it on."""
+            if self.path.endswith("/stream") and not proxy.lets_through.is_set():
+                proxy.refused.append(self.path)
+                self._say(503, b"", "text/plain")
+                return
+            names = ("Authorization", "Last-Event-ID", "X-Project-Id")
+            headers = {name: self.headers[name] for name in names if name in self.headers}
+            told = httpx.get(daemon.url + self.path, headers=headers, trust_env=False, verify=NO_TLS, timeout=30)
+            self._say(told.status_code, told.content, told.headers["content-type"])
+
+        def _say(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    proxy.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+@pytest.fixture
+def proxy(cli_daemon: Daemon) -> Iterator[Proxy]:
+    """One in front of the session's daemon."""
+    with in_front_of(cli_daemon) as serving:
+        yield serving
+
+
+def lives(shell: Shell, endpoint: Endpoint, daemon: Daemon) -> str:
+    """A run with two attempts, each of which has logged a line, and a replay between them."""
+    words = ("--completion", "callback", "--max-attempts", "1", "--endpoint", endpoint.url("/empty/lives"))
+    shell.ok("jobs", "create", "--name", "L", "--slug", "lives", *words)
+    run: str = shell.ok("trigger", "lives", "-o", "json").json["id"]
+    for attempt, (verb, body) in enumerate([("fail", {"error": "no"}), ("complete", {"result": 1})], 1):
+        daemon.wait_for(run, "executing")
+        (call,) = [one for one in endpoint.wait_for_calls(1) if (one.run, one.attempt) == (run, attempt)]
+        headers = {"Authorization": f"Bearer {call.headers['X-Run-Token']}"}
+        daemon.call("POST", f"/sdk/v1/runs/{run}/log", {"message": f"line {attempt}"}, headers=headers)
+        daemon.call("POST", f"/sdk/v1/runs/{run}/{verb}", body, headers=headers)
+        if attempt == 1:
+            daemon.wait_for(run)
+            shell.ok("runs", "replay", run)
+    return run
+
+
+def test_a_run_without_a_stream(shell: Shell, cli_endpoint: Endpoint, cli_daemon: Daemon, proxy: Proxy):
+    """States, attempts and lines as the stream tells them; the end is seen, by those who wait as well."""
+    run = lives(shell, cli_endpoint, cli_daemon)
+    away = {"STRAIT_SERVER": proxy.url}
+    for words in (("runs", "watch", run), ("runs", "logs", "-f", run)):
+        asked = shell.run(*words, env=away)
+        assert asked.code == 0
+        # A stream tells every line ahead of the first end.
+        assert sorted(asked.out.splitlines()) == sorted(shell.ok(*words).out.splitlines())
+        assert "trying again" in asked.err
+    assert shell.ok("runs", "wait", run, "-o", "json", env=away).json[0]["status"] == "completed"
+    assert len(proxy.refused) >= 3
+
+
+def test_a_stream_that_comes_back_tells_nothing_twice(shell: Shell, job: str, proxy: Proxy):
+    """It goes on where the last stream was; what was asked for meanwhile is known."""
+    run = ended(shell, job)
+    session = Session({"server": proxy.url, "api_key": SECRET, "project": None, "request_timeout": 5.0}, lenient=True)
+    seen = Seen(run["id"], seq=1)
+    following = changes(session, seen, until=frozenset(), deadline=None)
+    assert [one["event"] for one in following] == ["status", "status", "attempt", "status"]
+    assert len(proxy.refused) == 1
+    proxy.lets_through.set()
+    assert list(replayed(session, seen)) == []
+
+
+def replayed(session: Session, seen: Seen) -> Iterator[dict[str, object]]:
+    """What a stream from the run's first state on tells to whoever has seen all of it."""
+    for message in follow(session.api, path_of("runs", seen.run_id, "stream"), since="1"):
+        change = seen.news(message)
+        if change is not None:
+            yield change
+        if '"completed"' in message.data and message.event == "status":
+            return
+
+
+def test_a_workflow_run_without_a_stream(shell: Shell, cli_endpoint: Endpoint, proxy: Proxy):
+    """Its steps are told, and its end."""
+    shell.ok("jobs", "create", "--name", "E", "--slug", "echo", "--endpoint", cli_endpoint.url("/echo"))
+    create(
+        shell,
+        "pipe",
+        {"step_ref": "extract", "job_id": "echo"},
+        {"step_ref": "ask", "step_type": "approval", "approvers": ["ann"], "depends_on": ["extract"]},
+    )
+    run = shell.ok("workflows", "trigger", "pipe", "-o", "name").out.strip()
+    watching = shell.start("workflow-runs", "watch", run, env={"STRAIT_SERVER": proxy.url})
+    assert watching.stdout is not None
+    lines: list[str] = []
+    while not lines or not lines[-1].rstrip().endswith("waiting\task"):
+        lines.append(watching.stdout.readline())
+        assert lines[-1], watching.communicate()
+    shell.ok("workflow-runs", "steps", "approve", run, "ask", "--as", "ann")
+    out, _ = watching.communicate(timeout=30)
+    assert watching.returncode == 0
+    lines += out.splitlines()
+    told = [tuple(line.rstrip().split("\t")[1:]) for line in lines]
+    assert told.count(("completed", "extract")) == 1, told
