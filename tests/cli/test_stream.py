@@ -68,10 +68,7 @@ def test_a_place_without_data_is_kept():
 
 
 def test_polling_goes_on_where_streams_are_not_to_be_had():
-    """It is asked behind the last id; the next stream begins behind what it gave, and patience lasts.
-
-    Not after a stream that was cut: the next one tells all that it would.
-    """
+    """It is asked behind the last id, not after a mere cut; the next stream begins behind what it gave."""
     busy = answer("503 Service Unavailable", Retry_After="0")
     asked: list[str | None] = []
 
