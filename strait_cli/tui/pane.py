@@ -20,7 +20,7 @@ from strait_core.run import TERMINAL, Status
 PAGE: Final = 200
 # Rows that a table keeps; of a longer list the newest.
 MOST_ROWS: Final = 10_000
-# Runs that were under way and are in no page any more are asked for one by one, so many at a time.
+# Runs that were under way and are in no page are asked for one by one, so many at a time.
 _MOST_SINGLE: Final = 20
 _ACTIVE: Final = ",".join(status for status in Status if status not in TERMINAL)
 Page = dict[str, Any]
@@ -42,6 +42,7 @@ class Pane(Vertical):
         self._fetcher = fetcher
         self._cursor: str | None = None
         self._is_whole = False
+        self._turn = 0
         self.listing = Listing(noun.columns, clock=clock)
         self._input = Input(placeholder="words that a row must have; enter keeps, escape clears", compact=True)
 
@@ -81,14 +82,15 @@ class Pane(Vertical):
             self._cursor = None
 
     def _active(self, page: Page) -> None:
-        """Runs under way are brought up to date; those that have left that list are asked for."""
+        """Runs under way are brought up to date; those that are not in that page are asked for, some at each look."""
         rows = {row["id"]: row for row in page["data"]}
         known = self.listing.rows
         self.listing.put([row for key, row in rows.items() if key in known])
-        if page.get("next_cursor") is not None:
-            return
-        gone = [key for key, row in known.items() if row["status"] not in TERMINAL and key not in rows]
-        for key in gone[:_MOST_SINGLE]:
+        rest = [key for key, row in known.items() if row["status"] not in TERMINAL and key not in rows]
+        # When more are under way than a page holds, most of the rest still are: each has its turn.
+        first = self._turn % max(len(rest), 1)
+        self._turn = first + _MOST_SINGLE if first + _MOST_SINGLE < len(rest) else 0
+        for key in [*rest[first:], *rest[:first]][:_MOST_SINGLE]:
             self._fetcher.fetch(key, partial(self._client.get, f"{self.noun.path}/{key}"), self._one)
 
     def _one(self, row: dict[str, Any]) -> None:
