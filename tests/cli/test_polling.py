@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -18,8 +19,9 @@ from strait_cli.watch import Seen, changes
 from tests.cli.runner import Shell, ended
 from tests.cli.test_workflow_runs import create
 from tests.support.daemon import SECRET, Daemon
-from tests.support.endpoint import Endpoint
+from tests.support.endpoint import Call, Endpoint
 from tests.support.plain import NO_TLS
+from tests.support.waiting import eventually
 
 
 @dataclass
@@ -80,14 +82,18 @@ def proxy(cli_daemon: Daemon) -> Iterator[Proxy]:
         yield serving
 
 
+def calls(endpoint: Endpoint, run: str, attempt: int) -> list[Call]:
+    """Those that have arrived for this attempt."""
+    return [one for one in endpoint.calls if (one.run, one.attempt) == (run, attempt)]
+
+
 def lives(shell: Shell, endpoint: Endpoint, daemon: Daemon) -> str:
     """A run with two attempts, each of which has logged a line, and a replay between them."""
     words = ("--completion", "callback", "--max-attempts", "1", "--endpoint", endpoint.url("/empty/lives"))
     shell.ok("jobs", "create", "--name", "L", "--slug", "lives", *words)
     run: str = shell.ok("trigger", "lives", "-o", "json").json["id"]
     for attempt, (verb, body) in enumerate([("fail", {"error": "no"}), ("complete", {"result": 1})], 1):
-        daemon.wait_for(run, "executing")
-        (call,) = [one for one in endpoint.wait_for_calls(1) if (one.run, one.attempt) == (run, attempt)]
+        (call,) = eventually(partial(calls, endpoint, run, attempt))
         headers = {"Authorization": f"Bearer {call.headers['X-Run-Token']}"}
         daemon.call("POST", f"/sdk/v1/runs/{run}/log", {"message": f"line {attempt}"}, headers=headers)
         daemon.call("POST", f"/sdk/v1/runs/{run}/{verb}", body, headers=headers)
