@@ -309,3 +309,9 @@ def pipeline(*events: str) -> dict[str, Any]:
 def step(ref: str, state: str, seconds: float) -> str:
     """A move of a step."""
     return event("step", f"6.running.{int(seconds)}", {"step_ref": ref, "state": state, "at": at(seconds)})
+
+
+def flow_status(state: str, seconds: float) -> str:
+    """A move of the workflow run."""
+    data = {"workflow_run_id": FLOW_ID, "status": state, "at": at(seconds)}
+    return event("status", f"7.{state}.{int(seconds)}", data)

@@ -1,4 +1,4 @@
-"""The view of one workflow run: its graph in colours, its steps, its keys, its ends."""
+"""The view of one workflow run: its graph in colours, its steps, its second life, its ends; keys are in test_keys.py."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import pytest
 from textual.pilot import Pilot
 
 from strait_cli.tui import look
-from strait_cli.tui.dialogs import Question
 from strait_cli.tui.flowing import FlowScreen
 from strait_cli.tui.graph import Picture
 from strait_cli.tui.live import Left, LiveApp
-from strait_cli.tui.watching import RunScreen
 from tests.tui import scenes
 from tests.tui.canned import Canned, canned, event
-from tests.tui.stage import SIZES, check_picture, session_at, standing, text_of, top, until
+from tests.tui.stage import SIZES, check_picture, session_at, standing, text_of, until
 
 
 @asynccontextmanager
@@ -56,36 +54,31 @@ async def test_steps_change_colour_and_the_run_ends():
             )
             server.push(f"{scenes.FLOW}/stream", scenes.step("enrich", "failed", 7))
             await until(pilot, lambda: screen.flow.states["enrich"] == "failed")
-            over = {"workflow_run_id": scenes.FLOW_ID, "status": "failed", "at": scenes.at(8)}
-            server.push(f"{scenes.FLOW}/stream", event("status", "7.failed.8", over))
+            server.push(f"{scenes.FLOW}/stream", scenes.flow_status("failed", 8))
             await until(pilot, lambda: app.return_value is not None)
             assert app.return_value is not None
             assert (app.return_value.why, app.return_value.run["error"]) == ("over", "step enrich failed")
 
 
-async def test_keys_of_a_workflow_run():
-    """c asks and cancels, p pauses and resumes, enter watches a step's run, y copies, q leaves the run alone."""
+async def test_a_workflow_run_that_failed_is_retried():
+    """r does nothing before; afterwards the view stays, and follows the run through its second life."""
     with canned(scenes.pipeline()) as server:
-        server.answers[f"POST {scenes.FLOW}/pause"] = scenes.flow(status="paused")
-        server.answers[f"POST {scenes.FLOW}/resume"] = scenes.flow()
-        async with watching(server) as (app, screen, pilot):
-            await pilot.press("p")
-            await until(pilot, lambda: screen.flow.status == "paused")
-            await pilot.press("p")
-            await until(pilot, lambda: screen.flow.status == "running")
-            await pilot.press("c")
-            assert isinstance(top(app), Question)
-            await pilot.press("n", "y")
-            assert app.clipboard == scenes.FLOW_ID
-            assert [path for path, _ in server.posted] == [f"{scenes.FLOW}/pause", f"{scenes.FLOW}/resume"]
-            await pilot.press("enter")
-            await until(pilot, lambda: isinstance(top(app), RunScreen))
-            await pilot.press("q")
-            await until(pilot, lambda: top(app) is screen)
-            await pilot.press("q")
-            await until(pilot, lambda: app.return_value is not None)
-            assert app.return_value is not None
-            assert app.return_value.why == "left"
+        async with watching(server, linger=30.0) as (app, screen, pilot):
+            await pilot.press("r")
+            failed = scenes.flow(status="failed", finished_at=scenes.at(8), error="step enrich failed")
+            server.answers[scenes.FLOW] = failed
+            server.push(f"{scenes.FLOW}/stream", scenes.flow_status("failed", 8))
+            await until(pilot, lambda: "any key keeps it open" in text_of(app), lambda: text_of(app))
+            assert server.posted == []
+            again = scenes.flow(seq=8)
+            server.answers[f"POST {scenes.FLOW}/retry"] = again
+            server.answers[f"{scenes.FLOW}/stream"] = [event("snapshot", "8.running.0", again)]
+            await pilot.press("r")
+            await until(pilot, lambda: screen.flow.status == "running" and "step enrich failed" not in text_of(app))
+            assert server.posted == [(f"{scenes.FLOW}/retry", None)]
+            assert "any key keeps it open" not in text_of(app)
+            server.push(f"{scenes.FLOW}/stream", scenes.step("enrich", "completed", 9))
+            await until(pilot, lambda: screen.flow.states["enrich"] == "completed", lambda: text_of(app))
 
 
 async def test_a_wide_graph_stands_above_the_list():
