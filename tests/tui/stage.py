@@ -96,9 +96,9 @@ def _count(words: str) -> int:
     return count
 
 
-async def check_picture(pilot: Pilot[Any], name: str, title: str) -> None:
-    """Wait for the screen to be as the picture in the docs; STRAIT_DRAW=1 draws it anew."""
-    path = PICTURES / f"{name}.svg"
+async def check_picture(pilot: Pilot[Any], name: str, title: str, folder: Path = PICTURES) -> None:
+    """Wait for the screen to be as the picture in the docs, or in a folder; STRAIT_DRAW=1 draws it anew."""
+    path = folder / f"{name}.svg"
     if os.environ.get("STRAIT_DRAW"):
         await pilot.pause(1.0)
         path.parent.mkdir(exist_ok=True)
