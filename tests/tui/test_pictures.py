@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from strait_cli.tui.detail import Detail
-from strait_cli.tui.dialogs import Keys
+from strait_cli.tui.dialogs import Keys, Question
 from tests.tui import scenes
 from tests.tui.canned import canned
 from tests.tui.stage import SIZES, check_picture, top, until
@@ -41,9 +41,12 @@ async def test_pictures_of_the_tabs_and_of_what_they_open(size: str):
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_pictures_of_the_dialogs(size: str):
-    """The keys there are."""
+    """The question before a deed to many rows, and the keys there are."""
     with canned(scenes.everything()) as server:
         async with shown(server, SIZES[size], tab="jobs") as (app, pilot):
             await pilot.press("question_mark")
             await until(pilot, lambda: isinstance(top(app), Keys))
             await check_picture(pilot, f"keys-{size}", "strait dashboard", HERE)
+            await pilot.press("escape", "a", "p")
+            await until(pilot, lambda: isinstance(top(app), Question))
+            await check_picture(pilot, f"question-{size}", "strait dashboard", HERE)
