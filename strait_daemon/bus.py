@@ -32,7 +32,7 @@ LISTEN_PAUSE_SECS: Final = 1.0
 # How long room that this process takes itself is its own before the others hear of it.
 SHARE_SECS: Final = 0.25
 STOP_SECS: Final = 3.0
-# Of more runs that moved before anybody looked it is only known that they were many.
+# More runs that moved before anybody looked are left to be found.
 MOST_GATHERED: Final = 20_000
 
 log = structlog.get_logger(__name__)
@@ -54,24 +54,16 @@ class Message(msgspec.Struct, omit_defaults=True):
 
 
 class Everything:
-    """An ear for all runs: `moved` is set when any has, and `take` tells which; `missed` when some may be unknown."""
+    """An ear for all runs: `moved` is set when any has, and `take` tells which, or which of very many."""
 
     def __init__(self) -> None:
         self.moved = asyncio.Event()
-        self.missed = False
         self._ids: dict[UUID, None] = {}
 
     def add(self, ids: Iterable[UUID]) -> None:
         """These have moved."""
         if len(self._ids) < MOST_GATHERED:
             self._ids.update(dict.fromkeys(ids))
-        else:
-            self.missed = True
-        self.moved.set()
-
-    def miss(self) -> None:
-        """Any may have moved."""
-        self.missed = True
         self.moved.set()
 
     def take(self) -> list[UUID]:
@@ -318,12 +310,10 @@ class Bus:
                 self._hear(_decode(text))
 
     def _look_everywhere(self) -> None:
-        """Signals may have been missed: everybody looks again."""
+        """Signals may have been missed: everybody looks again; ears compare what they heard with the changes anyway."""
         for events in self._watchers.values():
             for event in events:
                 event.set()
-        for ear in self._ears:
-            ear.miss()
         for callback in self._on_wake:
             callback()
         self._say_hello()

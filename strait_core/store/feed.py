@@ -1,24 +1,18 @@
-"""What the feed reads besides the courses of runs: where workflow runs stand, and what may have moved meanwhile."""
+"""What the feed reads besides the courses of runs: where workflow runs stand, and what has moved unheard."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 from uuid import UUID
 
-from strait_core import ids
 from strait_core.store import runs
-from strait_core.store.pool import Conn
+from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 from strait_core.workflow.states import RunStatus
 
 _SQL = load("feed")
-# Of what a listener has missed, the newest of each kind.
-MOST_MISSED: Final = 1_000
-# Clocks of daemons may differ by so much.
-_SLACK: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +37,16 @@ async def flows(conn: Conn, run_ids: Sequence[UUID]) -> list[Flow]:
     return [Flow(**{**row, "status": RunStatus(row["status"])}) for row in found.values()]
 
 
-async def moved_since(conn: Conn, since: datetime) -> list[UUID]:
-    """Runs and workflow runs that may have moved since then."""
-    since -= _SLACK
-    values = {"low": ids.first_at(since), "since": since, "limit": MOST_MISSED}
-    return [row["id"] for row in await _SQL.rows(conn, "moved_since", values)]
+async def moved_between(conn: Conn, after: int, upto: int, since: datetime) -> list[tuple[UUID, int]]:
+    """Runs and workflow runs that have moved at `since` or later, and their seqs, by what was published in between.
+
+    `after` and `upto` are positions of the feed of changes; what lies at `upto` is part of it.
+    """
+    asked = {"after": after, "upto": upto, "since": since}
+    return await (await conn.cursor(binary=True).execute(query(_SQL["moved_between"]), asked)).fetchall()
+
+
+async def slugs(conn: Conn, owner_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The slugs of those of these jobs and workflows that there are."""
+    asked = {"ids": list(owner_ids)}
+    return dict(await (await conn.cursor(binary=True).execute(query(_SQL["slugs"]), asked)).fetchall())

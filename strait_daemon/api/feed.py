@@ -1,102 +1,120 @@
-"""The feed: the transitions of all runs and workflow runs, read once for everybody who listens in this process.
+"""The feed: the moves of all runs and workflow runs, read once for everybody who listens in this process.
 
 Signals name the runs that moved. What moved is read from the database, so that moves nobody saw in between are told as
-well, each once and in the order of the run. The last ten thousand events are kept for those who come back.
+well, each once and in the order of the run. Signals may be lost: every two seconds what has been told is compared with
+the feed of changes, in which nothing is. The last ten thousand events are kept for those who come back soon; what
+others have missed is read from there too (`feed_past.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from time import monotonic
+from typing import Any, Final
 from uuid import UUID
 
-from msgspec import Struct
-
-from strait_core import ids
-from strait_core.errors import StraitError
-from strait_core.ids import Prefix
-from strait_core.run import Status
-from strait_core.store import feed, watch
+from strait_core.errors import StraitError, UnavailableError
+from strait_core.path import Step
+from strait_core.store import changes, feed
+from strait_core.store.changes import ALL_ENTRIES, Place
 from strait_core.store.faults import Broken
 from strait_core.store.pool import Pool
-from strait_core.workflow.states import RunStatus
+from strait_daemon.api import feed_events, feed_past
+from strait_daemon.api.feed_events import Filter, Mark, Told
 from strait_daemon.api.looks import Look, Looks
-from strait_daemon.api.operation import encode
 from strait_daemon.bus import Bus, Everything
 from strait_daemon.clock import Clock
 
 # Events kept for who comes back, and those that one listener may be behind before it is dropped.
 KEPT: Final = 10_000
 BEHIND: Final = 5_000
-# Runs and workflow runs read by one statement.
+# Workflow runs read by one statement, and positions of the feed of changes that one statement compares.
 BATCH: Final = 500
-LOOK_SECS: Final = 5.0
+STRETCH: Final = 2_000
+# A comparison that has found so many goes on when they have been told.
+MOST_LATE: Final = 10_000
+COMPARE_SECS: Final = 2.0
+# How long a change may take to be published: so far back may lie what a comparison finds.
+LATE: Final = timedelta(seconds=10)
+# Clocks of daemons may differ by so much.
+_SLACK: Final = timedelta(seconds=1)
+_PATIENCE_SECS: Final = 10.0
+_AGAIN_SECS: Final = 1.0
 _KNOWN: Final = 50_000
-_ID: Final = re.compile(rb"(\d{1,17})\.(\d{1,15})\.(\d{1,14})\Z")
-
-
-class FeedStatus(Struct, omit_defaults=True, kw_only=True):
-    """Data of a `status` event of a run on the feed."""
-
-    run_id: str
-    status: Status
-    attempt: int
-    at: datetime
-    job_id: str
-    job_slug: str
-    project_id: str
-    reason: str | None = None
-
-
-class FeedWorkflowStatus(Struct, kw_only=True):
-    """Data of a `status` event of a workflow run on the feed."""
-
-    workflow_run_id: str
-    status: RunStatus
-    at: datetime
-    workflow_id: str
-    workflow_slug: str
-    project_id: str
-
-
-class Told(NamedTuple):
-    """An event of the feed: its number, what filters look at, and its frame."""
-
-    number: int
-    project_id: str
-    job_id: UUID | None
-    workflow_id: UUID | None
-    status: str
-    frame: bytes
-
-
-Filter = Callable[[Told], bool]
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(eq=False, slots=True)
 class Listener:
-    """One stream of the feed: what it wants, and what it has not been sent yet."""
+    """One stream of the feed: what it wants, and what it has not been sent yet.
+
+    `is_live` from when on it is offered events. Of those that come late it takes what happened after `since`. `heard`:
+    the seqs of runs and workflow runs up to which it has been told otherwise. `mark`: of what it was sent last.
+    """
 
     wants: Filter
-    waiting: deque[bytes] = field(default_factory=deque)
+    since: datetime = _EVER
+    is_live: bool = True
+    waiting: deque[Told] = field(default_factory=deque)
+    heard: dict[UUID, int] = field(default_factory=dict)
+    heard_until: float = 0.0
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    mark: Mark | None = None
     is_behind: bool = False
 
     def offer(self, told: Told) -> None:
         """Take an event if it is wanted; who is too far behind takes none any more."""
-        if self.is_behind or not self.wants(told):
+        if not self.is_live or self.is_behind or not self.wants(told) or (told.is_late and told.at < self.since):
             return
         if len(self.waiting) >= BEHIND:
             self.is_behind = True
         else:
-            self.waiting.append(told.frame)
+            self.waiting.append(told)
         self.news.set()
+
+    def take(self, most: int) -> bytes:
+        """The frames of the next events."""
+        if self.heard and monotonic() > self.heard_until:
+            # Nobody tells of those moves any more.
+            self.heard.clear()
+        told = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
+        return self.send([one for one in told if one.seq > self.heard.get(one.about, 0)])
+
+    def hear(self, told: list[Told], since: datetime) -> None:
+        """These are told otherwise; those before `since` nobody else will tell."""
+        self.heard.update((one.about, one.seq) for one in told if one.at > since)
+
+    def send(self, told: list[Told]) -> bytes:
+        """The frames of those of these events that are wanted."""
+        if told:
+            self.mark = told[-1].mark
+        return b"".join([one.frame for one in told if self.wants(one)])
+
+
+class Known:
+    """Up to which seq moves have been told, of those that moved last, and how long the others have not moved."""
+
+    def __init__(self) -> None:
+        self._seqs: OrderedDict[UUID, tuple[int, datetime, str]] = OrderedDict()
+        self.forgotten_at = _EVER
+
+    def of(self, about: UUID) -> tuple[int, str]:
+        """The seq and the state that were told last; 0 and none of what nothing is known of."""
+        seq, _, status = self._seqs.get(about, (0, _EVER, ""))
+        return seq, status
+
+    def note(self, about: UUID, seq: int, at: datetime, status: str) -> None:
+        """This has been told."""
+        self._seqs[about] = (seq, at, status)
+        self._seqs.move_to_end(about)
+        if len(self._seqs) > _KNOWN:
+            _, (_, at, _) = self._seqs.popitem(last=False)
+            self.forgotten_at = max(self.forgotten_at, at)
 
 
 class Feed:
@@ -110,11 +128,15 @@ class Feed:
         self._log = log
         self._life = 0
         self._number = 0
-        self._kept: deque[Told] = deque(maxlen=KEPT)
+        # Each with the time at which it was told.
+        self._kept: deque[tuple[float, Told]] = deque(maxlen=KEPT)
         self._listeners: set[Listener] = set()
-        self._known: OrderedDict[UUID, int] = OrderedDict()
-        self._flows: OrderedDict[UUID, str] = OrderedDict()
-        self._began = datetime.min.replace(tzinfo=UTC)
+        self._known = Known()
+        self._began = _EVER
+        # Positions of the feed of changes: up to where it was compared, and up to where all of it has been told.
+        self._compared = self._position = 0
+        self._late: set[UUID] = set()
+        self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -123,11 +145,12 @@ class Feed:
         return len(self._listeners)
 
     @contextmanager
-    def listen(self, wants: Filter) -> Iterator[Listener]:
-        """Hear of everything from now on that is wanted."""
-        listener = Listener(wants)
+    def listen(self, wants: Filter, since: Mark | None) -> Iterator[Listener]:
+        """Hear of everything from now on that is wanted; with `since` only once `missed` has told what came before."""
         if self._task is None or self._task.done():
             self._begin()
+        listener = Listener(wants) if since else Listener(wants, self._clock.now())
+        listener.is_live = since is None
         self._listeners.add(listener)
         try:
             yield listener
@@ -140,151 +163,144 @@ class Feed:
         self._life = int(self._began.timestamp() * 1_000_000)
         self._number = 0
         self._kept.clear()
-        self._known.clear()
-        self._flows.clear()
+        self._known = Known()
+        self._late.clear()
+        self._ready = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="feed")
 
-    def resume(self, since: tuple[int, int, int], wants: Filter) -> list[bytes] | datetime:
-        """The wanted events behind the id `since` (life, number, milliseconds), or when to look from."""
-        life, number, millis = since
-        oldest = self._kept[0].number if self._kept else self._number + 1
-        if life == self._life and oldest <= number + 1 <= self._number + 1:
-            return [told.frame for told in self._kept if told.number > number and wants(told)]
-        return datetime.fromtimestamp(millis / 1000, UTC)
+    async def place(self) -> Mark:
+        """Where the feed is, once it knows; UnavailableError when the database does not say."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECS):
+                await self._ready.wait()
+        except TimeoutError:
+            raise UnavailableError("the database does not answer", retry_after=_AGAIN_SECS) from None
+        return self.mark
 
-    async def missed(self, since: datetime, wants: Filter) -> list[bytes]:
-        """Where everything wanted stands that may have moved since then."""
-        async with self._pool.connection() as conn:
-            moved = await feed.moved_since(conn, since)
-            found: list[Told] = []
-            for at in range(0, len(moved), BATCH):
-                part = moved[at : at + BATCH]
-                for look in (await watch.looks(conn, part)).values():
-                    last = look[1].steps[-1]
-                    if last.at > since:
-                        found += self._run_events(look, after=last.seq - 1)
-                found += [self._flow_event(flow) for flow in await feed.flows(conn, part)]
-        return [told.frame for told in found if wants(told)]
+    @property
+    def mark(self) -> Mark:
+        """The mark of what was told last."""
+        return Mark(self._life, self._number, self._position)
+
+    async def missed(self, since: Mark, listener: Listener) -> AsyncGenerator[bytes]:
+        """The frames of what a listener has missed; from then on it is live."""
+        kept = self._kept_behind(since)
+        if kept is None:
+            place, states = Place(since.position, ALL_ENTRIES if since.life else since.number), OrderedDict[UUID, str]()
+            async for piece in feed_past.pieces(self._pool, place, states):
+                place = piece.end
+                listener.hear(piece.told, self._clock.now() - 2 * LATE)
+                yield listener.send(piece.told)
+            # What is too new to have been published has been told within the last moments, or is told from here on.
+            kept = [told for at, told in self._kept if at > monotonic() - LATE.total_seconds()]
+            listener.is_live, listener.heard_until = True, monotonic() + 2 * LATE.total_seconds()
+            async for piece in feed_past.pieces(self._pool, place, states):
+                listener.hear(piece.told, _EVER)
+                yield listener.send(piece.told)
+        listener.is_live = True
+        yield listener.send([one for one in kept if one.seq > listener.heard.get(one.about, 0)])
+
+    def _kept_behind(self, since: Mark) -> list[Told] | None:
+        """The events behind a mark of this life; None when they are not all kept."""
+        oldest = self._kept[0][1].mark.number if self._kept else self._number + 1
+        if since.life != self._life or not oldest <= since.number + 1 <= self._number + 1:
+            return None
+        return [told for _, told in self._kept if told.mark.number > since.number]
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _run(self) -> None:
         with self._bus.watch_all() as everything:
+            next_at = 0.0
             while self._listeners:
-                try:
-                    async with asyncio.timeout(LOOK_SECS):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, next_at - monotonic())):
                         await everything.moved.wait()
-                except TimeoutError:
-                    continue
-                # Signals gather until the beat: a burst of moves of one run is one look.
-                await self._looks.eve()
                 moved: list[UUID] = []
                 try:
+                    if monotonic() >= next_at:
+                        await self._compare(everything)
+                        next_at = monotonic() + COMPARE_SECS
                     await self._read(everything, moved)
                 except (*Broken, TimeoutError, StraitError) as error:
                     # Read with the next ones.
                     everything.add(moved)
                     self._log.debug("feed_missed", error=type(error).__name__)
-                    await asyncio.sleep(LOOK_SECS / 5)
+                    await asyncio.sleep(_AGAIN_SECS)
+
+    async def _compare(self, everything: Everything) -> None:
+        """Find what has moved without a signal."""
+        async with asyncio.timeout(_PATIENCE_SECS), self._pool.connection() as conn:
+            head = await changes.head(conn)
+            if not self._ready.is_set():
+                self._compared = self._position = head
+                self._ready.set()
+            while self._compared < head and len(self._late) < MOST_LATE:
+                upto = min(head, self._compared + STRETCH)
+                found = await feed.moved_between(conn, self._compared, upto, self._began - LATE)
+                self._late.update(about for about, seq in found if seq > self._known.of(about)[0])
+                self._compared = upto
+            if self._late:
+                everything.moved.set()
 
     async def _read(self, everything: Everything, moved: list[UUID]) -> None:
         """Tell of all that has moved; `moved` is filled with what was taken for that."""
-        if everything.missed:
-            await self._find_missed(everything)
+        compared = self._compared
+        if everything.moved.is_set():
+            # Signals gather until the beat: a burst of moves of one run is one look.
+            await self._looks.eve()
 
-        def take() -> list[UUID]:
-            moved.extend(everything.take())
-            return moved
+            def take() -> list[UUID]:
+                moved.extend({*everything.take(), *self._late})
+                return moved
 
-        looks = await self._looks.all(take)
-        for run_id in moved:
-            if run_id in looks:
-                self._tell_run(looks[run_id])
-        flows = [run_id for run_id in moved if run_id not in looks]
-        if flows:
-            async with self._pool.connection() as conn:
-                for at in range(0, len(flows), BATCH):
-                    for flow in await feed.flows(conn, flows[at : at + BATCH]):
-                        self._tell_flow(flow)
-
-    async def _find_missed(self, everything: Everything) -> None:
-        everything.missed = False
-        try:
-            async with self._pool.connection() as conn:
-                everything.add(await feed.moved_since(conn, self._began - timedelta(seconds=1)))
-        except BaseException:
-            everything.miss()
-            raise
+            looks = await self._looks.all(take)
+            for run_id in moved:
+                if run_id in looks:
+                    self._tell_run(looks[run_id])
+            await self._tell_flows([run_id for run_id in moved if run_id not in looks])
+            self._late.difference_update(moved)
+        self._position = compared
 
     def _tell_run(self, look: Look) -> None:
-        run, seq, created_at = look[0].id, look[0].standing.seq, look[0].standing.created_at
-        known = self._known.get(run)
-        if known is None:
-            # A run that is older than the feed begins with where it stands.
-            known = 0 if created_at >= self._began - timedelta(seconds=1) else seq - 1
-        if seq > known:
-            for told in self._run_events(look, after=known):
-                self._tell(told)
-            _remember(self._known, run, seq)
+        run, course = look
+        known, _ = self._known.of(run.id)
+        last = course.steps[-1]
+        for step in self._unheard(look, known):
+            is_late = run.id in self._late or (step is not last and step.at < self._began - _SLACK)
+            self._tell(feed_events.of_run(self._next_mark(), run, step, is_late=is_late))
+        self._known.note(run.id, max(known, run.standing.seq), last.at, last.status)
 
-    def _tell_flow(self, flow: feed.Flow) -> None:
-        if self._flows.get(flow.id) != flow.status:
-            _remember(self._flows, flow.id, str(flow.status))
-            self._tell(self._flow_event(flow))
+    def _unheard(self, look: Look, known: int) -> list[Step]:
+        """The steps that have not been told, of a run of which so much is known.
 
-    # ── events ────────────────────────────────────────────────────────────────────────────────────────────────────
+        Nothing is known of one that is older than the feed, or has not moved for so long that it was forgotten.
+        """
+        run, course = look
+        if known or run.standing.created_at >= self._since:
+            return [step for step in course.steps if step.seq > known]
+        return [step for step in course.steps if step.at > self._since] or course.steps[-1:]
+
+    @property
+    def _since(self) -> datetime:
+        """What happened before has been published, or told and forgotten."""
+        return max(self._began - LATE, self._known.forgotten_at)
+
+    async def _tell_flows(self, run_ids: list[UUID]) -> None:
+        for at in range(0, len(run_ids), BATCH):
+            async with asyncio.timeout(_PATIENCE_SECS), self._pool.connection() as conn:
+                flows = await feed.flows(conn, run_ids[at : at + BATCH])
+            for flow in flows:
+                known, status = self._known.of(flow.id)
+                if flow.seq >= known and flow.status != status:
+                    self._tell(feed_events.of_flow(self._next_mark(), flow, is_late=flow.id in self._late))
+                self._known.note(flow.id, max(known, flow.seq), flow.at, flow.status)
+
+    def _next_mark(self) -> Mark:
+        return Mark(self._life, self._number + 1, self._position)
 
     def _tell(self, told: Told) -> None:
-        self._number = told.number
-        self._kept.append(told)
+        self._number = told.mark.number
+        self._kept.append((monotonic(), told))
         for listener in self._listeners:
             listener.offer(told)
-
-    def _run_events(self, look: Look, *, after: int) -> Iterator[Told]:
-        """The events of a run's steps behind that seq, as numbers are given out."""
-        run, course = look
-        run_id, job_id = ids.spell(Prefix.RUN, run.id), ids.spell(Prefix.JOB, run.job_id)
-        for step in course.steps:
-            if step.seq <= after:
-                continue
-            said = FeedStatus(
-                run_id=run_id,
-                status=step.status,
-                attempt=step.attempt,
-                at=step.at,
-                job_id=job_id,
-                job_slug=run.job_slug,
-                project_id=run.project_id,
-                reason=step.reason,
-            )
-            number = self._number + 1
-            yield Told(number, run.project_id, run.job_id, None, step.status, self._frame(number, step.at, said))
-
-    def _flow_event(self, flow: feed.Flow) -> Told:
-        said = FeedWorkflowStatus(
-            workflow_run_id=ids.spell(Prefix.WORKFLOW_RUN, flow.id),
-            status=flow.status,
-            at=flow.at,
-            workflow_id=ids.spell(Prefix.WORKFLOW, flow.workflow_id),
-            workflow_slug=flow.workflow_slug,
-            project_id=flow.project_id,
-        )
-        number = self._number + 1
-        return Told(number, flow.project_id, None, flow.workflow_id, flow.status, self._frame(number, flow.at, said))
-
-    def _frame(self, number: int, at: datetime, data: Struct) -> bytes:
-        identity = b"%d.%d.%d" % (self._life, number, int(at.timestamp() * 1_000))
-        return b"event: status\nid: %s\ndata: %s\n\n" % (identity, encode(data))
-
-
-def read_id(header: bytes | None) -> tuple[int, int, int] | None:
-    """The life, the number and the milliseconds of a `Last-Event-ID`; None when it is none of ours."""
-    match = _ID.match(header or b"")
-    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
-
-
-def _remember(known: OrderedDict[UUID, Any], run_id: UUID, value: Any) -> None:
-    known[run_id] = value
-    known.move_to_end(run_id)
-    if len(known) > _KNOWN:
-        known.popitem(last=False)

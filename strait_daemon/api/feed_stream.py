@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import datetime
 from typing import Final
 
-from strait_core.errors import ConflictError, Fault, NotFoundError, UnavailableError, ValidationError
+from strait_core.errors import ConflictError, Fault, NotFoundError, StraitError, UnavailableError, ValidationError
 from strait_core.run import Status
+from strait_core.store.faults import Broken
 from strait_core.workflow.states import RunStatus
 from strait_daemon.api.context import Api
-from strait_daemon.api.feed import Filter, Listener, Told, read_id
+from strait_daemon.api.feed import Listener
+from strait_daemon.api.feed_events import Filter, Mark, Told, read_id
 from strait_daemon.api.lookup import find_job_ids
 from strait_daemon.api.operation import EVENTS, Call, Operation, Reply, encode
 from strait_daemon.api.query import PROJECT, Param, text_param
@@ -24,6 +25,7 @@ MOST_LISTENERS: Final = 100
 # Frames sent at once to who is behind.
 BURST: Final = 200
 TOO_SLOW: Final = "you read more slowly than things happen; come back with Last-Event-ID"
+AWAY: Final = "the database is away; come back with Last-Event-ID"
 _STATES: Final = (*Status, *(one for one in RunStatus if one.value not in set(Status)))
 
 
@@ -40,10 +42,12 @@ def _status_param() -> Param:
 
 async def stream_all(api: Api, call: Call) -> Reply:
     """Begin a stream of the feed: from now on, or from behind `Last-Event-ID`."""
+    wants = await _filter(api, call)
     if api.feed.count >= MOST_LISTENERS:
         raise UnavailableError(f"{MOST_LISTENERS} streams of the feed are open", retry_after=RETRY_SECS)
-    wants = await _filter(api, call)
-    return Reply(200, media=EVENTS, chunks=_follow(api, wants, read_id(call.headers.get(b"last-event-id"))))
+    chunks = _follow(api, wants, read_id(call.headers.get(b"last-event-id")))
+    # Made before the answer begins: it has a place then, and knows one to come back to.
+    return Reply(200, body=await anext(chunks), media=EVENTS, chunks=chunks)
 
 
 async def _filter(api: Api, call: Call) -> Filter:
@@ -58,7 +62,7 @@ async def _filter(api: Api, call: Call) -> Filter:
 
     def wants(told: Told) -> bool:
         named = jobs is not None or workflow is not None
-        is_named = (jobs is not None and told.job_id in jobs) or (workflow is not None and told.workflow_id == workflow)
+        is_named = (jobs is not None and told.owner in jobs) or (workflow is not None and told.owner == workflow)
         return (
             (project is None or told.project_id == project)
             and (not states or told.status in states)
@@ -68,24 +72,43 @@ async def _filter(api: Api, call: Call) -> Filter:
     return wants
 
 
-async def _follow(api: Api, wants: Filter, since: tuple[int, int, int] | None) -> AsyncGenerator[bytes]:
-    with api.feed.listen(wants) as listener:
-        yield b"retry: %d\n\n" % RETRY_MILLIS
+async def _follow(api: Api, wants: Filter, since: Mark | None) -> AsyncGenerator[bytes]:
+    with api.feed.listen(wants, since) as listener:
+        listener.mark = since or await api.feed.place()
+        # Where it begins is said at once: who is cut off before the first event must not begin elsewhere.
+        yield b"retry: %d\nid: %s\n\n" % (RETRY_MILLIS, listener.mark.id)
         if since is not None:
-            known = api.feed.resume(since, wants)
-            frames = await api.feed.missed(known, wants) if isinstance(known, datetime) else known
-            for at in range(0, len(frames), BURST):
-                yield b"".join(frames[at : at + BURST])
-        while True:
-            moved = await _wait(listener, api.deps.closing)
-            while listener.waiting:
-                yield b"".join(listener.waiting.popleft() for _ in range(min(BURST, len(listener.waiting))))
-            if api.deps.closing.is_set() or listener.is_behind:
-                reason = CLOSING if api.deps.closing.is_set() else TOO_SLOW
-                yield b"event: end\ndata: %s\n\n" % encode(EndData(reason))
+            try:
+                await api.feed.place()
+                async for frames in api.feed.missed(since, listener):
+                    # Of what is not wanted at least the place is told: nothing of it need be read again.
+                    yield frames or b"id: %s\n\n" % listener.mark.id
+            except (*Broken, TimeoutError, StraitError):
+                yield _end(listener, AWAY)
                 return
-            if not moved:
-                yield KEEP_ALIVE
+        async for frames in _live(api, listener):
+            yield frames
+
+
+async def _live(api: Api, listener: Listener) -> AsyncGenerator[bytes]:
+    while True:
+        moved = await _wait(listener, api.deps.closing)
+        while listener.waiting:
+            frames = listener.take(BURST)
+            if frames:
+                yield frames
+        if api.deps.closing.is_set() or listener.is_behind:
+            yield _end(listener, CLOSING if api.deps.closing.is_set() else TOO_SLOW)
+            return
+        if not moved:
+            # A sign of life also tells how far the feed has come: a place stays near though nothing of it is wanted.
+            listener.mark = api.feed.mark
+            yield b"id: %s\n%s" % (listener.mark.id, KEEP_ALIVE)
+
+
+def _end(listener: Listener, reason: str) -> bytes:
+    mark = b"id: %s\n" % listener.mark.id if listener.mark else b""
+    return b"event: end\n%sdata: %s\n\n" % (mark, encode(EndData(reason)))
 
 
 async def _wait(listener: Listener, closing: asyncio.Event) -> bool:
@@ -109,8 +132,8 @@ ROUTES: Final = (
         summary=(
             "Follow the moves of all runs and workflow runs live (server-sent events). `status`: a state that a run or"
             " a workflow run came to; `end`: why the server closes. Send the last id as `Last-Event-ID` to go on from"
-            " there; who was away for long, or comes to another process, is told where everything stands that has moved"
-            " meanwhile."
+            " there, in any process: every move of the last 24 hours is told. Who comes back may be told of a move"
+            " again; its `seq` is the same."
         ),
         tag="feeds",
         media="text/event-stream",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
 
 import pytest
 
 from strait_core.run import Status
 from strait_daemon.api import feed, feed_stream, watchers
-from strait_daemon.api.feed import Listener, Told
+from strait_daemon.api.feed import Listener
+from strait_daemon.api.feed_events import Mark, Told
 from tests.api.caller import Caller
 from tests.api.test_workflow_runs import end, make, start
 from tests.api.test_workflow_stream import events
 
 Event = tuple[str, str, Any]
+WAY: Final = ("queued", "dequeued", "executing", "completed")
 
 
 @contextmanager
@@ -50,6 +54,7 @@ def test_every_move_of_a_run_is_told(api: Caller):
     assert {data["run_id"] for _, _, data in seen} == {run["id"]}
     numbers = [int(identity.split(".")[1]) for _, identity, _ in seen]
     assert numbers == list(range(numbers[0], numbers[0] + 4))
+    assert [data["seq"] for _, _, data in seen] == [1, 2, 3, 4]
 
 
 def test_moves_by_other_routes_are_told(api: Caller):
@@ -87,7 +92,7 @@ def test_the_feed_can_be_narrowed(api: Caller):
 
 
 def test_a_listener_comes_back(api: Caller):
-    """Behind its last id it hears what it missed, once; with one of another life where everything stands."""
+    """Behind its last id it hears what it missed, once; with one of another process every move since that place."""
     job = api.make_job("back")
     with listening(api) as coming, listening(api):
         first = api.trigger(job)
@@ -95,9 +100,103 @@ def test_a_listener_comes_back(api: Caller):
         with listening(api, since=last) as again:
             api.complete(first)
             assert [state for _, state in states(take(again, 3))] == ["dequeued", "executing", "completed"]
-    life, number, millis = last.split(".")
-    with listening(api, since=f"{int(life) - 1}.{number}.{millis}") as coming:
-        assert states(take(coming, 1)) == [("back", "completed")]
+    with listening(api, since=elsewhere(last)) as coming:
+        assert [state for _, state in states(take(coming, 4))] == list(WAY)
+
+
+def take_until(coming: Iterator[Event], last: set[tuple[str, str]], runs: int) -> list[Event]:
+    """The next events until these have come and so many runs have ended."""
+    seen: list[Event] = []
+    while not last <= set(states(seen)) or sum("run_id" in one[2] for one in seen) < runs * len(WAY):
+        seen.append(next(coming))
+    return seen
+
+
+def elsewhere(identity: str) -> str:
+    """The id as another process gave it."""
+    life, number, position = identity.split(".")
+    return f"{int(life) - 1}.{number}.{position}"
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_nothing_is_lost_between_two_processes(api: Caller, published: bool):
+    """What happened while nobody listened is told to the last move; cut off in the middle, from there on."""
+    job, _ = api.make_job("away"), api.make_job()
+    make(api, {"step_ref": "a"})
+    place = first_id(api)
+    for _ in range(3):
+        api.complete(api.trigger(job))
+    end(api, start(api, "flow"), "a")
+    if published:
+        api.fold()
+    with listening(api, since=elsewhere(place)) as coming:
+        api.fold()
+        seen = take_until(coming, {("flow", "completed"), ("job", "completed")}, runs=4)
+    told = [move for move in states(seen) if move != ("flow", "running")]
+    ways = [("away", state) for state in WAY * 3] + [("job", state) for state in WAY]
+    assert sorted(told) == sorted([*ways, ("flow", "completed")])
+    assert len({(data.get("run_id"), data["seq"]) for _, _, data in seen}) == len(seen)
+    if published:
+        # A workflow run leaves no trace of its own moves but these.
+        assert ("flow", "running") in states(seen)
+        with listening(api, since=seen[6][1]) as coming:
+            assert take(coming, len(seen) - 7) == seen[7:]
+
+
+def first_id(api: Caller) -> str:
+    """The place that a stream names before anything has happened."""
+    with api.client.stream("GET", "/v1/stream") as response:
+        lines = response.iter_lines()
+        return next(line for line in lines if line.startswith("id: ")).removeprefix("id: ")
+
+
+def test_moves_without_a_signal_are_told(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """Another process dies between its commit and its signal, or the signal is lost on its way."""
+    job = api.make_job("mute")
+    bus = api.server.parts.bus
+    with listening(api) as coming:
+        known = api.trigger(job)
+        take(coming, 1)
+        with monkeypatch.context() as mute:
+            mute.setattr(bus, "runs_changed", lambda _: None)
+            mute.setattr(bus, "runs_made", lambda _: None)
+            api.complete(known)
+            api.complete(api.trigger(job))
+        api.fold()
+        seen = take(coming, 7)
+        assert sorted(states(seen)) == sorted(("mute", state) for state in (*WAY[1:], *WAY))
+        api.fold()
+        api.trigger(job)
+        assert states(take(coming, 1)) == [("mute", "queued")]
+
+
+def test_who_comes_later_hears_nothing_old(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """What happened without a signal before a listener came is told to who listened then, and not to it."""
+    job = api.make_job("old")
+    with listening(api) as early, monkeypatch.context() as mute:
+        mute.setattr(api.server.parts.bus, "runs_made", lambda _: None)
+        api.trigger(job)
+        with listening(api) as late:
+            api.fold()
+            assert states(take(early, 1)) == [("old", "queued")]
+            mute.undo()
+            new = api.trigger(job)
+            assert take(late, 1)[0][2]["run_id"] == new["id"]
+
+
+def test_a_run_that_was_forgotten_is_not_told_again(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """Others have moved since, more than are remembered."""
+    monkeypatch.setattr(feed, "_KNOWN", 2)
+    job = api.make_job("slow")
+    with listening(api) as coming:
+        run = api.trigger(job)
+        for _ in range(4):
+            api.trigger(job)
+        take(coming, 5)
+        api.complete(run)
+        assert [(data["run_id"], data["status"]) for _, _, data in take(coming, 3)] == [
+            (run["id"], state) for state in WAY[1:]
+        ]
 
 
 def test_a_feed_without_a_place_is_refused(api: Caller, monkeypatch: pytest.MonkeyPatch):
@@ -115,7 +214,7 @@ def test_who_is_too_slow_is_dropped():
     """One listener that never reads is behind after so many; the others go on."""
     slow, quick = Listener(lambda _: True), Listener(lambda _: True)
     for number in range(feed.BEHIND + 2):
-        told = Told(number, "p", None, None, "queued", b"x")
+        told = Told(Mark(1, number, 0), uuid4(), 1, datetime.now(UTC), "p", None, "queued", b"x")
         slow.offer(told)
         quick.offer(told)
         quick.waiting.clear()

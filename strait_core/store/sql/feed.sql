@@ -8,14 +8,14 @@ SELECT r.id, r.workflow_id, w.slug, r.project_id, r.status, r.seq, r.finished_at
 FROM strait.workflow_run_history r JOIN strait.workflows w ON w.id = r.workflow_id
 WHERE r.id = ANY(%(ids)b::uuid[]) AND r.finished_at >= %(made_at)s
 
--- name: moved_since
--- Runs and workflow runs that are new, are under way, or have ended since then: whatever a listener may have missed.
-(SELECT id FROM strait.runs WHERE id > %(low)s ORDER BY id DESC LIMIT %(limit)s)
-UNION
-(SELECT id FROM strait.runs WHERE claimed_at > %(since)s AND status IN ('dequeued', 'executing') LIMIT %(limit)s)
-UNION
-(SELECT id FROM strait.run_history WHERE finished_at > %(since)s ORDER BY finished_at DESC LIMIT %(limit)s)
-UNION
-(SELECT id FROM strait.workflow_runs WHERE touched_at > %(since)s LIMIT %(limit)s)
-UNION
-(SELECT id FROM strait.workflow_run_history WHERE finished_at > %(since)s LIMIT %(limit)s)
+-- name: moved_between
+-- Runs and workflow runs of which changes were published behind one position and up to another, each with its last seq.
+SELECT e.id, max(c.seqs[least(e.entry, cardinality(c.seqs))])
+FROM strait.changes c CROSS JOIN LATERAL unnest(c.ids) WITH ORDINALITY AS e(id, entry)
+WHERE c.position > %(after)s AND c.position <= %(upto)s AND c.at >= %(since)s AND c.kind IN ('run', 'workflow_run')
+GROUP BY e.id
+
+-- name: slugs
+SELECT id, slug FROM strait.jobs WHERE id = ANY(%(ids)b::uuid[])
+UNION ALL
+SELECT id, slug FROM strait.workflows WHERE id = ANY(%(ids)b::uuid[])
