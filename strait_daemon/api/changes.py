@@ -62,13 +62,16 @@ async def list_changes(api: Api, call: Call) -> Reply:
 
 async def stream_changes(api: Api, call: Call) -> Reply:
     """GET /v1/changes/stream: from behind `Last-Event-ID`, else from where the query says."""
-    if api.tail.streams >= MOST_STREAMS:
-        raise UnavailableError(f"{MOST_STREAMS} streams of changes are open", retry_after=RETRY_SECS)
     feed = _Reader(api, call)
     last = call.headers.get(b"last-event-id")
     place = await feed.place(query.after_number(call.query) if last is None else _header_number(last))
     # Read before the answer begins, so that a place which is not kept any more is refused as a page refuses it.
-    return Reply(200, media=EVENTS, chunks=_follow(api, feed, place, await feed.read(place, PIECE)))
+    found = await feed.read(place, PIECE)
+    if api.tail.streams >= MOST_STREAMS:
+        raise UnavailableError(f"{MOST_STREAMS} streams of changes are open", retry_after=RETRY_SECS)
+    chunks = _follow(api, feed, place, found)
+    # Made before the answer begins: from here on it has its room.
+    return Reply(200, body=await anext(chunks), media=EVENTS, chunks=chunks)
 
 
 def _header_number(last: bytes) -> int:

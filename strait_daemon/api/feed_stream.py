@@ -46,7 +46,7 @@ async def stream_all(api: Api, call: Call) -> Reply:
     if api.feed.count >= MOST_LISTENERS:
         raise UnavailableError(f"{MOST_LISTENERS} streams of the feed are open", retry_after=RETRY_SECS)
     chunks = _follow(api, wants, read_id(call.headers.get(b"last-event-id")))
-    # Made before the answer begins: it has a place then, and knows one to come back to.
+    # Made before the answer begins: from here on it has its room.
     return Reply(200, body=await anext(chunks), media=EVENTS, chunks=chunks)
 
 

@@ -76,7 +76,6 @@ class Sent:
 async def stream_run(api: Api, call: Call) -> Reply:
     """Begin a stream: with the snapshot, or behind `Last-Event-ID`."""
     run_id = workflow_run_id(call)
-    api.watchers.check_room()
     async with api.connection() as conn:
         row = await run_row(conn, call, run_id)
     sent = Sent(run_id, call.path["run"], row["seq"], row["status"])
@@ -90,7 +89,10 @@ async def stream_run(api: Api, call: Call) -> Reply:
     else:
         sent.seq, sent.seen, sent.micros = seq, since[2].decode(), int(since[3])
         sent.since = _EPOCH + timedelta(microseconds=sent.micros) - SLACK
-    return Reply(200, media=EVENTS, chunks=_follow(api, sent, first))
+    api.watchers.check_room()
+    chunks = _follow(api, sent, first)
+    # Made before the answer begins: from here on it has its room.
+    return Reply(200, body=await anext(chunks), media=EVENTS, chunks=chunks)
 
 
 def _frame(event: str, sent: Sent, data: Any) -> bytes:

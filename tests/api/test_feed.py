@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from strait_core.run import Status
-from strait_daemon.api import feed, feed_stream, watchers
+from strait_daemon.api import feed, feed_stream, stream, watchers
 from strait_daemon.api.feed import Listener
 from strait_daemon.api.feed_events import Mark, Told
 from tests.api.caller import Caller
@@ -208,6 +208,40 @@ def test_a_feed_without_a_place_is_refused(api: Caller, monkeypatch: pytest.Monk
         for path in ("/v1/stream", f"/v1/runs/{run['id']}/stream"):
             answer = api.client.get(path)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_every_stream_shows_signs_of_life(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """Of a run, of a workflow run, of all; the last one tells its place with it."""
+    for module in (stream, feed_stream):
+        monkeypatch.setattr(module, "KEEP_ALIVE_SECS", 0.05)
+    api.make_job()
+    make(api, {"step_ref": "a"})
+    flow, run = start(api, "flow"), api.trigger(api.make_job("still"))
+    for path in (f"/v1/runs/{run['id']}/stream", f"/v1/workflow-runs/{flow['id']}/stream", "/v1/stream"):
+        with api.client.stream("GET", path) as response:
+            lines = response.iter_lines()
+            before = "".join(next(lines) for _ in range(2))
+            signs = [line for line, _ in zip((line for line in lines if line.startswith(":")), range(3), strict=False)]
+        assert before.startswith("retry")
+        assert signs == [": keep-alive"] * 3, path
+
+
+def test_who_is_dropped_is_told_and_catches_up(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """The reason comes last, with an id; behind it lies what was not sent."""
+    monkeypatch.setattr(feed, "BEHIND", 3)
+    job = api.make_job("fast")
+    with listening(api) as coming, listening(api):
+        with monkeypatch.context() as mute:
+            mute.setattr(api.server.parts.bus, "runs_changed", lambda _: None)
+            mute.setattr(api.server.parts.bus, "runs_made", lambda _: None)
+            api.complete(api.trigger(job))
+        api.fold()
+        seen = list(coming)
+        assert [data.get("status") for _, _, data in seen] == [*WAY[:3], None]
+        event, identity, data = seen[-1]
+        assert (event, identity, data) == ("end", seen[-2][1], {"reason": feed_stream.TOO_SLOW})
+        with listening(api, since=identity) as again:
+            assert states(take(again, 1)) == [("fast", "completed")]
 
 
 def test_who_is_too_slow_is_dropped():
