@@ -43,8 +43,8 @@ class Question(ModalScreen[bool]):
             box.border_title = "Sure?"
             yield Static(Text(self._text))
             with Horizontal():
-                yield Button("No (n)", id="no")
-                yield Button(f"{self._yes} (y)", id="yes", variant="warning")
+                yield Button("No (n)", id="no", compact=True)
+                yield Button(f"{self._yes} (y)", id="yes", variant="warning", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """A button answers."""
@@ -60,7 +60,7 @@ class Keys(ModalScreen[None]):
 
     DEFAULT_CSS = """
     Keys { align: center middle; background: $background 60%; }
-    Keys > Vertical { width: 62; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $panel;
+    Keys > Vertical { width: 66; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $panel;
         border: round $accent; border-title-color: $accent; border-subtitle-color: $foreground 50%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter,space", "dismiss", show=False)]
@@ -75,7 +75,8 @@ class Keys(ModalScreen[None]):
         with Vertical() as box:
             box.border_title = "Keys"
             box.border_subtitle = "escape closes"
-            lines = [Text.assemble((f"{key:<12}", f"bold {look.CYAN}"), what) for key, what in self._keys]
+            width = max(12, *(len(key) + 2 for key, _ in self._keys))
+            lines = [Text.assemble((f"{key:<{width}}", f"bold {look.CYAN}"), what) for key, what in self._keys]
             yield Static(Text("\n").join([*lines, Text(), Text(self._last, style=look.DIM)]))
 
     def on_click(self) -> None:

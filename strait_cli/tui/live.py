@@ -36,7 +36,7 @@ LAST_BINDINGS: Final = (
     Binding("y", "copy", "Copy id"),
     Binding("question_mark", "keys", "Help", key_display="?"),
     Binding("q", "leave", "Quit"),
-    Binding("ctrl+c,ctrl+q", "leave", show=False, priority=True),
+    Binding("ctrl+c", "leave", show=False, priority=True),
 )
 
 
