@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -57,11 +58,12 @@ def listen(
 
 
 def _moves(session: Session, path: str, deadline: float | None) -> Iterator[dict[str, Any]]:
-    """The feed's events, until the time is up."""
+    """The feed's events, until the time is up; one that is told again after a loss is left out."""
     from strait_cli import exact  # noqa: PLC0415 - streams, for this verb only
     from strait_cli.stream import Quiet, follow  # noqa: PLC0415
     from strait_cli.watch import say_lost  # noqa: PLC0415
 
+    told = _Told()
     try:
         for message in follow(
             session.api,
@@ -76,9 +78,26 @@ def _moves(session: Session, path: str, deadline: float | None) -> Iterator[dict
                 data = exact.loads(message.data)
             except ValueError as error:
                 raise StraitError(f"the server sent a stream event that makes no sense: {error!r}") from error
-            yield {"event": message.event, **data}
+            if "seq" not in data or told.is_new(data):
+                yield {"event": message.event, **data}
     except Quiet:
         return
+
+
+class _Told:
+    """The last moves that were shown."""
+
+    def __init__(self) -> None:
+        self._moves: OrderedDict[tuple[Any, ...], None] = OrderedDict()
+
+    def is_new(self, move: dict[str, Any]) -> bool:
+        """Whether it was not shown yet."""
+        key = (move.get("run_id") or move.get("workflow_run_id"), move["seq"])
+        is_new = key not in self._moves
+        self._moves[key] = None
+        if len(self._moves) > _REMEMBERED:
+            self._moves.popitem(last=False)
+        return is_new
 
 
 def line(session: Session, move: dict[str, Any]) -> str:
@@ -96,5 +115,7 @@ def line(session: Session, move: dict[str, Any]) -> str:
 
 # A quiet feed says nothing for fifteen seconds at a time, and a daemon may take a while to come back.
 _PATIENCE_SECS: Final = 60.0
+# Far more moves than a server tells again.
+_REMEMBERED: Final = 20_000
 
 APPS: Final = {"listen": app}

@@ -158,10 +158,15 @@ class LiveScreen(Screen[None]):
             self._closes_at = None
             self.head.say("q leaves")
 
-    def close(self, why: str, error: StraitError | None = None) -> None:
-        """Stop the threads, and tell the app."""
+    def close(self, why: str = "", error: StraitError | None = None) -> None:
+        """Stop the threads, and tell the app why, as `left` says it."""
         self.stop.set()
-        self.post_message(self.Closed(Left(self._subject.run, why, self._subject.status, error)))
+        self.post_message(self.Closed(self.left(why, error)))
+
+    def left(self, why: str = "", error: StraitError | None = None) -> Left:
+        """How the view is left now; `why` is by default what leaving by a key means."""
+        why = why or ("over" if self._subject.is_over else "left")
+        return Left(self._subject.run, why, self._subject.status, error)
 
     def on_unmount(self) -> None:
         """Whatever closed it, its threads end."""
@@ -181,7 +186,7 @@ class LiveScreen(Screen[None]):
 
     def action_leave(self) -> None:
         """Leave the run alone."""
-        self.close("over" if self._subject.is_over else "left")
+        self.close()
 
 
 class LiveApp(App[Left]):
@@ -204,6 +209,10 @@ class LiveApp(App[Left]):
         if isinstance(event, events.Key | events.MouseDown | events.MouseScrollUp | events.MouseScrollDown):
             self._first.stay()
         await super().on_event(event)
+
+    async def action_quit(self) -> None:
+        """Textual's own ctrl+q: leave everything."""
+        self.exit(self._first.left())
 
     def on_live_screen_closed(self, message: LiveScreen.Closed) -> None:
         """Leave; a view that was opened from another goes back to it."""

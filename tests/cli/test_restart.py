@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import select
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +86,31 @@ def test_views_survive_a_killed_daemon(place: tuple[str, int, Shell], endpoint: 
         assert "cannot reach" not in board.until("completed").shown
         board.press("q")
         assert board.wait() == 0
+
+
+def test_listening_survives_a_killed_daemon(place: tuple[str, int, Shell], endpoint: Endpoint):
+    """What happens to a run while the daemon is away and when it is back is told, each move once."""
+    url, port, shell = place
+    with running_daemon(url, port=port) as daemon:
+        daemon.make_job(endpoint.url("/hold"), "held")
+        daemon.make_job(endpoint.url("/ok"))
+        run = daemon.trigger("held")["id"]
+        daemon.wait_for(run, "executing")
+        listening = shell.start("listen", "-o", "jsonl")
+        assert listening.stdout is not None
+        while not select.select([listening.stdout], [], [], 0.5)[0]:
+            daemon.wait_for(daemon.trigger()["id"])
+        daemon.kill()
+    endpoint.release()
+    moves: list[dict[str, Any]] = []
+    with running_daemon(url, port=port):
+        while not any((move["run_id"], move["status"]) == (run, "completed") for move in moves):
+            moves.append(json.loads(listening.stdout.readline()))
+        listening.send_signal(signal.SIGINT)
+        listening.communicate(timeout=20)
+    told = [(move["run_id"], move["seq"]) for move in moves]
+    assert len(set(told)) == len(told)
+    seqs = [seq for one, seq in told if one == run]
+    # What happened in the second before it listened may not have been published by then.
+    assert seqs[0] <= 4
+    assert seqs == list(range(seqs[0], 8))

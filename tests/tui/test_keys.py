@@ -83,8 +83,7 @@ async def walk_run(hand: Hand) -> None:
             await hand.press(pilot, "q", lambda: left_as(app, "left"))
         async with test_watching.watching(server) as (app, screen, pilot):
             await until(pilot, lambda: screen.course.status == "executing")
-            # Textual's own ctrl+q comes before the view's: how it was left is not told.
-            await hand.press(pilot, "ctrl+q", lambda: not app.is_running)
+            await hand.press(pilot, "ctrl+q", lambda: left_as(app, "left"))
         server.answers[RUN] = scenes.run(status="dead_letter", seq=7, finished_at=scenes.at(9.1))
         server.push(f"{RUN}/stream", scenes.status(7, "dead_letter", 2, 9.1))
         server.answers[f"POST {RUN}/replay"] = server.answers[RUN]
@@ -119,8 +118,7 @@ async def walk_flow(hand: Hand) -> None:
             await hand.press(pilot, "q", lambda: left_as(app, "left"))
             assert len(server.posted) == 2
         async with test_flowing.watching(server) as (app, _, pilot):
-            # As in the view of a run.
-            await hand.press(pilot, "ctrl+q", lambda: not app.is_running)
+            await hand.press(pilot, "ctrl+q", lambda: left_as(app, "left"))
         server.answers[scenes.FLOW] = scenes.flow(status="failed", finished_at=scenes.at(8))
         server.push(f"{scenes.FLOW}/stream", scenes.flow_status("failed", 8))
         server.answers[f"POST {scenes.FLOW}/retry"] = server.answers[scenes.FLOW]
