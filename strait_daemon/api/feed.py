@@ -83,7 +83,9 @@ class Listener:
             # Nobody tells of those moves any more.
             self.heard.clear()
         told = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
-        return self.send([one for one in told if one.seq > self.heard.get(one.about, 0)])
+        if self.heard:
+            told = [one for one in told if one.seq > self.heard.get(one.about, 0)]
+        return self._frames(told)
 
     def hear(self, told: list[Told], since: datetime) -> None:
         """These are told otherwise; those before `since` nobody else will tell."""
@@ -91,9 +93,15 @@ class Listener:
 
     def send(self, told: list[Told]) -> bytes:
         """The frames of those of these events that are wanted."""
+        frames = self._frames([one for one in told if self.wants(one)])
         if told:
             self.mark = told[-1].mark
-        return b"".join([one.frame for one in told if self.wants(one)])
+        return frames
+
+    def _frames(self, told: list[Told]) -> bytes:
+        if told:
+            self.mark = told[-1].mark
+        return b"".join([one.frame for one in told])
 
 
 class Known:

@@ -66,7 +66,7 @@ class Mark(NamedTuple):
 
 
 class Told(NamedTuple):
-    """An event: its mark, of what (a run or a workflow run) and its seq there, what filters look at, its data.
+    """An event: its mark, of what (a run or a workflow run) and its seq there, what filters look at, how it is sent.
 
     `is_late`: no signal told of it, so it may have happened some time ago.
     """
@@ -78,13 +78,8 @@ class Told(NamedTuple):
     project_id: str | None
     owner: UUID | None
     status: str
-    data: bytes
+    frame: bytes
     is_late: bool = False
-
-    @property
-    def frame(self) -> bytes:
-        """The event as it is sent."""
-        return b"event: status\nid: %s\ndata: %s\n\n" % (self.mark.id, self.data)
 
 
 Filter = Callable[[Told], bool]
@@ -109,7 +104,8 @@ def of_run(mark: Mark, run: Head, step: Step, *, is_late: bool) -> Told:
         project_id=run.project_id,
         reason=step.reason,
     )
-    return Told(mark, run.id, step.seq, step.at, run.project_id, run.job_id, step.status, encode(said), is_late)
+    frame = _frame(mark, said)
+    return Told(mark, run.id, step.seq, step.at, run.project_id, run.job_id, step.status, frame, is_late)
 
 
 def of_flow(mark: Mark, flow: feed.Flow, *, is_late: bool) -> Told:
@@ -124,7 +120,7 @@ def of_flow(mark: Mark, flow: feed.Flow, *, is_late: bool) -> Told:
         project_id=flow.project_id,
     )
     whose = (flow.project_id, flow.workflow_id)
-    return Told(mark, flow.id, flow.seq, flow.at, *whose, flow.status, encode(said), is_late)
+    return Told(mark, flow.id, flow.seq, flow.at, *whose, flow.status, _frame(mark, said), is_late)
 
 
 def of_change(change: StoredChange, slugs: Mapping[UUID, str]) -> Told:
@@ -153,4 +149,8 @@ def of_change(change: StoredChange, slugs: Mapping[UUID, str]) -> Told:
             workflow_slug=slug,
             project_id=project,
         )
-    return Told(mark, change.id, change.seq, change.at, project, change.owner, change.status, encode(said))
+    return Told(mark, change.id, change.seq, change.at, project, change.owner, change.status, _frame(mark, said))
+
+
+def _frame(mark: Mark, data: Struct) -> bytes:
+    return b"event: status\nid: %d.%d.%d\ndata: %s\n\n" % (*mark, encode(data))
