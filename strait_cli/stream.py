@@ -70,8 +70,9 @@ def follow(
         with _Reader(client, path, last_id) as reader:
             for message in reader.messages(deadline, stop):
                 last_id = message.id or last_id
-                losses.forget()
                 if message.data:
+                    if message.event != "end":
+                        losses.forget()
                     yield message
         if stop is not None and stop.is_set():
             return

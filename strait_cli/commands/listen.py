@@ -85,19 +85,19 @@ def _moves(session: Session, path: str, deadline: float | None) -> Iterator[dict
 
 
 class _Told:
-    """The last moves that were shown."""
+    """The last moves that were shown: seqs of runs; states of workflow runs, whose seqs move with their steps too."""
 
     def __init__(self) -> None:
-        self._moves: OrderedDict[tuple[Any, ...], None] = OrderedDict()
+        self._moves: OrderedDict[tuple[Any, ...], str] = OrderedDict()
 
     def is_new(self, move: dict[str, Any]) -> bool:
         """Whether it was not shown yet."""
-        key = (move.get("run_id") or move.get("workflow_run_id"), move["seq"])
-        is_new = key not in self._moves
-        self._moves[key] = None
+        key = (move["run_id"], move["seq"]) if "run_id" in move else (move.get("workflow_run_id"),)
+        before, state = self._moves.get(key), str(move["status"])
+        self._moves[key] = state
         if len(self._moves) > _REMEMBERED:
             self._moves.popitem(last=False)
-        return is_new
+        return state != before
 
 
 def line(session: Session, move: dict[str, Any]) -> str:

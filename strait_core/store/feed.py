@@ -37,12 +37,12 @@ async def flows(conn: Conn, run_ids: Sequence[UUID]) -> list[Flow]:
     return [Flow(**{**row, "status": RunStatus(row["status"])}) for row in found.values()]
 
 
-async def moved_between(conn: Conn, after: int, upto: int, since: datetime) -> list[tuple[UUID, int]]:
-    """Runs and workflow runs that have moved at `since` or later, and their seqs, by what was published in between.
+async def moved_between(conn: Conn, after: int, upto: int) -> list[tuple[UUID, int, int]]:
+    """Runs and workflow runs that moved by what was published in between, each with its first and last seq there.
 
     `after` and `upto` are positions of the feed of changes; what lies at `upto` is part of it.
     """
-    asked = {"after": after, "upto": upto, "since": since}
+    asked = {"after": after, "upto": upto}
     return await (await conn.cursor(binary=True).execute(query(_SQL["moved_between"]), asked)).fetchall()
 
 

@@ -2,7 +2,7 @@
 
 Signals name the runs that moved. What moved is read from the database, so that moves nobody saw in between are told as
 well, each once and in the order of the run. Signals may be lost: every two seconds what has been told is compared with
-the feed of changes, in which nothing is. The last ten thousand events are kept for those who come back soon; what
+the feed of changes, in which nothing is. The last events are kept for those who come back soon; what
 others have missed is read from there too (`feed_past.py`).
 """
 
@@ -10,37 +10,42 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
+from strait_core import ids
 from strait_core.errors import StraitError, UnavailableError
 from strait_core.path import Step
+from strait_core.run import Event
 from strait_core.store import changes, feed
-from strait_core.store.changes import ALL_ENTRIES, Place
+from strait_core.store.changes import ALL_ENTRIES, Place, StoredChange
 from strait_core.store.faults import Broken
 from strait_core.store.pool import Pool
+from strait_core.workflow.states import RunStatus
 from strait_daemon.api import feed_events, feed_past
-from strait_daemon.api.feed_events import Filter, Mark, Told
+from strait_daemon.api.feed_events import Filter, Mark, OfRun, Told
 from strait_daemon.api.looks import Look, Looks
 from strait_daemon.bus import Bus, Everything
 from strait_daemon.clock import Clock
 
 # Events kept for who comes back, and those that one listener may be behind before it is dropped.
-KEPT: Final = 10_000
+KEPT: Final = 20_000
 BEHIND: Final = 5_000
-# Workflow runs read by one statement, and positions of the feed of changes that one statement compares.
-BATCH: Final = 500
-STRETCH: Final = 2_000
-# A comparison that has found so many goes on when they have been told.
-MOST_LATE: Final = 10_000
+# Runs that are read at once: together they may not hold up the streams that read with them.
+BATCH: Final = 1_000
+# Positions of the feed of changes that one statement compares; a row of it holds up to a thousand runs.
+STRETCH: Final = 100
+# So many that wait to be read are enough: no more are looked for meanwhile.
+MOST_WAITING: Final = 10_000
 COMPARE_SECS: Final = 2.0
-# How long a change may take to be published: so far back may lie what a comparison finds.
-LATE: Final = timedelta(seconds=10)
+# How long a change may take to be published, while the database has just been away.
+LATE: Final = timedelta(seconds=30)
 # Clocks of daemons may differ by so much.
 _SLACK: Final = timedelta(seconds=1)
 _PATIENCE_SECS: Final = 10.0
@@ -87,9 +92,9 @@ class Listener:
             told = [one for one in told if one.seq > self.heard.get(one.about, 0)]
         return self._frames(told)
 
-    def hear(self, told: list[Told], since: datetime) -> None:
+    def hear(self, told: Sequence[StoredChange], since: datetime) -> None:
         """These are told otherwise; those before `since` nobody else will tell."""
-        self.heard.update((one.about, one.seq) for one in told if one.at > since)
+        self.heard.update((one.id, one.seq) for one in told if one.at > since)
 
     def send(self, told: list[Told]) -> bytes:
         """The frames of those of these events that are wanted."""
@@ -137,13 +142,15 @@ class Feed:
         self._life = 0
         self._number = 0
         # Each with the time at which it was told.
-        self._kept: deque[tuple[float, Told]] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[datetime, Told]] = deque(maxlen=KEPT)
         self._listeners: set[Listener] = set()
         self._known = Known()
         self._began = _EVER
         # Positions of the feed of changes: up to where it was compared, and up to where all of it has been told.
         self._compared = self._position = 0
-        self._late: set[UUID] = set()
+        # What waits to be read; of what moved without a signal, the first seq that was published.
+        self._waiting: dict[UUID, None] = {}
+        self._late: dict[UUID, int] = {}
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -173,6 +180,7 @@ class Feed:
         self._kept.clear()
         self._known = Known()
         self._late.clear()
+        self._waiting.clear()
         self._ready = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="feed")
 
@@ -195,18 +203,28 @@ class Feed:
         kept = self._kept_behind(since)
         if kept is None:
             place, states = Place(since.position, ALL_ENTRIES if since.life else since.number), OrderedDict[UUID, str]()
-            async for piece in feed_past.pieces(self._pool, place, states):
-                place = piece.end
-                listener.hear(piece.told, self._clock.now() - 2 * LATE)
-                yield listener.send(piece.told)
-            # What is too new to have been published has been told within the last moments, or is told from here on.
-            kept = [told for at, told in self._kept if at > monotonic() - LATE.total_seconds()]
+            published, until = _EVER, monotonic() + LATE.total_seconds()
+            while True:
+                async for piece in feed_past.pieces(self._pool, place, states):
+                    place, published = piece.changes[-1].place, piece.changes[-1].at
+                    listener.hear(piece.changes, self._clock.now() - 2 * LATE)
+                    yield listener.send(piece.told)
+                if self._keeps_since(published) or monotonic() > until:
+                    break
+                await asyncio.sleep(_AGAIN_SECS / 2)
+            # What is too new to have been published has been told lately, or is told from here on.
+            lately = self._clock.now() - LATE
+            kept = [told for at, told in self._kept if at > lately]
             listener.is_live, listener.heard_until = True, monotonic() + 2 * LATE.total_seconds()
             async for piece in feed_past.pieces(self._pool, place, states):
-                listener.hear(piece.told, _EVER)
+                listener.hear(piece.changes, _EVER)
                 yield listener.send(piece.told)
         listener.is_live = True
         yield listener.send([one for one in kept if one.seq > listener.heard.get(one.about, 0)])
+
+    def _keeps_since(self, at: datetime) -> bool:
+        """Whether no event is dropped already that was told after that."""
+        return len(self._kept) < KEPT or self._kept[0][0] < at
 
     def _kept_behind(self, since: Mark) -> list[Told] | None:
         """The events behind a mark of this life; None when they are not all kept."""
@@ -221,73 +239,94 @@ class Feed:
         with self._bus.watch_all() as everything:
             next_at = 0.0
             while self._listeners:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, next_at - monotonic())):
-                        await everything.moved.wait()
-                moved: list[UUID] = []
+                if not self._waiting:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(max(0.0, next_at - monotonic())):
+                            await everything.moved.wait()
+                part: list[UUID] = []
                 try:
                     if monotonic() >= next_at:
-                        await self._compare(everything)
+                        await self._compare()
                         next_at = monotonic() + COMPARE_SECS
-                    await self._read(everything, moved)
+                    await self._read(everything, part)
                 except (*Broken, TimeoutError, StraitError) as error:
-                    # Read with the next ones.
-                    everything.add(moved)
+                    # What waits is read with the next ones.
                     self._log.debug("feed_missed", error=type(error).__name__)
                     await asyncio.sleep(_AGAIN_SECS)
+                except Exception as error:  # noqa: BLE001 - one run that cannot be told must not silence all others
+                    self._log.warning("feed_failed", error=f"{type(error).__name__}: {error}", runs=len(part))
+                    self._forget(part)
+                    await asyncio.sleep(_AGAIN_SECS)
 
-    async def _compare(self, everything: Everything) -> None:
+    async def _compare(self) -> None:
         """Find what has moved without a signal."""
         async with asyncio.timeout(_PATIENCE_SECS), self._pool.connection() as conn:
             head = await changes.head(conn)
             if not self._ready.is_set():
                 self._compared = self._position = head
                 self._ready.set()
-            while self._compared < head and len(self._late) < MOST_LATE:
+            while self._compared < head and len(self._late) < MOST_WAITING:
                 upto = min(head, self._compared + STRETCH)
-                found = await feed.moved_between(conn, self._compared, upto, self._began - LATE)
-                self._late.update(about for about, seq in found if seq > self._known.of(about)[0])
+                for about, first, last in await feed.moved_between(conn, self._compared, upto):
+                    if last > self._known.of(about)[0]:
+                        self._late.setdefault(about, first)
                 self._compared = upto
-            if self._late:
-                everything.moved.set()
+        self._waiting.update(dict.fromkeys(self._late))
 
-    async def _read(self, everything: Everything, moved: list[UUID]) -> None:
-        """Tell of all that has moved; `moved` is filled with what was taken for that."""
-        compared = self._compared
-        if everything.moved.is_set():
-            # Signals gather until the beat: a burst of moves of one run is one look.
-            await self._looks.eve()
+    async def _read(self, everything: Everything, part: list[UUID]) -> None:
+        """Tell of some of what has moved; `part` is filled with these."""
+        if everything.moved.is_set() or self._waiting:
+            if not self._waiting:
+                # Signals gather until the beat: a burst of moves of one run is one look.
+                await self._looks.eve()
 
             def take() -> list[UUID]:
-                moved.extend({*everything.take(), *self._late})
-                return moved
+                if len(self._waiting) < MOST_WAITING:
+                    self._waiting.update(dict.fromkeys(everything.take()))
+                part[:] = islice(self._waiting, BATCH)
+                return part
 
             looks = await self._looks.all(take)
-            for run_id in moved:
+            for run_id in part:
                 if run_id in looks:
                     self._tell_run(looks[run_id])
-            await self._tell_flows([run_id for run_id in moved if run_id not in looks])
-            self._late.difference_update(moved)
-        self._position = compared
+            await self._tell_flows([run_id for run_id in part if run_id not in looks])
+            self._forget(part)
+        if not self._late:
+            self._position = self._compared
+
+    def _forget(self, part: Sequence[UUID]) -> None:
+        for about in part:
+            self._waiting.pop(about, None)
+            self._late.pop(about, None)
 
     def _tell_run(self, look: Look) -> None:
         run, course = look
         known, _ = self._known.of(run.id)
-        last = course.steps[-1]
-        for step in self._unheard(look, known):
-            is_late = run.id in self._late or (step is not last and step.at < self._began - _SLACK)
-            self._tell(feed_events.of_run(self._next_mark(), run, step, is_late=is_late))
-        self._known.note(run.id, max(known, run.standing.seq), last.at, last.status)
+        steps, events, late = self._unheard(look, known), OfRun(run), run.id in self._late
+        for step in steps:
+            # A promotion bears the time for which it was planned.
+            is_late = late or (step.at < self._began - _SLACK and step.event != Event.PROMOTE)
+            self._tell(events.event(self._next_mark(), step, is_late=is_late))
+        if steps or known:
+            self._known.note(run.id, max(known, run.standing.seq), course.steps[-1].at, run.standing.status)
 
     def _unheard(self, look: Look, known: int) -> list[Step]:
         """The steps that have not been told, of a run of which so much is known.
 
-        Nothing is known of one that is older than the feed, or has not moved for so long that it was forgotten.
+        Nothing is known of one that is older than the feed, or was forgotten because it had not moved for long. What is
+        not told then because it may have been before is found again if it had not: by its changes.
         """
-        run, course = look
-        if known or run.standing.created_at >= self._since:
+        (run, course), since = look, self._since
+        if known or run.standing.created_at >= since:
             return [step for step in course.steps if step.seq > known]
-        return [step for step in course.steps if step.at > self._since] or course.steps[-1:]
+        first = self._late.get(run.id) or next((step.seq for step in course.steps if step.at > since), None)
+        if first is None:
+            return []
+        # A promotion, as above.
+        while first > 1 and any(step.seq == first - 1 and step.event == Event.PROMOTE for step in course.steps):
+            first -= 1
+        return [step for step in course.steps if step.seq >= first]
 
     @property
     def _since(self) -> datetime:
@@ -295,20 +334,23 @@ class Feed:
         return max(self._began - LATE, self._known.forgotten_at)
 
     async def _tell_flows(self, run_ids: list[UUID]) -> None:
-        for at in range(0, len(run_ids), BATCH):
-            async with asyncio.timeout(_PATIENCE_SECS), self._pool.connection() as conn:
-                flows = await feed.flows(conn, run_ids[at : at + BATCH])
-            for flow in flows:
-                known, status = self._known.of(flow.id)
-                if flow.seq >= known and flow.status != status:
-                    self._tell(feed_events.of_flow(self._next_mark(), flow, is_late=flow.id in self._late))
-                self._known.note(flow.id, max(known, flow.seq), flow.at, flow.status)
+        if not run_ids:
+            return
+        async with asyncio.timeout(_PATIENCE_SECS), self._pool.connection() as conn:
+            flows = await feed.flows(conn, run_ids)
+        for flow in flows:
+            known, status = self._known.of(flow.id)
+            # One that is older and runs may have run all along: it also moves with its steps.
+            is_news = known or flow.id >= ids.first_at(self._since) or flow.status is not RunStatus.RUNNING
+            if is_news and flow.seq >= known and flow.status != status:
+                self._tell(feed_events.of_flow(self._next_mark(), flow, is_late=flow.id in self._late))
+            self._known.note(flow.id, max(known, flow.seq), flow.at, flow.status)
 
     def _next_mark(self) -> Mark:
         return Mark(self._life, self._number + 1, self._position)
 
     def _tell(self, told: Told) -> None:
         self._number = told.mark.number
-        self._kept.append((monotonic(), told))
+        self._kept.append((self._clock.now(), told))
         for listener in self._listeners:
             listener.offer(told)

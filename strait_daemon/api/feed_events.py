@@ -91,21 +91,30 @@ def read_id(header: bytes | None) -> Mark | None:
     return None if match is None else Mark(*map(int, match.groups()))
 
 
-def of_run(mark: Mark, run: Head, step: Step, *, is_late: bool) -> Told:
-    """A step of a run."""
-    said = FeedStatus(
-        run_id=ids.spell(Prefix.RUN, run.id),
-        status=step.status,
-        attempt=step.attempt,
-        at=step.at,
-        seq=step.seq,
-        job_id=ids.spell(Prefix.JOB, run.job_id),
-        job_slug=run.job_slug,
-        project_id=run.project_id,
-        reason=step.reason,
-    )
-    frame = _frame(mark, said)
-    return Told(mark, run.id, step.seq, step.at, run.project_id, run.job_id, step.status, frame, is_late)
+class OfRun:
+    """Makes the events of one run."""
+
+    def __init__(self, run: Head) -> None:
+        self._run = run
+        # Spelled once for all of its steps.
+        self._run_id, self._job_id = ids.spell(Prefix.RUN, run.id), ids.spell(Prefix.JOB, run.job_id)
+
+    def event(self, mark: Mark, step: Step, *, is_late: bool) -> Told:
+        """The event of a step."""
+        run = self._run
+        said = FeedStatus(
+            run_id=self._run_id,
+            status=step.status,
+            attempt=step.attempt,
+            at=step.at,
+            seq=step.seq,
+            job_id=self._job_id,
+            job_slug=run.job_slug,
+            project_id=run.project_id,
+            reason=step.reason,
+        )
+        frame = _frame(mark, said)
+        return Told(mark, run.id, step.seq, step.at, run.project_id, run.job_id, step.status, frame, is_late)
 
 
 def of_flow(mark: Mark, flow: feed.Flow, *, is_late: bool) -> Told:

@@ -24,10 +24,10 @@ _STATES: Final = 10_000
 
 
 class Piece(NamedTuple):
-    """Some moves, and the place behind them."""
+    """Some moves as events, and the changes that they were read from, in their order."""
 
     told: list[Told]
-    end: Place
+    changes: list[StoredChange]
 
 
 async def pieces(pool: Pool, after: Place, states: OrderedDict[UUID, str]) -> AsyncGenerator[Piece]:
@@ -47,7 +47,7 @@ async def pieces(pool: Pool, after: Place, states: OrderedDict[UUID, str]) -> As
             slugs = await feed.slugs(conn, list({one.owner for one in found.changes if one.owner}))
         if found.changes:
             told = [feed_events.of_change(one, slugs) for one in found.changes if _is_new(one, states)]
-            yield Piece(told, found.changes[-1].place)
+            yield Piece(told, found.changes)
         place = found.end if len(found.changes) == PIECE else None
 
 

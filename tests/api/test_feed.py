@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,10 +12,10 @@ from uuid import uuid4
 import pytest
 
 from strait_core.run import Status
-from strait_daemon.api import feed, feed_stream, stream, watchers
+from strait_daemon.api import feed, feed_events, feed_stream, stream, watchers
 from strait_daemon.api.feed import Listener
 from strait_daemon.api.feed_events import Mark, Told
-from tests.api.caller import Caller
+from tests.api.caller import Caller, uuid_of
 from tests.api.test_workflow_runs import end, make, start
 from tests.api.test_workflow_stream import events
 
@@ -208,6 +209,44 @@ def test_a_feed_without_a_place_is_refused(api: Caller, monkeypatch: pytest.Monk
         for path in ("/v1/stream", f"/v1/runs/{run['id']}/stream"):
             answer = api.client.get(path)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_a_signal_without_a_move_tells_nothing(api: Caller):
+    """A report of progress, of a run that began before anybody listened."""
+    run = api.trigger(api.make_job("long"))
+    started = api.start(api.claim(run))
+    time.sleep(1.2)
+    with listening(api) as coming:
+        api.server.do(signal(api, run))
+        time.sleep(0.2)
+        api.finish(started)
+        assert states(take(coming, 1)) == [("long", "completed")]
+
+
+async def signal(api: Caller, run: dict[str, Any]) -> None:
+    """Say that the run moved."""
+    api.server.parts.bus.runs_changed([uuid_of(run["id"])])
+
+
+def test_many_are_told_in_portions(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """Of which one cannot be told at all: the others are, and what comes after."""
+    monkeypatch.setattr(feed, "BATCH", 1)
+    job, bad = api.make_job("many"), api.make_job("bad")
+    event = feed_events.OfRun.event
+
+    def broken(self: Any, mark: Mark, step: Any, *, is_late: bool) -> Told:
+        if self._run.job_slug == "bad":
+            raise ValueError("a state of tomorrow")
+        return event(self, mark, step, is_late=is_late)
+
+    monkeypatch.setattr(feed_events.OfRun, "event", broken)
+    with listening(api) as coming:
+        wanted = {api.trigger(job)["id"] for _ in range(2)}
+        api.trigger(bad)
+        wanted |= {api.trigger(job)["id"] for _ in range(2)}
+        assert {data["run_id"] for _, _, data in take(coming, 4)} == wanted
+        api.trigger(job)
+        assert states(take(coming, 1)) == [("many", "queued")]
 
 
 def test_every_stream_shows_signs_of_life(api: Caller, monkeypatch: pytest.MonkeyPatch):

@@ -9,10 +9,11 @@ FROM strait.workflow_run_history r JOIN strait.workflows w ON w.id = r.workflow_
 WHERE r.id = ANY(%(ids)b::uuid[]) AND r.finished_at >= %(made_at)s
 
 -- name: moved_between
--- Runs and workflow runs of which changes were published behind one position and up to another, each with its last seq.
-SELECT e.id, max(c.seqs[least(e.entry, cardinality(c.seqs))])
+-- Runs and workflow runs of which changes were published behind one position and up to another, each with the first and
+-- the last seq among these.
+SELECT e.id, min(c.seqs[least(e.entry, cardinality(c.seqs))]), max(c.seqs[least(e.entry, cardinality(c.seqs))])
 FROM strait.changes c CROSS JOIN LATERAL unnest(c.ids) WITH ORDINALITY AS e(id, entry)
-WHERE c.position > %(after)s AND c.position <= %(upto)s AND c.at >= %(since)s AND c.kind IN ('run', 'workflow_run')
+WHERE c.position > %(after)s AND c.position <= %(upto)s AND c.kind IN ('run', 'workflow_run')
 GROUP BY e.id
 
 -- name: slugs
