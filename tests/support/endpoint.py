@@ -44,8 +44,8 @@ class Call:
 
     @property
     def attempt(self) -> int:
-        """Which attempt of that run."""
-        return int(self.headers["X-Attempt"])
+        """Which attempt of that run; 0 for a webhook's delivery."""
+        return int(self.headers.get("X-Attempt", 0))
 
     @property
     def json(self) -> Any:
