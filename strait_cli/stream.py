@@ -53,6 +53,7 @@ def follow(
     deadline: float | None = None,
     patience: float = PATIENCE_SECS,
     on_loss: Callable[[StraitError], None] | None = None,
+    on_stream: Callable[[bool], None] | None = None,
     poll: Callable[[str | None], Iterable[Message]] | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[Message]:
@@ -60,15 +61,18 @@ def follow(
 
     `since` is the id of the last message known already; each connection asks for what came behind the last one. After
     `patience` seconds without a stream the last error is raised, the first connection included: they count from the
-    end of the last stream that brought a byte, be it a keep-alive. `poll` gives what has come behind an id where no
-    stream is to be had: while it answers nobody loses patience. `deadline` is on `time.monotonic()`; past it, `Quiet`
-    is raised. Setting `stop`, from any thread, ends it within a fraction of a second.
+    end of the last stream that brought a byte, be it a keep-alive. `on_stream` is told True when a stream speaks, and
+    False when there is none. `poll` gives what has come behind an id where no stream is to be had: while it answers
+    nobody loses patience. `deadline` is on `time.monotonic()`; past it, `Quiet` is raised. Setting `stop`, from any
+    thread, ends it within a fraction of a second.
     """
     last_id = since
     losses = _Losses(patience, on_loss)
     while True:
         with _Reader(client, path, last_id) as reader:
-            for message in reader.messages(deadline, stop):
+            for number, message in enumerate(reader.messages(deadline, stop)):
+                if on_stream and number == 0:
+                    on_stream(True)
                 last_id = message.id or last_id
                 if message.data:
                     if message.event != "end":
@@ -76,8 +80,12 @@ def follow(
                     yield message
         if stop is not None and stop.is_set():
             return
+        if on_stream:
+            on_stream(False)
         error = reader.error or UnavailableError(f"{client.connection.server} ended the stream")
         _wait(losses.pause(error, reader), deadline, stop)
+        if stop is not None and stop.is_set():
+            return
         # Whoever had a stream will have the next one, most of the time, and that tells everything in its order.
         if poll is not None and reader.lasted is None:
             with suppress(RateLimitedError, UnavailableError):
@@ -201,7 +209,8 @@ class _Reader:
             if message is None:
                 break
             yield message
-        if self._fault is not None:
+        # Whoever has stopped it may have closed the client, too.
+        if self._fault is not None and (stop is None or not stop.is_set()):
             raise self._fault
 
     def _run(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -17,21 +18,27 @@ from strait_cli.session import Session
 from strait_cli.tui import look
 from strait_cli.tui.detail import Detail
 from strait_cli.tui.dialogs import Keys, Question
+from strait_cli.tui.feed import Feed
 from strait_cli.tui.listing import Listing
 from strait_cli.tui.live import LiveScreen
 from strait_cli.tui.mailbox import Fetcher, Mailbox
 from strait_cli.tui.nouns import NOUNS, Deed, Row
-from strait_cli.tui.overview import NEWEST, Overview
+from strait_cli.tui.overview import SAMPLE, Overview
 from strait_cli.tui.pane import Pane
 from strait_cli.tui.watching import RunScreen
 from strait_core.errors import StraitError
 
-# How often the tab in sight is asked for, and how often the workers.
+# How often the tab in sight is asked for while there is no feed; how often what changes seldom; how often, while there
+# is a feed, what that tells of all the same.
 LOOK_SECS: Final = 1.0
 SLOW_LOOKS: Final = 4
-_SAMPLE: Final = 100
+FED_LOOKS: Final = 10
+# How often what the feed has only hinted at is read.
+CATCH_UP_SECS: Final = 0.4
 ASKED: Final = frozenset({"open", "deed"})
 TABS: Final = ("overview", *(noun.name for noun in NOUNS))
+# What is asked for again and again: a single run may be gone, which is no trouble.
+BY_ITSELF: Final = frozenset({"stats", "newest", "workers", "active", *TABS})
 KEYS: Final = (
     ("1 … 7", "the tabs; ctrl+p lists every command"),
     ("↑ ↓ PgUp PgDn", "move; home and end jump; the wheel scrolls"),
@@ -44,6 +51,14 @@ KEYS: Final = (
     ("y", "copy the id"),
     ("q", "leave"),
 )
+
+
+class Link(Enum):
+    """How what is on the screen comes: its mark, its colour, its name."""
+
+    LIVE = ("●", look.GREEN, "live")
+    POLLING = ("◔", look.YELLOW, "polling")
+    LOST = ("◌", look.YELLOW, "reconnecting")
 
 
 class Dashboard(App[None]):
@@ -72,7 +87,11 @@ class Dashboard(App[None]):
         self._client = session.api
         self.mailbox = Mailbox(self)
         self._fetcher = Fetcher(self.mailbox, lambda act: self.run_worker(act, thread=True), self._say_trouble)
-        self._trouble: str | None = None
+        self._feed = Feed(self._client, self.mailbox, self._hear, self._say_stream)
+        self.link = Link.POLLING
+        self._has_moved = False
+        # What went wrong with what the view asks for by itself, as long as it does.
+        self._troubles: dict[str, str] = {}
         self._looks = 0
         self._clock = clock
         self._address = address or session.api.connection.server
@@ -99,7 +118,13 @@ class Dashboard(App[None]):
         self.theme = look.THEME.name
         self.title = "strait dashboard"
         self.set_interval(LOOK_SECS, self._look)
+        self.set_interval(CATCH_UP_SECS, self._catch_up)
         self._look()
+        self._feed.begin()
+
+    def on_unmount(self) -> None:
+        """Nobody listens any more."""
+        self._feed.stop.set()
 
     def on_mailbox_arrived(self) -> None:
         """Do what the threads have asked for."""
@@ -126,10 +151,13 @@ class Dashboard(App[None]):
             ("· ", look.FAINT),
             (self._client.connection.project or "all projects", look.GREY),
         )
-        if self._trouble is None:
-            state = Text.assemble(("● ", look.GREEN), (f"{self._clock().astimezone():%H:%M:%S}", look.GREY))
+        trouble = next(iter(self._troubles.values()), None)
+        if trouble is None:
+            mark, color, name = self.link.value
+            time = f"{self._clock().astimezone():%H:%M:%S}"
+            state = Text.assemble((f"{mark} {name} ", color), (time, look.GREY))
         else:
-            state = Text(f"◌ {self._trouble}", style=look.YELLOW)
+            state = Text(f"◌ {trouble}", style=look.YELLOW)
         self._line.update(look.ends(where, state, max(20, self.size.width - 2)))
 
     def _say_trouble(self, purpose: str, error: StraitError | None) -> None:
@@ -137,35 +165,85 @@ class Dashboard(App[None]):
         if error is not None and purpose in ASKED:
             self._complain(error)
             return
-        self._trouble = None if error is None else error.message[:60]
+        if error is None:
+            self._troubles.pop(purpose, None)
+        elif purpose in BY_ITSELF:
+            self._troubles[purpose] = error.message[:60]
+        if error is None and self.link is Link.LOST:
+            # What is asked for comes: the stream is tried again meanwhile.
+            self.link = Link.POLLING
         self._draw_line()
+
+    # ── the feed ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _say_stream(self, has_stream: bool) -> None:
+        """With a stream, and without one, begin with a look: nobody has told what happened in between."""
+        self.link = Link.LIVE if has_stream else Link.LOST
+        # A look that is under way may have begun too early.
+        self.overview.is_behind = True
+        for pane in self.panes.values():
+            pane.is_behind = True
+        self._look_anew()
+
+    def _hear(self, moves: list[Row]) -> None:
+        """Show what moves tell of at once, in the tabs that are not in sight too."""
+        self._has_moved = True
+        self.overview.hear(moves)
+        if self.pane is None:
+            self.overview.draw_newest()
+        for pane in self.panes.values():
+            pane.hear(moves)
+
+    def _catch_up(self) -> None:
+        """Read what the feed has only hinted at, as far as it is in sight."""
+        if len(self.screen_stack) > 1:
+            return
+        if self.pane is not None:
+            self.pane.catch_up()
+        elif self.overview.is_behind and not self.is_busy("newest"):
+            self._ask_newest()
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _look(self) -> None:
-        """Ask for what is in sight; nothing else costs the server anything."""
+        """Ask for what is in sight, and seldom for what is told; nothing else costs the server anything."""
         self._draw_line()
         is_slow = self._looks % SLOW_LOOKS == 0
+        is_due = self.link is not Link.LIVE or self._looks % FED_LOOKS == 0
         self._looks += 1
         if len(self.screen_stack) > 1:
             return
         pane = self.pane
         if pane is None:
-            self._look_at_overview(is_slow=is_slow)
-        elif pane.noun.grows or is_slow or not pane.listing.rows:
+            self._look_at_overview(is_slow=is_slow, is_due=is_due)
+        elif (is_due if pane.noun.grows else is_slow) or not pane.listing.rows:
             pane.refresh_rows()
 
-    def _look_at_overview(self, *, is_slow: bool) -> None:
+    def _look_anew(self) -> None:
+        self._looks = 0
+        # What is not in sight any more is not asked for again.
+        self._troubles.clear()
+        self._look()
+
+    def _look_at_overview(self, *, is_slow: bool, is_due: bool) -> None:
         call, overview = self._client.call, self.overview
-        self._fetcher.fetch("stats", lambda: call("GET", "/v1/stats", once=True), overview.take_stats)
-        query = {"limit": max(NEWEST, _SAMPLE)}
-        self._fetcher.fetch("newest", lambda: call("GET", "/v1/runs", query=query, once=True), self._take_newest)
+        if is_due or is_slow or self._has_moved:
+            self._has_moved = False
+            self._fetcher.fetch("stats", lambda: call("GET", "/v1/stats", once=True), overview.take_stats)
+        else:
+            overview.count()
+            overview.draw()
+        if is_due:
+            self._ask_newest()
         if is_slow:
             self._fetcher.fetch("workers", lambda: call("GET", "/v1/workers", once=True), self._take_workers)
 
-    def _take_newest(self, page: dict[str, Any]) -> None:
-        self.overview.newest = page["data"]
-        self.overview.draw()
+    def _ask_newest(self) -> None:
+        call, query = self._client.call, {"limit": SAMPLE}
+        self.overview.is_behind = False
+        self._fetcher.fetch(
+            "newest", lambda: call("GET", "/v1/runs", query=query, once=True), self.overview.take_newest
+        )
 
     def _take_workers(self, page: Any) -> None:
         workers = page["data"] if isinstance(page, dict) else page
@@ -176,8 +254,7 @@ class Dashboard(App[None]):
         if self.pane is not None:
             self.pane.listing.focus()
         self.refresh_bindings()
-        self._looks = 0
-        self._look()
+        self._look_anew()
 
     # ── opening ───────────────────────────────────────────────────────────────────────────────────────────────────
 

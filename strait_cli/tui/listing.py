@@ -154,6 +154,8 @@ class Listing(ScrollView, can_focus=True):
         """Rows that are no more."""
         for key in keys:
             self._rows.pop(key, None)
+            self._texts.pop(key, None)
+            self._ranks.pop(key, None)
             self.selected.discard(key)
         self._order = None
         self.refresh()

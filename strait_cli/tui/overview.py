@@ -13,11 +13,14 @@ from textual.widgets import Static
 
 from strait_cli import times
 from strait_cli.tui import look
+from strait_cli.tui import moves as told
 from strait_core.run import TERMINAL, Status
 
 # One value a second; more than any terminal is wide.
 KEPT: Final = 600
 NEWEST: Final = 10
+# Runs by whose ends the share of errors is told.
+SAMPLE: Final = 100
 
 
 class Panel(Static):
@@ -53,6 +56,8 @@ class Overview(Container):
         self.stats: dict[str, Any] | None = None
         self.processes: list[dict[str, Any]] = []
         self.newest: list[dict[str, Any]] = []
+        # Whether something has moved that only a read can bring.
+        self.is_behind = False
 
     def compose(self) -> ComposeResult:
         """Four panels."""
@@ -68,10 +73,29 @@ class Overview(Container):
     def take_stats(self, stats: dict[str, Any]) -> None:
         """A second's figures."""
         self.stats = stats
-        depth = stats["depth"]
+        self.count()
+        self.draw()
+
+    def count(self) -> None:
+        """One second more of the past, with the figures as they are known."""
+        if self.stats is None:
+            return
+        stats, depth = self.stats, self.stats["depth"]
         self._depth.append(sum(depth.get(state, 0) for state in (Status.QUEUED, Status.DELAYED, Status.DEQUEUED)))
         self._finished.append(stats["rate_1m"]["finished"])
+
+    def take_newest(self, page: dict[str, Any]) -> None:
+        """The newest runs as they were read."""
+        self.newest = told.merged(page["data"], {run["id"]: run for run in self.newest})[:SAMPLE]
         self.draw()
+
+    def hear(self, moves: Sequence[dict[str, Any]]) -> None:
+        """Take in what moves of runs tell of the newest ones."""
+        known = {run["id"]: run for run in self.newest}
+        rows, unsaid, is_behind = told.news(known, moves, whole=len(known) < NEWEST)
+        self.is_behind = self.is_behind or is_behind or bool(unsaid)
+        born = [row for key, row in rows.items() if key not in known]
+        self.newest = [*reversed(born), *(rows.get(key, row) for key, row in known.items())][:SAMPLE]
 
     def draw(self) -> None:
         """All panels, from what is known."""
@@ -79,6 +103,10 @@ class Overview(Container):
             self.queue.draw(self._queue_lines(self.stats))
             self.flow.draw(self._flow_lines(self.stats))
             self.fleet.draw(self._fleet_lines(self.stats))
+        self.draw_newest()
+
+    def draw_newest(self) -> None:
+        """The newest runs, as many as there is room for."""
         self.runs.draw(self._run_lines())
 
     def on_resize(self) -> None:

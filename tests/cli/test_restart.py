@@ -75,7 +75,7 @@ def test_views_survive_a_killed_daemon(place: tuple[str, int, Shell], endpoint: 
         run = daemon.trigger()["id"]
         daemon.wait_for(run, "executing")
         watching = shell.terminal("runs", "watch", run).until("executing")
-        board = shell.terminal("dashboard").until("Newest runs").until("executing")
+        board = shell.terminal("dashboard").until("● live").until("Newest runs").until("executing")
         daemon.kill()
     watching.until("trying again")
     board.until("cannot reach")
@@ -83,7 +83,7 @@ def test_views_survive_a_killed_daemon(place: tuple[str, int, Shell], endpoint: 
     with running_daemon(url, port=port):
         watching.until("any key keeps it open").press("q")
         assert watching.wait() == 0
-        assert "cannot reach" not in board.until("completed").shown
+        assert "cannot reach" not in board.until("completed").until("● live").shown
         board.press("q")
         assert board.wait() == 0
 

@@ -9,6 +9,8 @@ from tests.tui.canned import event
 RUN_ID = "run_01kb000000f0r8k3s9v2m4x6yz"
 JOB_ID = "job_01kb000000a1b2c3d4e5f6g7h8"
 AT = "2030-01-31T09:00:{:06.3f}Z"
+# How a stream of the feed begins.
+PLACE = "retry: 1000\nid: 1.0.0\n\n"
 
 
 def at(seconds: float) -> str:
@@ -219,6 +221,7 @@ def everything() -> dict[str, Any]:
     }  # fmt: skip
     dead = [one for one in listed if one["status"] == "dead_letter"]
     answers: dict[str, Any] = {
+        "/v1/stream": [PLACE],
         "/v1/stats": stats,
         "/v1/workers": page(workers),
         "/v1/runs": page(listed),

@@ -9,12 +9,13 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from strait_cli.tui.dashboard import TABS, Dashboard
+from strait_cli.tui import dashboard
+from strait_cli.tui.dashboard import TABS, Dashboard, Link
 from strait_cli.tui.detail import Detail
 from strait_cli.tui.dialogs import Question
 from strait_cli.tui.watching import RunScreen
 from tests.tui import scenes
-from tests.tui.canned import Canned, canned
+from tests.tui.canned import Canned, canned, event
 from tests.tui.stage import SIZES, check_picture, focus_of, session_at, standing, text_of, top, until
 
 
@@ -26,7 +27,7 @@ async def shown(
     session = session_at(server.url)
     app = Dashboard(session, clock=standing(12), address="http://127.0.0.1:8080")
     async with app.run_test(size=size, notifications=True) as pilot:
-        await until(pilot, lambda: app.overview.stats is not None and bool(app.overview.newest))
+        await until(pilot, lambda: app.link is Link.LIVE and not app.is_busy("stats") and bool(app.overview.newest))
         if tab is not None:
             await go_to(app, pilot, tab)
         yield app, pilot
@@ -40,8 +41,9 @@ async def go_to(app: Dashboard, pilot: Pilot[None], tab: str) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_pictures_of_the_dashboard(size: str):
-    """The overview and the runs, small and large: as they are in the docs."""
+async def test_pictures_of_the_dashboard(size: str, monkeypatch: pytest.MonkeyPatch):
+    """The overview and the runs, small and large: as they are in the docs. No second passes meanwhile."""
+    monkeypatch.setattr(dashboard, "LOOK_SECS", 600.0)
     with canned(scenes.everything()) as server:
         async with shown(server, SIZES[size]) as (app, pilot):
             await until(pilot, lambda: bool(app.overview.processes) and "node-0" in text_of(app), lambda: text_of(app))
@@ -148,3 +150,27 @@ async def test_a_server_that_goes_away_is_told_and_comes_back():
             await until(pilot, lambda: "there is no such thing" in text_of(app))
             server.answers["/v1/stats"] = stats
             await until(pilot, lambda: "there is no such thing" not in text_of(app))
+
+
+async def test_how_what_is_shown_comes_is_told():
+    """By the feed; when it is lost and does not come back, by asking; and by the feed again."""
+    with canned(scenes.everything()) as server:
+        async with shown(server, tab="runs") as (app, pilot):
+            assert "● live" in text_of(app)
+            first, second = (f"run_01kb0001{number:02}f0r8k3s9v2m4x6" for number in range(2))
+            server.push("/v1/stream", feed_move(first, 1, "queued", 9.0), feed_move(first, 2, "dequeued", 9.1))
+            listing = app.panes["runs"].listing
+            await until(pilot, lambda: first in listing.rows and listing.rows[first]["status"] == "dequeued")
+            kept = server.answers.pop("/v1/stream")
+            server.answers["/v1/stream"] = {"busy": True}
+            server.cut()
+            await until(pilot, lambda: "◔ polling" in text_of(app))
+            server.answers["/v1/stream"] = [*kept, feed_move(second, 1, "queued", 9.2)]
+            await until(pilot, lambda: "● live" in text_of(app) and second in listing.rows)
+
+
+def feed_move(run_id: str, seq: int, state: str, seconds: float, attempt: int = 0, **more: object) -> str:
+    """A move of a run as the feed tells it."""
+    said = {"run_id": run_id, "status": state, "attempt": attempt, "at": scenes.at(seconds), "seq": seq}
+    whose = {"job_id": scenes.JOB_ID, "job_slug": "sync-invoices", "project_id": "billing"}
+    return event("status", f"1.{seq}.0", {**said, **whose, **more})
