@@ -153,7 +153,7 @@ async def test_a_server_that_goes_away_is_told_and_comes_back():
 
 
 async def test_how_what_is_shown_comes_is_told():
-    """By the feed; when it is lost and does not come back, by asking; and by the feed again."""
+    """By the feed; when it is lost and does not come back, by asking, which undoes nothing; and by the feed again."""
     with canned(scenes.everything()) as server:
         async with shown(server, tab="runs") as (app, pilot):
             assert "● live" in text_of(app)
@@ -161,10 +161,14 @@ async def test_how_what_is_shown_comes_is_told():
             server.push("/v1/stream", feed_move(first, 1, "queued", 9.0), feed_move(first, 2, "dequeued", 9.1))
             listing = app.panes["runs"].listing
             await until(pilot, lambda: first in listing.rows and listing.rows[first]["status"] == "dequeued")
+            old = next(key for key, row in listing.rows.items() if row["status"] == "executing")
+            server.push("/v1/stream", feed_move(old, 7, "completed", 9.2))
+            await until(pilot, lambda: listing.rows[old]["status"] == "completed")
             kept = server.answers.pop("/v1/stream")
             server.answers["/v1/stream"] = {"busy": True}
             server.cut()
-            await until(pilot, lambda: "◔ polling" in text_of(app))
+            await until(pilot, lambda: "◔ polling" in text_of(app) and not app.is_busy("runs"))
+            assert (listing.rows[first]["status"], listing.rows[old]["status"]) == ("dequeued", "completed")
             server.answers["/v1/stream"] = [*kept, feed_move(second, 1, "queued", 9.2)]
             await until(pilot, lambda: "● live" in text_of(app) and second in listing.rows)
 
