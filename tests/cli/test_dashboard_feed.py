@@ -120,6 +120,7 @@ async def test_dead_runs_come_and_go_as_the_feed_tells(shell: Shell, failing_job
 async def test_without_a_feed_the_dashboard_asks(shell: Shell, job: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch):
     """Behind a proxy that lets no stream through it says so, and shows the same a second later."""
     monkeypatch.setattr(dashboard, "FED_LOOKS", 10_000)
+    ended(shell, job)
     async with board(proxy.url, shell, Link.POLLING) as (app, pilot):
         await until(pilot, lambda: "/v1/stream" in proxy.refused)
         run = trigger(shell, job)["id"]
