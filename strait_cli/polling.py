@@ -1,25 +1,30 @@
-"""What single runs and workflow runs come to, asked for where no stream is to be had.
+"""What runs and workflow runs come to, asked for where no stream is to be had.
 
-The messages are those of the streams without an id: they do not move the place from which the next stream goes on, and
-what that tells again is left out by whoever has seen it.
+The messages are those of the streams. For single ones they have no id: they do not move the place from which the next
+stream goes on, and what that tells again is left out by whoever has seen it.
 """
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from strait_cli import exact
-from strait_cli.client import Client
+from strait_cli.client import PAGE, Client
 from strait_cli.paths import path_of
 from strait_cli.stream import Message
+from strait_core.errors import NotFoundError
 from strait_core.run import Status
+from strait_core.wire.changes import Kind, spell_cursor, split_number
 
 if TYPE_CHECKING:
     from strait_cli.watch import Seen
 
 Row = dict[str, Any]
 _ALL: Final = 100_000
+# Behind all entries of a position in the feed of changes.
+_ALL_ENTRIES: Final = 2**31 - 1
 
 
 def of_run(client: Client, seen: Seen) -> Iterator[Message]:
@@ -65,6 +70,70 @@ def standing(client: Client, run_id: str) -> list[tuple[str, str, str | None]]:
     found = list(client.pages(path_of("workflow-runs", run_id, "steps"), limit=_ALL))
     moves = [(one["step_ref"], one["status"], one["finished_at"] or one["started_at"]) for one in found]
     return sorted(moves, key=lambda one: one[2] or "")
+
+
+class Moves:
+    """The moves of all runs and workflow runs, narrowed as their stream would be, from the feed of changes.
+
+    `job` and `workflow` are slugs or ids, `states` those to be told of, None = all. Each message has an id from which
+    the stream goes on, and the other way round.
+    """
+
+    def __init__(self, client: Client, job: str | None, workflow: str | None, states: str | None) -> None:
+        self._client = client
+        self._named = {"job": job, "workflow": workflow}
+        self._states = None if states is None else frozenset(states.split(","))
+        self._slugs: dict[str, str] = {}
+
+    def behind(self, last_id: str | None) -> Iterator[Message]:
+        """What has come behind an id, page after page; without one it is only told where the feed stands now."""
+        cursor = None if last_id is None else _cursor_of(last_id)
+        kinds = f"{Kind.RUN},{Kind.WORKFLOW_RUN}"
+        while True:
+            query = {"cursor": cursor, "start": "latest", "kind": kinds, "limit": PAGE}
+            page: Row = self._client.get(path_of("changes"), query)
+            for one in page["data"]:
+                move = self._move(one)
+                yield Message("status", "" if move is None else exact.dumps(move), _id_of(one["cursor"]))
+            cursor = page["next_cursor"]
+            yield Message("", "", _id_of(cursor))
+            if len(page["data"]) < PAGE:
+                return
+
+    def _move(self, change: Row) -> Row | None:
+        """A change as the stream tells it; None when nobody wants it."""
+        noun = "job" if change["kind"] == Kind.RUN else "workflow"
+        if self._states is not None and change["status"] not in self._states:
+            return None
+        owner = change[f"{noun}_id"]
+        slug = self._slug(noun, owner)
+        if any(self._named.values()) and self._named[noun] not in {owner, slug}:
+            return None
+        whose = {f"{noun}_id": owner, f"{noun}_slug": slug, "project_id": change["project_id"]}
+        told = {name: change[name] for name in ("status", "at", "seq")}
+        if noun == "job":
+            return {"run_id": change["id"], **told, "attempt": change["attempt"] or 0, **whose}
+        return {"workflow_run_id": change["id"], **told, **whose}
+
+    def _slug(self, noun: str, owner: str) -> str:
+        if owner not in self._slugs:
+            try:
+                self._slugs[owner] = self._client.get(path_of(f"{noun}s", owner))["slug"]
+            except NotFoundError:
+                self._slugs[owner] = ""
+        return self._slugs[owner]
+
+
+def _cursor_of(last_id: str) -> str:
+    """The place in the feed of changes behind which an id of the stream lies: its life, its number, its position."""
+    life, number, position = map(int, last_id.split("."))
+    return spell_cursor(position, _ALL_ENTRIES if life else number)
+
+
+def _id_of(cursor: str) -> str:
+    """The id from which the stream goes on behind a place in the feed of changes."""
+    position, entry = split_number(int.from_bytes(urlsafe_b64decode(f"{cursor}==")))
+    return f"0.{entry}.{position}"
 
 
 def _message(event: str, data: Row) -> Message:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 PATIENCE_SECS: Final = 60.0
 # Three keep-alives of 15 s may be lost before a silent connection counts as dead.
 _SILENCE_SECS: Final = 46.0
+# Every stream speaks at once; one that does not is held back on its way, as some proxies do until it ends.
+_MUTE_SECS: Final = 5.0
 _FIRST_DELAY: Final = 0.1
 _LONGEST_DELAY: Final = 3.0
 _LOOK_UP_SECS: Final = 0.2
@@ -62,15 +64,16 @@ def follow(
     `since` is the id of the last message known already; each connection asks for what came behind the last one. After
     `patience` seconds without a stream the last error is raised, the first connection included: they count from the
     end of the last stream that brought a byte, be it a keep-alive. `on_stream` is told True when a stream speaks, and
-    False when there is none. `poll` gives what has come behind an id where no stream is to be had: while it answers
-    nobody loses patience. `deadline` is on `time.monotonic()`; past it, `Quiet` is raised. Setting `stop`, from any
-    thread, ends it within a fraction of a second.
+    False when there is none. `poll` gives what has come behind an id where no stream is to be had, or one is held
+    back: while it answers nobody loses patience. `deadline` is on `time.monotonic()`; past it, `Quiet` is raised.
+    Setting `stop`, from any thread, ends it within a fraction of a second.
     """
     last_id = since
     losses = _Losses(patience, on_loss)
     while True:
         with _Reader(client, path, last_id) as reader:
-            for number, message in enumerate(reader.messages(deadline, stop)):
+            limit = None if poll is None else time.monotonic() + _MUTE_SECS
+            for number, message in enumerate(reader.messages(deadline, stop, limit)):
                 if on_stream and number == 0:
                     on_stream(True)
                 last_id = message.id or last_id
@@ -194,17 +197,26 @@ class _Reader:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._thread.join(1)
 
-    def messages(self, deadline: float | None, stop: threading.Event | None) -> Iterator[Message]:
-        """The messages as they come, until the connection ends; a fault of our own is raised here, in the caller."""
+    def messages(
+        self, deadline: float | None, stop: threading.Event | None, limit: float | None = None
+    ) -> Iterator[Message]:
+        """The messages as they come, until the connection ends; a fault of our own is raised here, in the caller.
+
+        A stream that has not brought a byte by `limit`, a time like `deadline`, counts as ended.
+        """
         while stop is None or not stop.is_set():
             left = None if deadline is None else deadline - time.monotonic()
-            # Whoever may be stopped from outside looks up every so often.
-            wait = left if stop is None else min(_LOOK_UP_SECS, _LOOK_UP_SECS if left is None else left)
+            # Whoever may be stopped from outside, or waits for the first byte, looks up every so often.
+            looks_up = stop is not None or (limit is not None and self._first_byte is None)
+            wait = min(_LOOK_UP_SECS, _LOOK_UP_SECS if left is None else left) if looks_up else left
             try:
                 message = self._queue.get(timeout=wait) if wait is None or wait > 0 else self._queue.get_nowait()
             except queue.Empty:
                 if left is not None and left <= (wait or 0):
                     raise Quiet from None
+                if limit is not None and self._first_byte is None and time.monotonic() > limit:
+                    self.error = UnavailableError(f"{self._client.connection.server} holds the stream back")
+                    return
                 continue
             if message is None:
                 break

@@ -48,26 +48,29 @@ def listen(
 
     It goes on until Ctrl-C, and survives a restart of the daemon without losing what happened meanwhile.
     """
-    asked = {"job_id": job, "workflow_id": workflow, "status": status}
-    query = urlencode(filters(session.api, {name: value for name, value in asked.items() if value is not None}))
+    given = {"job_id": job, "workflow_id": workflow, "status": status}
+    asked = filters(session.api, {name: value for name, value in given.items() if value is not None})
     deadline = None if timeout is None else time.monotonic() + timeout
-    for number, move in enumerate(_moves(session, f"/v1/stream{f'?{query}' if query else ''}", deadline), 1):
+    for number, move in enumerate(_moves(session, asked, deadline), 1):
         session.out.change(move, line(session, move))
         if number == limit:
             return
 
 
-def _moves(session: Session, path: str, deadline: float | None) -> Iterator[dict[str, Any]]:
+def _moves(session: Session, asked: dict[str, str], deadline: float | None) -> Iterator[dict[str, Any]]:
     """The feed's events, until the time is up; one that is told again after a loss is left out."""
     from strait_cli import exact  # noqa: PLC0415 - streams, for this verb only
+    from strait_cli.polling import Moves  # noqa: PLC0415
     from strait_cli.stream import Quiet, follow  # noqa: PLC0415
     from strait_cli.watch import say_lost  # noqa: PLC0415
 
-    told = _Told()
+    told, query = _Told(), urlencode(asked)
+    polled = Moves(session.api, asked.get("job_id"), asked.get("workflow_id"), asked.get("status"))
     try:
         for message in follow(
             session.api,
-            path,
+            f"/v1/stream?{query}" if query else "/v1/stream",
+            poll=polled.behind,
             deadline=deadline,
             on_loss=lambda error: say_lost(session, error),
             patience=_PATIENCE_SECS,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,9 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
+from strait_cli.client import Client
 from strait_cli.paths import path_of
+from strait_cli.polling import Moves
 from strait_cli.session import Session
-from strait_cli.stream import follow
+from strait_cli.stream import Message, follow
 from strait_cli.watch import Seen, changes
 from tests.cli.runner import Shell, ended
 from tests.cli.test_workflow_runs import create
@@ -46,7 +52,7 @@ def in_front_of(daemon: Daemon) -> Iterator[Proxy]:
 
         def do_GET(self) -> None:
             """Refuse it or pass it on."""
-            if self.path.endswith("/stream") and not proxy.lets_through.is_set():
+            if self.path.partition("?")[0].endswith("/stream") and not proxy.lets_through.is_set():
                 proxy.refused.append(self.path)
                 self._say(503, b"", "text/plain")
                 return
@@ -161,3 +167,72 @@ def test_a_workflow_run_without_a_stream(shell: Shell, cli_endpoint: Endpoint, p
     lines += out.splitlines()
     told = [tuple(line.rstrip().split("\t")[1:]) for line in lines]
     assert told.count(("completed", "extract")) == 1, told
+
+
+def test_listening_without_a_stream(shell: Shell, job: str, failing_job: str, proxy: Proxy):
+    """Every move behind the first look, narrowed by job and state as the stream narrows; none is told twice."""
+    away = {"STRAIT_SERVER": proxy.url}
+    ended(shell, job)
+    listening = shell.start("listen", "--job", job, "--status", "executing,completed", "-o", "jsonl", env=away)
+    every = shell.start("listen", "-o", "jsonl", "--limit", "12", env=away)
+    # Whoever is refused a second time has looked once.
+    eventually(lambda: len(counted := Counter(proxy.refused)) == 2 and min(counted.values()) >= 2)
+    runs = [ended(shell, name)["id"] for name in (job, failing_job, job)]
+    told = [json.loads(line) for line in every.communicate(timeout=40)[0].splitlines()]
+    assert every.returncode == 0
+    moves = [(move["run_id"], move["status"], move["seq"], move["job_slug"]) for move in told]
+    states = {job: "completed", failing_job: "dead_letter"}
+    wanted = [
+        (run, state, seq, name)
+        for run, name in zip(runs, (job, failing_job, job), strict=True)
+        for seq, state in enumerate(("queued", "dequeued", "executing", states[name]), 1)
+    ]
+    assert sorted(moves) == sorted(wanted)
+    assert listening.stdout is not None
+    narrowed = [json.loads(listening.stdout.readline()) for _ in range(4)]
+    assert [(move["run_id"], move["status"]) for move in narrowed] == [
+        (run, state) for run in (runs[0], runs[2]) for state in ("executing", "completed")
+    ]
+    listening.send_signal(signal.SIGINT)
+    listening.communicate(timeout=20)
+
+
+@pytest.fixture
+def client(cli_daemon: Daemon, shell: Shell) -> Iterator[Client]:
+    """A client of the shell's project."""
+    project = shell.settings["STRAIT_PROJECT"]
+    given = {"server": cli_daemon.url, "api_key": SECRET, "project": project, "request_timeout": 5.0}
+    session = Session(given, lenient=True)
+    yield session.api
+    session.close()
+
+
+def test_listening_goes_on_with_the_stream(shell: Shell, job: str, client: Client):
+    """What was asked for has ids from which the stream goes on, and what the stream told has one to ask from."""
+    ended(shell, job)
+    moves = Moves(client, None, None, None)
+    *_, place = moves.behind(None)
+    first, second = ended(shell, job)["id"], ended(shell, job)["id"]
+    asked = eventually(lambda: four(said(moves.behind(place.id), first)))
+    behind = [message for message in moves.behind(asked[-1].id) if message.data]
+    assert said(behind, first) == []
+    stream = follow(client, path_of("stream"), since=asked[-1].id, deadline=time.monotonic() + 20)
+    streamed = [next(one for one in stream if second in one.data) for _ in range(4)]
+    assert [states_of(one) for one in streamed] == ["queued", "dequeued", "executing", "completed"]
+    third = ended(shell, job)["id"]
+    assert eventually(lambda: four(said(moves.behind(streamed[-1].id), third)))
+
+
+def said(messages: Iterable[Message], run_id: str) -> list[Message]:
+    """Those that tell of a run."""
+    return [message for message in messages if run_id in message.data]
+
+
+def four(messages: list[Message]) -> list[Message]:
+    """All moves of a run that completes at once; none before they are there."""
+    return messages if len(messages) == 4 else []
+
+
+def states_of(message: Message) -> str:
+    """The state that it tells of."""
+    return str(json.loads(message.data)["status"])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strait_cli import stream as stream_module
 from strait_cli.stream import Message, Quiet, follow, parse, patiently
 from strait_cli.watch import Seen, attempt_text, parse_until
 from strait_core.errors import NotFoundError, StraitError, UnavailableError, UsageError
@@ -84,6 +85,24 @@ def test_polling_goes_on_where_streams_are_not_to_be_had():
     assert found == ["1", "1a", "1ba", "9"]
     assert asked == ["1", "1b", "1b"]
     assert server.headers("last-event-id") == [None, "1", "1b", "1b", "1bb"]
+
+
+def test_a_stream_that_is_held_back_is_asked_for_instead(monkeypatch: pytest.MonkeyPatch):
+    """One that has not said a word is left for a poll; one that has spoken may be silent for as long."""
+    monkeypatch.setattr(stream_module, "_MUTE_SECS", 0.3)
+    told: list[bool] = []
+
+    def slow() -> Iterator[bytes]:
+        yield events(status(1, "queued"))
+        time.sleep(0.8)
+        yield status(2, "executing").encode()
+
+    polls, began = iter([[Message("status", "polled", "1")]]), time.monotonic()
+    with scripted([slow()], silent=True) as server:
+        stream = follow(client(server.url), "/stream", poll=lambda _: next(polls), on_stream=told.append)
+        assert [next(stream).id for _ in range(3)] == ["1", "2", "1"]
+    assert told == [True, False, False]
+    assert time.monotonic() - began < 20
 
 
 def test_what_will_not_get_better_is_raised_at_once():
