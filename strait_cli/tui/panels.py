@@ -46,7 +46,9 @@ class RunHead(Head):
         first = Text.assemble(
             look.state_text(course.status, bold=True), "  ", look.plain(run["job_slug"], f"bold {look.FOREGROUND}")
         )
-        tries = f"attempt {course.attempt} of {run['max_attempts']}" if course.attempt else "no attempt yet"
+        # A replayed run has more attempts behind it than one life may have.
+        of = f" of {run['max_attempts']}" if course.attempt <= run["max_attempts"] else ""
+        tries = f"attempt {course.attempt}{of}" if course.attempt else "no attempt yet"
         facts = Text.assemble((tries, look.GREY), (" · ", look.FAINT), (_span(age), look.FOREGROUND))
         second = Text.assemble((run["id"], look.GREY), (" · ", look.FAINT), look.plain(run["project_id"], look.DIM))
         if run["workflow_run_id"]:

@@ -17,7 +17,7 @@ from strait_cli.session import Session
 from strait_cli.tui import look
 from strait_cli.tui.course import MOST_LINES, Course, Part
 from strait_cli.tui.dialogs import Question
-from strait_cli.tui.live import LAST_BINDINGS, LINGER_SECS, LiveScreen, Row
+from strait_cli.tui.live import LAST_BINDINGS, LINGER_SECS, Left, LiveScreen, Row
 from strait_cli.tui.panels import Drawn, LogPanel, RunHead, Why, attempt_lines, legend, path_lines
 from strait_cli.tui.values import ValueTree
 from strait_core.errors import StraitError
@@ -192,6 +192,10 @@ class RunScreen(LiveScreen):
         self._draw(self.course.read(run))
         self._seen.known = run["seq"]
         self._follow()
+
+    def left(self, why: str = "", error: StraitError | None = None) -> Left:
+        """As for every view; an old end that the run has left behind is none."""
+        return super().left(why or ("over" if self.course.is_over and self._seen.is_over else "left"), error)
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

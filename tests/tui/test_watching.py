@@ -126,6 +126,18 @@ async def test_a_second_life_is_watched_to_its_end():
             assert (app.return_value.why, app.return_value.run["status"]) == ("over", "completed")
 
 
+async def test_leaving_at_an_old_end():
+    """Whoever leaves while the view passes an end that a replay has undone leaves a run that goes on."""
+    with canned(scenes.life(scenes.status(2, "dead_letter", 2, 1), seq=4, attempt=2, max_attempts=1)) as server:
+        async with watching(server) as (app, screen, pilot):
+            await until(pilot, lambda: screen.course.status == "dead_letter" and "attempt 2 " in text_of(app))
+            assert "of 1" not in text_of(app)
+            await pilot.press("q")
+            await until(pilot, lambda: app.return_value is not None)
+            assert app.return_value is not None
+            assert app.return_value.why == "left"
+
+
 async def test_the_views_of_a_small_terminal():
     """l, p and o show logs, payload and result; the same key again fills the screen, escape leaves that."""
     with canned(scenes.life(*scenes.LIFE)) as server:
