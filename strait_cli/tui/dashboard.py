@@ -110,7 +110,8 @@ class Dashboard(App[None]):
             for noun in NOUNS:
                 with TabPane(noun.title, id=noun.name):
                     yield self.panes[noun.name]
-        yield Footer()
+        # The palette's key stands among the keys: at 80 columns there is no room for it here.
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         """Begin to look."""
@@ -284,7 +285,9 @@ class Dashboard(App[None]):
         self.push_screen(RunScreen(self._session, run, linger=None))
 
     def _open_schedule(self, row: Row, fires: Any) -> None:
-        self._open(f"{row['slug']} · next fires", value={"next": fires, "schedule": row})
+        # Each in one line: what lies deeper in a tree is folded.
+        lines = [f"{one['fire_at']}  ·  {one['local']}{one['zone_offset']}" for one in fires["data"]]
+        self._open(f"{row['slug']} · next fires", value={"next": lines, "schedule": row})
 
     def _open(self, title: str, *, value: Any = None, lines: str | None = None) -> None:
         self.push_screen(Detail(title, value=value, lines=lines))

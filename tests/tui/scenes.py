@@ -229,7 +229,17 @@ def everything() -> dict[str, Any]:
         "/v1/workflows": page([workflow]),
         f"/v1/workflows/{workflow['id']}/graph": "┏━━━━━━━━━┓\n┃ collect ┃\n┗━━━━━━━━━┛\n",
         "/v1/schedules": page([schedule]),
-        f"/v1/schedules/{schedule['id']}/next": page([{"fire_at": "2030-02-01T01:00:00Z", "local": "02:00"}]),
+        f"/v1/schedules/{schedule['id']}/next": page(
+            [
+                {
+                    "fire_at": f"2030-02-0{day}T01:00:00Z",
+                    "runs_at": f"2030-02-0{day}T01:00:00Z",
+                    "local": f"2030-02-0{day}T02:00:00",
+                    "zone_offset": "+01:00",
+                }
+                for day in range(1, 6)
+            ]
+        ),
         "/v1/runs/dlq": page(dead),
         "/v1/events": page([sent]),
         f"/v1/events/{sent['id']}": sent,

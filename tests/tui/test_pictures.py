@@ -11,7 +11,7 @@ from strait_cli.tui.detail import Detail
 from strait_cli.tui.dialogs import Keys, Question
 from tests.tui import scenes
 from tests.tui.canned import canned
-from tests.tui.stage import SIZES, check_picture, top, until
+from tests.tui.stage import SIZES, check_picture, text_of, top, until
 from tests.tui.test_dashboard import go_to, shown
 
 # Those in docs/pictures are for readers; these show that nothing has moved.
@@ -31,10 +31,12 @@ async def test_pictures_of_the_tabs_and_of_what_they_open(size: str):
                 ("events", None),
             ):
                 await go_to(app, pilot, tab)
+                assert "q Quit" in text_of(app)
                 await check_picture(pilot, f"{tab}-{size}", "strait dashboard", HERE)
                 if opened is not None:
                     await pilot.press("enter")
                     await until(pilot, lambda: isinstance(top(app), Detail))
+                    assert opened != "fires" or "2030-02-05T02:00:00+01:00" in text_of(app)
                     await check_picture(pilot, f"{opened}-{size}", "strait dashboard", HERE)
                     await pilot.press("escape")
 
