@@ -72,8 +72,7 @@ def follow(
     losses = _Losses(patience, on_loss)
     while True:
         with _Reader(client, path, last_id) as reader:
-            limit = None if poll is None else time.monotonic() + _MUTE_SECS
-            for number, message in enumerate(reader.messages(deadline, stop, limit)):
+            for number, message in enumerate(reader.messages(deadline, stop, None if poll is None else _MUTE_SECS)):
                 if on_stream and number == 0:
                     on_stream(True)
                 last_id = message.id or last_id
@@ -198,12 +197,13 @@ class _Reader:
             self._thread.join(1)
 
     def messages(
-        self, deadline: float | None, stop: threading.Event | None, limit: float | None = None
+        self, deadline: float | None, stop: threading.Event | None, mute_secs: float | None = None
     ) -> Iterator[Message]:
         """The messages as they come, until the connection ends; a fault of our own is raised here, in the caller.
 
-        A stream that has not brought a byte by `limit`, a time like `deadline`, counts as ended.
+        A stream that has not brought a byte after `mute_secs` counts as ended; None = it may take its time.
         """
+        limit = None if mute_secs is None else time.monotonic() + mute_secs
         while stop is None or not stop.is_set():
             left = None if deadline is None else deadline - time.monotonic()
             # Whoever may be stopped from outside, or waits for the first byte, looks up every so often.

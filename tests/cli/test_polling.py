@@ -173,6 +173,8 @@ def test_listening_without_a_stream(shell: Shell, job: str, failing_job: str, pr
     """Every move behind the first look, narrowed by job and state as the stream narrows; none is told twice."""
     away = {"STRAIT_SERVER": proxy.url}
     ended(shell, job)
+    # What has just happened may not have been published yet.
+    eventually(lambda: '"completed"' in shell.ok("changes", "-o", "jsonl").out)
     listening = shell.start("listen", "--job", job, "--status", "executing,completed", "-o", "jsonl", env=away)
     every = shell.start("listen", "-o", "jsonl", "--limit", "12", env=away)
     # Whoever is refused a second time has looked once.
@@ -210,6 +212,7 @@ def client(cli_daemon: Daemon, shell: Shell) -> Iterator[Client]:
 def test_listening_goes_on_with_the_stream(shell: Shell, job: str, client: Client):
     """What was asked for has ids from which the stream goes on, and what the stream told has one to ask from."""
     ended(shell, job)
+    eventually(lambda: '"completed"' in shell.ok("changes", "-o", "jsonl").out)
     moves = Moves(client, None, None, None)
     *_, place = moves.behind(None)
     first, second = ended(shell, job)["id"], ended(shell, job)["id"]
