@@ -1,9 +1,10 @@
-"""`strait serve`, changed from outside for measuring; the product has no setting for either of these.
+"""`strait serve`, changed from outside for measuring; the product has no setting for any of these.
 
-    python -m benchmarks.daemon [--null COUNTER] [--stacks FILE]
+    python -m benchmarks.daemon [--null COUNTER] [--without-feed] [--stacks FILE]
 
 --null: a dispatcher that calls nobody, so that our own work and PostgreSQL's is left; peers are measured with jobs that
 do nothing in the same process, and this is the like of it. COUNTER: a file of 8 bytes, the number of calls so far.
+--without-feed: no feed of changes is written or published, see feedless.py.
 --stacks: sample what the process does, see sampler.py.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from benchmarks import sampler
+from benchmarks import feedless, sampler
 from strait_daemon import serve, wiring
 from strait_daemon.egress.client import Answer, Timing
 
@@ -43,11 +44,14 @@ class NullClient:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--null", type=Path)
+    parser.add_argument("--without-feed", action="store_true")
     parser.add_argument("--stacks", type=Path)
     words = parser.parse_args()
     if words.null:
         client = NullClient(words.null)
         vars(wiring)["EgressClient"] = lambda *_: client
+    if words.without_feed:
+        feedless.apply()
     if words.stacks:
         sampler.start(words.stacks)
     return serve.serve()

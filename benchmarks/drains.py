@@ -69,8 +69,17 @@ def number(counter: Path) -> int:
     return int.from_bytes(counter.read_bytes(), "little")
 
 
-def watch(bed: Bed, url: str, daemon: Daemon, count: int, arrived: Callable[[], int], *, more: bool = False) -> Drained:
-    """From the end of the warm-up to the last commit."""
+def watch(
+    bed: Bed,
+    url: str,
+    daemon: Daemon,
+    count: int,
+    arrived: Callable[[], int],
+    *,
+    more: bool = False,
+    folded: bool = False,
+) -> Drained:
+    """From the end of the warm-up to the last commit; with `folded` until its deltas are added up and published."""
 
     def warm() -> bool:
         if daemon.process.poll() is not None:
@@ -84,7 +93,9 @@ def watch(bed: Bed, url: str, daemon: Daemon, count: int, arrived: Callable[[], 
     last = arrived() if more else count
     if not more:
         with closing(psycopg.connect(url, autocommit=True)) as conn:
-            wait_until(lambda: _empty(conn), 30, "the last commit")
+            wait_until(lambda: _empty(conn, "runs"), 30, "the last commit")
+            if folded:
+                wait_until(lambda: _empty(conn, "stats_deltas"), 30, "the last fold", every=0.02)
     secs = monotonic() - began
     runs = max(1, last - before)
     return Drained(
@@ -95,6 +106,6 @@ def watch(bed: Bed, url: str, daemon: Daemon, count: int, arrived: Callable[[], 
     )
 
 
-def _empty(conn: psycopg.Connection) -> bool:
-    row = conn.execute("SELECT NOT EXISTS (SELECT FROM strait.runs)").fetchone()
+def _empty(conn: psycopg.Connection, table: str) -> bool:
+    row = conn.execute(f"SELECT NOT EXISTS (SELECT FROM strait.{table})".encode()).fetchone()
     return bool(row and row[0])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmarks.measure import Scenario
 from benchmarks.scenarios import (
     bulk,
+    changes,
     cli,
     cold_start,
     drain,
@@ -36,6 +37,7 @@ def all_scenarios() -> Sequence[Scenario]:
         flat.SCENARIO,
         in_flight.SCENARIO,
         limits.SCENARIO,
+        changes.SCENARIO,
         streams.SCENARIO,
         watchers.SCENARIO,
         cold_start.SCENARIO,
