@@ -26,16 +26,23 @@ from benchmarks.load import quantile
 # So many streams are opened at a time, as a crowd comes back after a restart.
 OPENING: Final = 100
 OPEN_SECS: Final = 60.0
-_STATUS: Final = re.compile(rb'event: status\nid: \d+\ndata: [^\n]*"status":"(\w+)"[^\n]*"at":"([^"]+)"')
-_TERMINAL: Final = frozenset([b"completed", b"canceled"])
+_SNAPSHOT: Final = re.compile(rb"event: snapshot\nid: (\d+)")
+_STATUS: Final = re.compile(rb'event: status\nid: (\d+)\ndata: [^\n]*"status":"(\w+)"[^\n]*"at":"([^"]+)"')
+_TERMINAL: Final = frozenset(["completed", "canceled"])
 
 
 class Stream(asyncio.Protocol):
-    """One stream: `known` is set by its snapshot, `over` by its terminal state, which `late_ms` is the lateness of."""
+    """One stream: `known` is set by its snapshot, `over` by its terminal state, which `late_ms` is the lateness of.
+
+    `told`: the seqs of the snapshot and of each state after it, with these states. A stream that is refused or cut is
+    `known` too, so that nobody waits for it, and `over` tells why.
+    """
 
     def __init__(self, request: bytes) -> None:
         self._request = request
         self._held = b""
+        self.told: list[tuple[int, str]] = []
+        self.ended_at = 0.0
         self.known = asyncio.Event()
         self.over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
@@ -46,17 +53,33 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now = time()
         self._held += data
-        if not self.known.is_set() and b"event: snapshot" in self._held:
-            self.known.set()
+        if not self.known.is_set() and not self._begun():
+            return
         for found in _STATUS.finditer(self._held):
-            if found[1] in _TERMINAL and not self.over.done():
-                self.over.set_result((now - datetime.fromisoformat(found[2].decode()).timestamp()) * 1000)
+            status = found[2].decode()
+            self.told.append((int(found[1]), status))
+            if status in _TERMINAL and not self.over.done():
+                self.ended_at = datetime.fromisoformat(found[3].decode()).timestamp()
+                self.over.set_result((now - self.ended_at) * 1000)
         # What may be half of an event is kept.
         self._held = self._held[self._held.rfind(b"\n\n") + 2 :] if b"\n\n" in self._held else self._held
 
+    def _begun(self) -> bool:
+        """Whether the snapshot has come, or none will."""
+        if not self._held.startswith(b"HTTP/1.1 200"[: len(self._held)]):
+            self._end(ConnectionError(f"refused: {self._held[:200].decode(errors='replace')}"))
+        elif snapshot := _SNAPSHOT.search(self._held):
+            self.told.append((int(snapshot[1]), "snapshot"))
+            self.known.set()
+        return self.known.is_set()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or ConnectionError("the stream ended before its run"))
+
+    def _end(self, error: Exception) -> None:
         if not self.over.done():
-            self.over.set_exception(exc or ConnectionError("the stream ended before its run"))
+            self.over.set_exception(error)
+        self.known.set()
 
 
 async def follow(url: str, runs: list[str], until: int) -> list[float]:
