@@ -137,8 +137,9 @@ class Bed:
     @contextmanager
     def made(cls, settings: Mapping[str, str] | None = None) -> Iterator[Self]:
         # Whoever ends us kindly ends what we started too.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         with ExitStack() as stack:
+            stack.callback(signal.signal, signal.SIGTERM, before)
             folder = Path(tempfile.mkdtemp(prefix="strait-bench-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             server = stack.enter_context(

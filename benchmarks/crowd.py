@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import uvloop
 
-from benchmarks.listeners import Listener, Stalled, stall
+from benchmarks.listeners import Listener, Stalled
 from benchmarks.load import quantile
 from benchmarks.watchers import OPEN_SECS, OPENING, Stream
 
@@ -88,14 +88,18 @@ class Crowd:
 
     async def stall(self, part: int) -> None:
         """In each second part some who ask and do not read; those of the part before go."""
-        for each in (*self.stalled[0], *self.stalled[1]):
-            each.leave()
+        for kind in self.stalled:
+            for each in kind:
+                each.leave()
         self.stalled = ([], [])
         if self._words.watch and part % 2:
-            line = (str(self._parts.hostname), int(self._parts.port or 80))
-            to_all = [await stall(*line, self._request("/v1/stream")) for _ in range(STALLED)]
-            runs = self._large[part]
-            self.stalled = (to_all, [await stall(*line, self._request(f"/v1/runs/{run}/stream")) for run in runs])
+            self.stalled = (
+                [await self._ask("/v1/stream") for _ in range(STALLED)],
+                [await self._ask(f"/v1/runs/{run}/stream") for run in self._large[part]],
+            )
+
+    async def _ask(self, path: str) -> Stalled:
+        return await Stalled.open(self._parts.hostname or "", self._parts.port or 80, self._request(path))
 
     async def _open(self, protocol: Any) -> Any:
         loop = asyncio.get_running_loop()
@@ -133,7 +137,7 @@ class Heard:
             "ways": Counter(_way(stream.told) for stream in self._ended),
             "until": self._until,
             "listened": [sum(at <= self._until for at, _ in each.heard.values()) for each in self._listeners],
-            "gaps": sum(listener.gaps for listener in self._listeners),
+            "gaps": sum(listener.told.gaps for listener in self._listeners),
             "closed": sum(listener.is_closed for listener in self._listeners),
             "stalled": [[stalled.outcome for stalled in kind] for kind in self._stalled],
             "watchers": self._quantiles(late),
@@ -175,23 +179,28 @@ async def gather(words: argparse.Namespace) -> dict[str, Any]:
         await asyncio.sleep((base - datetime.now(UTC)).total_seconds())
         print("begin", flush=True)
         await stay(crowd, words, base)
-        print("over", flush=True)
-        for stalled in (*crowd.stalled[0], *crowd.stalled[1]):
-            stalled.resume()
-        await asyncio.sleep(GRACE_SECS if words.watch else 0)
+        if words.watch:
+            stalled = (each.resume(GRACE_SECS) for kind in crowd.stalled for each in kind)
+            await asyncio.gather(asyncio.sleep(GRACE_SECS), *stalled)
         return Heard(crowd, base, words.secs, words.parts).as_json()
 
 
 async def stay(crowd: Crowd, words: argparse.Namespace, base: datetime) -> None:
-    """Until the time is over: who has seen an end is replaced by somebody with a new run."""
+    """Until the time is over: who has seen an end is replaced by somebody with a new run.
+
+    Nothing here waits for an answer: what is late shall not make others late.
+    """
     gap = timedelta(seconds=1 / words.rate)
     each, count = words.rate // BEATS_PER_SEC, int(words.rate * words.hold)
     beats = int(words.secs * BEATS_PER_SEC)
-    for beat in range(beats):
-        if beat * words.parts % beats < words.parts:
-            await crowd.stall(beat * words.parts // beats)
-        await crowd.trigger([base + (count + beat * each + number) * gap for number in range(each)])
-        await asyncio.sleep(max(0.0, base.timestamp() + (beat + 1) / BEATS_PER_SEC - time()))
+    async with asyncio.TaskGroup() as tasks:
+        for beat in range(beats):
+            if beat * words.parts % beats < words.parts:
+                tasks.create_task(crowd.stall(beat * words.parts // beats))
+            due = [base + (count + beat * each + number) * gap for number in range(each)]
+            tasks.create_task(crowd.trigger(due))
+            await asyncio.sleep(max(0.0, base.timestamp() + (beat + 1) / BEATS_PER_SEC - time()))
+        print("over", flush=True)
 
 
 def main() -> None:
