@@ -108,6 +108,8 @@ def _under_load(bed: Bed, daemon: Daemon, plan: Plan) -> list[float]:
             sleep(_LOOK_SECS)
             memory.append(cpu.resident(daemon.pid) / 1e6)
         assert load.stdout is not None
+        if load.returncode != 0:
+            raise RuntimeError("the other runs could not be triggered")
         statuses = json.loads(load.stdout.read())["statuses"]
         if set(statuses) != {"201"}:
             raise AssertionError(f"not all were accepted: {statuses}")
