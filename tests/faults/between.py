@@ -1,15 +1,15 @@
-"""The proxy of tests/support/proxy.py in a thread of its own, for tests that block: between real daemons and PostgreSQL."""
+"""The proxy of tests/support/proxy.py in a thread of its own, for tests that block: in front of real daemons and PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.proxy import Proxy
+from tests.support.proxy import Proxy, proxying
 from tests.support.rig import proxied
 
 
@@ -22,7 +22,7 @@ class Between:
 
     @property
     def url(self) -> str:
-        """The database's URL through the proxy."""
+        """The URL of what is behind the proxy, through it."""
         return self.proxy.url
 
     def do(self, switch: Callable[..., Any], *args: Any) -> None:
@@ -41,14 +41,23 @@ class Between:
         self.do(setattr, self.proxy, "delay_secs", secs)
 
 
-@contextmanager
-def proxy_between(url: str) -> Iterator[Between]:
+def proxy_between(url: str) -> AbstractContextManager[Between]:
     """A proxy in front of the database of that URL (over TCP), for as long as the block."""
+    return _between(proxied(url))
+
+
+def proxy_before(port: int) -> AbstractContextManager[Between]:
+    """A proxy in front of the daemon on that port, whether there is one or not, for as long as the block."""
+    return _between(proxying("127.0.0.1", port, "http://127.0.0.1:{port}", is_postgres=False))
+
+
+@contextmanager
+def _between(opened: AbstractAsyncContextManager[Proxy]) -> Iterator[Between]:
     found: list[Between] = []
     ready, stop = threading.Event(), asyncio.Event()
 
     async def main() -> None:
-        async with proxied(url) as proxy:
+        async with opened as proxy:
             found.append(Between(proxy, asyncio.get_running_loop()))
             ready.set()
             await stop.wait()

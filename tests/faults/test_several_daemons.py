@@ -20,6 +20,7 @@ from tests.faults.load import triggering
 from tests.support.daemon import end, environment, free_port, running_daemon, spawn
 from tests.support.endpoint import Endpoint
 from tests.support.figures import Figures
+from tests.support.forked import Process
 from tests.support.sizes import size
 from tests.support.waiting import eventually
 
@@ -76,13 +77,13 @@ def test_a_clock_that_is_wrong_by_an_hour(database: str, endpoint: Endpoint, shi
 
 
 @contextmanager
-def valkey(folder: Path, port: int) -> Iterator[None]:
+def valkey(folder: Path, port: int) -> Iterator[Process]:
     """A Valkey that comes back at the same address, and answers by now."""
     words = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]
     process = spawn([str(find_valkey()), *words], environment(folder), folder / "valkey.log")
     try:
         eventually(lambda: answers(port), 10)
-        yield
+        yield process
     finally:
         end(process)
 

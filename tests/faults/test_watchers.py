@@ -1,186 +1,251 @@
-"""Watchers through everything that can go away between a run and who watches it."""
+"""Watchers through everything that can go away between a run and who watches it.
+
+CI: 40 watchers of runs at once, 2 of workflow runs, one listener to everything, 8 faults; a soak: 1,000, 20, two, 20 faults.
+Runs end, and are canceled, before each fault, while whatever it is is away, and after it has come back.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import cycle, islice
+from typing import Any, Final
 
-import psycopg
 import pytest
 
-from strait_cli.client import Client, Connection
-from strait_cli.stream import PATIENCE_SECS, Message, follow
-from strait_cli.watch import Seen
 from strait_core.run import TERMINAL
-from tests.faults.checks import expect_promises_kept
-from tests.faults.test_several_daemons import valkey
-from tests.support.daemon import SECRET, free_port, running_daemon
+from tests.faults.checks import expect_promises_kept, wait_for_all
+from tests.faults.stage import Stage, staged
+from tests.faults.watching import Crowd, Listener, Move, crowding, listening
+from tests.support.daemon import Daemon
 from tests.support.endpoint import Endpoint
 from tests.support.figures import Figures
-from tests.support.proxy import Proxy, proxying
 from tests.support.sizes import size
 from tests.support.waiting import eventually
 
-# Faults, one in each round, and watched runs in each: 1,000 in all in a soak.
-ROUNDS, WATCHED = size(ci=(4, 3), soak=(20, 50))
+FAULTS, RUNS, FLOWS, LISTENERS, PROGRAMS = size(ci=(8, 5, 2, 1, 1), soak=(20, 50, 20, 2, 4))
+# Of the runs of each fault so many end before it, and in each of the three portions of its outage; one is canceled.
+CALM, PORTION = size(ci=(1, 1), soak=(19, 10))
+# Fewer than there are, so that runs also begin when others have ended.
+WORKER: Final = {"WORKER_POOL_SIZE": str(size(ci=6, soak=60))}
+JOB: Final[dict[str, Any]] = {
+    "max_attempts": 100, "retry_strategy": "fixed", "breaker_threshold": 0, "timeout_secs": 3_600,
+}  # fmt: skip
+WAIT_SECS: Final = size(ci=30, soak=120)
 
 
-@dataclass
-class Watcher:
-    """Follows one run as `strait runs watch` does, and keeps every state that the server told, and what it showed."""
+class Scene:
+    """Runs on a stage, what each is to come to, and those who watch them."""
 
-    url: str
-    run: str
-    told: list[tuple[int, str]] = field(default_factory=list)
-    shown: list[str] = field(default_factory=list)
-    fault: BaseException | None = None
+    def __init__(self, stage: Stage, fates: dict[str, str], crowd: Crowd) -> None:
+        self.stage = stage
+        self.fates = fates
+        self.crowd = crowd
+        self._untouched = list(fates)
 
-    def watch(self) -> None:
-        client = Client(Connection(self.url, SECRET, "test", None, 5))
-        try:
-            self._read(follow(client, f"/v1/runs/{self.run}/stream"))
-        except BaseException as fault:  # noqa: BLE001 - the test looks at it
-            self.fault = fault
-        finally:
-            client.http.close()
+    def end_some(self, count: int) -> list[str]:
+        """Let so many runs end; those of them that are watched."""
+        runs = [run for run in self.stage.end_some(count) if run in self.fates]
+        self._untouched = [run for run in self._untouched if run not in runs]
+        return runs
 
-    def _read(self, stream: Iterator[Message]) -> None:
-        seen = Seen(self.run)
-        for message in stream:
-            before = seen.seq
-            seen.news(message)
-            if message.event in {"snapshot", "status"}:
-                self.told.append((int((message.id or "0").partition(".")[0]), seen.status))
-            if seen.seq > before:
-                self.shown.append(seen.status)
-            if seen.status in TERMINAL:
-                return
+    def cancel_one(self, by: str) -> list[str]:
+        """Cancel a run that was to come late, at one of the daemons."""
+        run = self._untouched.pop()
+        self.stage.cancel(run, by)
+        self.fates[run] = "canceled"
+        return [run]
 
-
-class Line:
-    """The network between the watchers and the daemon: a proxy, in a thread of its own."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._stop = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._proxy: Proxy | None = None
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-
-    async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        async with proxying("127.0.0.1", self._port, "http://127.0.0.1:{port}") as self._proxy:
-            self._ready.set()
-            await self._stop.wait()
+    def expect_seen(self, runs: list[str]) -> None:
+        """The watchers of these come to their ends."""
+        eventually(lambda: not {*runs} & {*self.crowd.left}, WAIT_SECS, lambda: f"not over: {self.crowd.left}")
 
     @contextmanager
-    def open(self) -> Iterator[str]:
-        """Its address for as long as the block."""
-        self._thread.start()
-        assert self._ready.wait(10)
-        assert self._proxy is not None
-        try:
-            yield self._proxy.url
-        finally:
-            self._do(self._stop.set)
-            self._thread.join(10)
-
-    def cut(self) -> None:
-        """Reset every connection."""
-        assert self._proxy is not None
-        self._do(self._proxy.cut)
-
-    def _do(self, work: Callable[[], object]) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(work)
+    def streams_back(self) -> Iterator[None]:
+        """What is done in the block lets everybody have another stream."""
+        before = self.crowd.streams
+        yield
+        eventually(lambda: all(now > before[about] for about, now in self.crowd.streams.items()), WAIT_SECS)
 
 
-@dataclass
-class Stage:
-    """A daemon, its Valkey, its database and the way to it, each of which goes away and comes back."""
-
-    database: str
-    folder: Path
-    line: Line
-    port: int
-    redis_port: int = field(default_factory=free_port)
-    redis: ExitStack = field(default_factory=ExitStack)
-    daemons: ExitStack = field(default_factory=ExitStack)
-
-    def start_redis(self) -> None:
-        self.redis.enter_context(valkey(self.folder, self.redis_port))
-
-    def start_daemon(self) -> None:
-        settings = {"REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0"}
-        self.daemon = self.daemons.enter_context(running_daemon(self.database, port=self.port, settings=settings))
-
-    def lose_redis(self) -> None:
-        self.redis.close()
-        self.start_redis()
-
-    def lose_backends(self) -> None:
-        with psycopg.connect(self.database, autocommit=True) as conn:
-            conn.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-
-    def lose_daemon(self) -> None:
-        self.daemon.kill()
-        self.start_daemon()
-
-    def lose_network(self) -> None:
-        self.line.cut()
+def lose_redis(scene: Scene) -> list[str]:
+    """What the other process does is seen while no signal comes from there."""
+    scene.stage.kill_redis()
+    runs = scene.end_some(3 * PORTION) + scene.cancel_one("back")
+    scene.expect_seen(runs)
+    scene.stage.start_redis()
+    return runs
 
 
-@contextmanager
-def staged(database: str) -> Iterator[tuple[Stage, str]]:
-    """All of it running, and the address by which watchers come."""
-    port = free_port()
-    line = Line(port)
-    with tempfile.TemporaryDirectory(prefix="strait-test-") as folder, line.open() as url:
-        stage = Stage(database, Path(folder), line, port)
-        with stage.redis, stage.daemons:
-            stage.start_redis()
-            stage.start_daemon()
-            yield stage, url
+def lose_backends(scene: Scene) -> list[str]:
+    """Again and again, while runs end."""
+    runs: list[str] = []
+    for _ in range(3):
+        scene.stage.kill_backends()
+        runs += scene.end_some(PORTION)
+    scene.stage.kill_backends()
+    return runs + scene.cancel_one("back")
 
 
-def watch_through(stage: Stage, url: str, endpoint: Endpoint, lose: Callable[[], None]) -> list[Watcher]:
-    """Runs that are being executed and watched while something goes away; their watchers, who have come to an end."""
-    endpoint.hold()
-    watchers = [Watcher(url, run) for run in stage.daemon.trigger_many(WATCHED)]
-    threads = [threading.Thread(target=watcher.watch, daemon=True) for watcher in watchers]
-    for thread in threads:
-        thread.start()
-    eventually(lambda: endpoint.open >= WATCHED and all(watcher.told for watcher in watchers))
-    lose()
-    endpoint.release()
-    for thread in threads:
-        thread.join(PATIENCE_SECS)
-    return watchers
+def lose_front(scene: Scene) -> list[str]:
+    """The other one goes on; whoever comes back hears of all that it did."""
+    scene.stage.daemons["front"].kill()
+    runs = scene.end_some(3 * PORTION) + scene.cancel_one("back")
+    with scene.streams_back():
+        scene.stage.start("front")
+    return runs
+
+
+def lose_back(scene: Scene) -> list[str]:
+    """What it executed goes on in this one."""
+    scene.stage.daemons["back"].kill()
+    runs = scene.end_some(3 * PORTION) + scene.cancel_one("front")
+    scene.expect_seen(runs)
+    scene.stage.start("back")
+    return runs
+
+
+def lose_network(scene: Scene) -> list[str]:
+    """What was on its way is lost, and for a while nobody comes through."""
+    line = scene.stage.line
+    line.do(line.proxy.freeze)
+    runs = scene.end_some(PORTION)
+    line.do(line.proxy.refuse)
+    line.do(line.proxy.thaw)
+    runs += scene.end_some(2 * PORTION) + scene.cancel_one("front")
+    with scene.streams_back():
+        line.do(line.proxy.refuse, False)
+    return runs
+
+
+IN_TURN: Final[tuple[Callable[[Scene], list[str]], ...]] = (
+    lose_redis, lose_backends, lose_front, lose_network, lose_redis, lose_backends, lose_back, lose_network,
+)  # fmt: skip
+
+
+def prepare(daemon: Daemon, endpoint: Endpoint) -> None:
+    """The jobs, and a workflow of three steps whose runs are executed before all others."""
+    daemon.make_job(endpoint.url("/ok"), "canary")
+    daemon.make_job(endpoint.url("/turn/200"), "good", **JOB)
+    daemon.make_job(endpoint.url("/turn/422"), "bad", **JOB)
+    daemon.make_job(endpoint.url("/turn/200"), "step", priority=5, **JOB)
+    steps = [{"step_ref": ref, "job_id": "step", "depends_on": before} for ref, before in (("a", []), ("b", ["a"]))]
+    steps.append({"step_ref": "c", "job_id": "step", "depends_on": ["b"]})
+    body = {"project_id": "p", "name": "flow", "slug": "flow", "steps": steps}
+    daemon.call("POST", "/v1/workflows", body, status=201)
+
+
+def hear(stack: ExitStack, stage: Stage) -> list[Listener]:
+    """Those who listen, by the line and at the other daemon, and hear."""
+    urls = islice(cycle([stage.line.url, stage.daemons["back"].url]), LISTENERS)
+    listeners = [stack.enter_context(listening(url)) for url in urls]
+
+    def heard() -> bool:
+        stage.daemons["front"].trigger("canary")
+        return all(listener.shown for listener in listeners)
+
+    eventually(heard)
+    return listeners
+
+
+def trigger(daemon: Daemon) -> tuple[dict[str, str], list[str]]:
+    """The runs, each with what it is to come to, and the workflow runs."""
+    flows = [daemon.call("POST", "/v1/workflows/flow/trigger", {}, status=201)["id"] for _ in range(FLOWS)]
+    fates: dict[str, str] = {}
+    for _ in range(FAULTS):
+        fates |= dict.fromkeys(daemon.trigger_many(RUNS // 5, "bad"), "failed")
+        fates |= dict.fromkeys(daemon.trigger_many(RUNS - RUNS // 5, "good"), "completed")
+    return fates, flows
+
+
+def go_through(scene: Scene) -> None:
+    """One fault after the other, and then to the end."""
+    eventually(lambda: all(scene.crowd.streams.values()), WAIT_SECS)
+    for lose in islice(cycle(IN_TURN), FAULTS):
+        scene.expect_seen(scene.end_some(CALM))
+        scene.expect_seen(lose(scene))
+
+    def is_over() -> bool:
+        scene.stage.endpoint.let(scene.stage.endpoint.waiting)
+        return not scene.crowd.left
+
+    eventually(is_over, WAIT_SECS, lambda: f"not over: {scene.crowd.left}")
+
+
+def expect_runs_seen(scene: Scene, courses: dict[str, list[Move]]) -> None:
+    """Every watcher saw its run end as it was to, and on the way each state once, in order, none left out."""
+    for run, fate in scene.fates.items():
+        watched, course = scene.crowd.of[run], courses[run]
+        assert course[-1][1] == fate
+        assert fate in TERMINAL
+        assert watched.shown == course[watched.shown[0][0] - 1 :]
+        # What was shown while no stream was to be had, a stream may tell once more, but none twice.
+        assert set(watched.told) <= set(course)
+        assert [seq for seq, _ in watched.told] == sorted({seq for seq, _ in watched.told})
+
+
+def expect_flows_seen(crowd: Crowd, flows: list[str]) -> None:
+    """So did those of workflow runs, and where each step came to."""
+    for flow in flows:
+        assert crowd.of[flow].moved == ["running", "completed"]
+        assert crowd.of[flow].steps == dict.fromkeys("abc", "completed")
+
+
+def expect_heard(listener: Listener, courses: dict[str, list[Move]], flows: list[str]) -> None:
+    """Whoever listened was shown every state of every run, each once, in order."""
+
+    def missing() -> list[str]:
+        heard = listener.all
+        ended = [run for run in courses if heard[run][-1:] == courses[run][-1:]]
+        return list(courses.keys() - ended) + [flow for flow in flows if len(heard[flow]) < 2]
+
+    eventually(lambda: not missing(), WAIT_SECS, lambda: f"not heard of the end of {missing()}")
+    heard = listener.all
+    assert {run: heard[run] for run in courses} == courses
+    for flow in flows:
+        assert [state for _, state in heard[flow]] == ["running", "completed"]
+        assert heard[flow] == sorted(heard[flow])
+
+
+def courses_of(daemon: Daemon, runs: set[str]) -> dict[str, list[Move]]:
+    """Every state of these runs, each with its seq."""
+
+    def course(run: str) -> list[Move]:
+        events = daemon.call("GET", f"/v1/runs/{run}/events?limit=200")["data"]
+        return [(event["seq"], event["status"]) for event in events]
+
+    return {run: course(run) for run in sorted(runs)}
 
 
 @pytest.mark.slow
 @pytest.mark.soak
 def test_every_watcher_ends_with_its_run(database: str, endpoint: Endpoint, figures: Figures):
-    """Redis, the backends, the daemon, the network, in turn: each state once, in order, none left out, to the end."""
-    with staged(database) as (stage, url):
-        stage.daemon.make_job(endpoint.url("/hold"), max_attempts=10, retry_strategy="fixed", breaker_threshold=0)
-        faults = (stage.lose_redis, stage.lose_backends, stage.lose_daemon, stage.lose_network)
-        for number in range(ROUNDS):
-            for watcher in watch_through(stage, url, endpoint, faults[number % len(faults)]):
-                assert watcher.fault is None
-                run = stage.daemon.run(watcher.run)
-                assert watcher.told[-1] == (run["seq"], run["status"]) == (run["seq"], "completed")
-                seqs = [seq for seq, _ in watcher.told]
-                assert seqs == list(range(seqs[0], seqs[-1] + 1))
-                assert watcher.shown == [state for _, state in watcher.told]
-    figures.note("watchers through faults", f"{ROUNDS * WATCHED} over {ROUNDS} faults")
+    """Redis, the backends, a daemon, the network, in turn: each state once, in order, none left out, to the end."""
+    with staged(database, endpoint, WORKER) as stage, ExitStack() as stack:
+        prepare(stage.daemons["back"], endpoint)
+        listeners = hear(stack, stage)
+        fates, flows = trigger(stage.daemons["back"])
+        crowd = stack.enter_context(crowding(stage.line.url, [*fates, *flows], PROGRAMS))
+        scene = Scene(stage, fates, crowd)
+        go_through(scene)
+        wait_for_all(database)
+        courses = courses_of(
+            stage.daemons["back"], {call.run for call in endpoint.calls if call.path != "/ok"} | {*fates}
+        )
+        expect_runs_seen(scene, courses)
+        expect_flows_seen(crowd, flows)
+        for listener in listeners:
+            expect_heard(listener, courses, flows)
+    note(figures, crowd, listeners)
     expect_promises_kept(database, endpoint)
+
+
+def note(figures: Figures, crowd: Crowd, listeners: list[Listener]) -> None:
+    watched = crowd.of.values()
+    figures.note(
+        "watchers through faults",
+        f"{len(watched)} and {len(listeners)} listeners at once through {FAULTS} faults:",
+        f"{sum(one.streams - 1 for one in watched)} streams found again, {sum(one.lost for one in watched)} losses told,",
+        f"{sum(len(one.told) for one in watched)} states told, {sum(len(one.shown) for one in watched)} shown,",
+        f"{sum(len(listener.shown) for listener in listeners)} heard",
+    )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -67,6 +67,8 @@ class Endpoint:
     _most_open_of: Counter[str] = field(default_factory=Counter)
     _closed_early: list[Call] = field(default_factory=list)
     _gate: asyncio.Event = field(default_factory=asyncio.Event)
+    _turns: defaultdict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+    _waiting: list[str] = field(default_factory=list)
 
     def url(self, path: str = "/ok") -> str:
         """The address of one behaviour."""
@@ -114,6 +116,20 @@ class Endpoint:
     def hold(self) -> None:
         """Close the gate of `/hold` again."""
         self._loop.call_soon_threadsafe(self._gate.clear)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The runs that wait for their turn at `/turn`, who came first first."""
+        with self._lock:
+            return list(dict.fromkeys(self._waiting))
+
+    def let(self, runs: Iterable[str]) -> None:
+        """It is the turn of these runs: what waits of them is answered, and whatever comes of them from now on."""
+        for run in runs:
+            self._loop.call_soon_threadsafe(self._call_on, run)
+
+    def _call_on(self, run: str) -> None:
+        self._turns[run].set()
 
     def wait_for_calls(self, least: int, seconds: float = 20) -> list[Call]:
         """Wait until so many requests have arrived."""
@@ -198,6 +214,18 @@ async def _hold(endpoint: Endpoint, __: web.Request, call: Call) -> web.StreamRe
     return web.json_response({"attempt": call.attempt})
 
 
+async def _turn(endpoint: Endpoint, __: web.Request, call: Call, code: str) -> web.StreamResponse:
+    """Answers with that status, which is final, once the test says that it is the run's turn."""
+    with endpoint._lock:
+        endpoint._waiting.append(call.run)
+    try:
+        await endpoint._turns[call.run].wait()
+    finally:
+        with endpoint._lock:
+            endpoint._waiting.remove(call.run)
+    return web.json_response({"attempt": call.attempt}, status=int(code), headers={"X-Strait-Retry": "no"})
+
+
 async def _hang(*_: object) -> web.StreamResponse:
     await asyncio.Event().wait()
     raise AssertionError("nobody sets that event")
@@ -264,6 +292,7 @@ _ROUTES: Final[Mapping[str, _Behaviour]] = {
     "flaky": _flaky,
     "slow": _slow,
     "hold": _hold,
+    "turn": _turn,
     "hang": _hang,
     "reset": _reset,
     "garbage": _garbage,

@@ -1,7 +1,7 @@
 """A TCP proxy between the daemon and PostgreSQL that can cut, delay, freeze (half-open), refuse, and lose an answer.
 
 It understands just enough of PostgreSQL's protocol to cut a connection exactly after a chosen statement has committed
-and before its answer is passed on.
+and before its answer is passed on. What is not PostgreSQL's it carries unread.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class Proxy:
     _lost: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _refusing: bool = False
     delay_secs: float = 0
+    is_postgres: bool = True
 
     def __post_init__(self) -> None:
         self._thawed.set()
@@ -152,13 +153,14 @@ class Proxy:
 
     async def _to_server(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(_CHUNK):
-            link.note_request(data)
+            if self.is_postgres:
+                link.note_request(data)
             await self._pass_on(link.server, data)
         raise _EndedError
 
     async def _to_client(self, link: _Link, upstream: asyncio.StreamReader) -> None:
         while data := await upstream.read(_CHUNK):
-            ready = link.note_answer(data)
+            ready = self.is_postgres and link.note_answer(data)
             if ready and self._lose is not None and self._lose in link.asked:
                 self._lose = None
                 link.abort()
@@ -182,9 +184,9 @@ class _EndedError(Exception):
 
 
 @asynccontextmanager
-async def proxying(host: str, port: int, url_for: str) -> AsyncIterator[Proxy]:
+async def proxying(host: str, port: int, url_for: str, *, is_postgres: bool = True) -> AsyncIterator[Proxy]:
     """A proxy to `host:port` in the test's own loop; `url_for` is the database URL with `{port}` for the proxy's."""
-    proxy = Proxy("")
+    proxy = Proxy("", is_postgres=is_postgres)
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
