@@ -89,7 +89,7 @@ def lose_backends(scene: Scene) -> list[str]:
 
 def lose_front(scene: Scene) -> list[str]:
     """The other one goes on; whoever comes back hears of all that it did."""
-    scene.stage.daemons["front"].kill()
+    scene.stage.kill("front")
     runs = scene.end_some(3 * PORTION) + scene.cancel_one("back")
     with scene.streams_back():
         scene.stage.start("front")
@@ -98,7 +98,7 @@ def lose_front(scene: Scene) -> list[str]:
 
 def lose_back(scene: Scene) -> list[str]:
     """What it executed goes on in this one."""
-    scene.stage.daemons["back"].kill()
+    scene.stage.kill("back")
     runs = scene.end_some(3 * PORTION) + scene.cancel_one("front")
     scene.expect_seen(runs)
     scene.stage.start("back")
