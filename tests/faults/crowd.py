@@ -6,7 +6,8 @@ It reads their ids from stdin, a line each, and writes to stdout what every watc
     [id, "lost"]                 that was lost, as the person at the terminal would be told
     [id, "told", seq, state]     the stream has told a state of the run
     [id, "shown", seq, state]    it was shown
-    [id, "moved", state]         a state of the workflow run was shown
+    [id, "heard", state]         the stream has told a state of the workflow run
+    [id, "moved", state]         it was shown
     [id, "step", name, state]    a state of one of its steps was shown
     [id, "over"]                 it was watched to its end
     [id, "fault", text]          the watcher has given up
@@ -49,6 +50,16 @@ class Noted(watch.Seen):
         return super().news(message)
 
 
+class NotedFlow(flow_watch.Seen):
+    """The same of a workflow run."""
+
+    def news(self, message: Message) -> dict[str, Any] | None:
+        """The change a message tells of, None when it has been told."""
+        if message.event in {"snapshot", "status"} and message.id is not None:
+            say(self.run_id, "heard", exact.loads(message.data)["status"])
+        return super().news(message)
+
+
 def follow(about: str) -> None:
     """Watch one of them to its end."""
     session = Session({})
@@ -75,7 +86,7 @@ def shown(session: Session, about: str) -> Iterator[tuple[object, ...]]:
         say(about, "lost")
 
     if ids.parse(ids.Prefix.WORKFLOW_RUN, about) is not None:
-        for change in flow_watch.changes(session, flow_watch.Seen(about), deadline=None, on_loss=lost):
+        for change in flow_watch.changes(session, NotedFlow(about), deadline=None, on_loss=lost):
             if change["event"] == "step":
                 yield "step", change["step_ref"], change["state"]
             else:

@@ -144,7 +144,7 @@ def hear(stack: ExitStack, stage: Stage) -> list[Listener]:
         stage.daemons["front"].trigger("canary")
         return all(listener.shown for listener in listeners)
 
-    eventually(heard)
+    eventually(heard, WAIT_SECS)
     return listeners
 
 
@@ -187,7 +187,7 @@ def expect_runs_seen(scene: Scene, courses: dict[str, list[Move]]) -> None:
 def expect_flows_seen(crowd: Crowd, flows: list[str]) -> None:
     """So did those of workflow runs, and where each step came to."""
     for flow in flows:
-        assert crowd.of[flow].moved == ["running", "completed"]
+        assert crowd.of[flow].moved == crowd.of[flow].heard == ["running", "completed"]
         assert crowd.of[flow].steps == dict.fromkeys("abc", "completed")
 
 
@@ -195,12 +195,12 @@ def expect_heard(listener: Listener, courses: dict[str, list[Move]], flows: list
     """Whoever listened was shown every state of every run, each once, in order."""
 
     def missing() -> list[str]:
-        heard = listener.all
+        heard = listener.heard
         ended = [run for run in courses if heard[run][-1:] == courses[run][-1:]]
         return list(courses.keys() - ended) + [flow for flow in flows if len(heard[flow]) < 2]
 
     eventually(lambda: not missing(), WAIT_SECS, lambda: f"not heard of the end of {missing()}")
-    heard = listener.all
+    heard = listener.heard
     assert {run: heard[run] for run in courses} == courses
     for flow in flows:
         assert [state for _, state in heard[flow]] == ["running", "completed"]
@@ -215,6 +215,18 @@ def courses_of(daemon: Daemon, runs: set[str]) -> dict[str, list[Move]]:
         return [(event["seq"], event["status"]) for event in events]
 
     return {run: course(run) for run in sorted(runs)}
+
+
+def note(figures: Figures, crowd: Crowd, listeners: list[Listener]) -> None:
+    """What was done, and seen."""
+    watched = crowd.of.values()
+    figures.note(
+        "watchers through faults",
+        f"{len(watched)} and {len(listeners)} listeners at once through {FAULTS} faults:",
+        f"{sum(one.streams - 1 for one in watched)} streams found again, {sum(one.lost for one in watched)} losses told,",
+        f"{sum(len(one.told) for one in watched)} states told, {sum(len(one.shown) for one in watched)} shown,",
+        f"{sum(len(listener.shown) for listener in listeners)} heard",
+    )
 
 
 @pytest.mark.slow
@@ -238,14 +250,3 @@ def test_every_watcher_ends_with_its_run(database: str, endpoint: Endpoint, figu
             expect_heard(listener, courses, flows)
     note(figures, crowd, listeners)
     expect_promises_kept(database, endpoint)
-
-
-def note(figures: Figures, crowd: Crowd, listeners: list[Listener]) -> None:
-    watched = crowd.of.values()
-    figures.note(
-        "watchers through faults",
-        f"{len(watched)} and {len(listeners)} listeners at once through {FAULTS} faults:",
-        f"{sum(one.streams - 1 for one in watched)} streams found again, {sum(one.lost for one in watched)} losses told,",
-        f"{sum(len(one.told) for one in watched)} states told, {sum(len(one.shown) for one in watched)} shown,",
-        f"{sum(len(listener.shown) for listener in listeners)} heard",
-    )

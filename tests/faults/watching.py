@@ -23,11 +23,13 @@ Move = tuple[int, str]
 class Watched:
     """What one watcher has heard so far: of a run the states `told` by streams and those `shown`, each with its seq.
 
-    Of a workflow run the states `moved` to, and where its steps were last. `streams` began, and `lost` of them ended.
+    Of a workflow run the states `heard` from streams and those `moved` to on the screen, and where its steps were last.
+    So many `streams` have begun, and `lost` of them were told to be lost.
     """
 
     told: list[Move] = field(default_factory=list)
     shown: list[Move] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     steps: dict[str, str] = field(default_factory=dict)
     streams: int = 0
@@ -42,6 +44,8 @@ class Watched:
                 self.told.append((words[0], words[1]))
             case "shown":
                 self.shown.append((words[0], words[1]))
+            case "heard":
+                self.heard.append(words[0])
             case "moved":
                 self.moved.append(words[0])
             case "step":
@@ -86,13 +90,9 @@ class Listener:
     process: subprocess.Popen[bytes]
     shown: list[dict[str, Any]] = field(default_factory=list)
 
-    def of(self, about: str) -> list[Move]:
-        """The states shown of a run or a workflow run, each with its seq."""
-        return self.all[about]
-
     @property
-    def all(self) -> dict[str, list[Move]]:
-        """The same of every one."""
+    def heard(self) -> dict[str, list[Move]]:
+        """The states shown of each run and workflow run, each with its seq."""
         found: defaultdict[str, list[Move]] = defaultdict(list)
         for move in self.shown:
             found[move.get("run_id") or move["workflow_run_id"]].append((move["seq"], move["status"]))
