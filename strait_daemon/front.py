@@ -23,6 +23,7 @@ from strait_daemon import checkup
 from strait_daemon.api.app import Deps, make_app, make_ops_app
 from strait_daemon.api.endpoint import SECURITY
 from strait_daemon.api.problems import problem
+from strait_daemon.closing import Closing
 from strait_daemon.exposition import Exposition, Siblings
 from strait_daemon.settings import Mode
 from strait_daemon.telemetry import CONTENT_TYPE
@@ -66,7 +67,7 @@ class Front:
     def __init__(
         self, parts: Parts, sock: socket.socket, siblings: Siblings | None = None, *, inner: bool = False
     ) -> None:
-        self._closing = asyncio.Event()
+        self._closing = Closing()
         deps = _deps(parts, siblings, self._closing)
         if inner:
             # Nobody else can reach the socket, and what all share is told by the sibling that was asked.
@@ -93,7 +94,7 @@ def _own_figures(parts: Parts) -> Callable[[], Awaitable[tuple[bytes, str]]]:
     return render
 
 
-def _deps(parts: Parts, siblings: Siblings | None, closing: asyncio.Event) -> Deps:
+def _deps(parts: Parts, siblings: Siblings | None, closing: Closing) -> Deps:
     """What the API is given."""
     settings = parts.settings
     return Deps(

@@ -84,7 +84,7 @@ def _pages(session: Session, query: dict[str, Any], limit: int | None) -> Iterat
         page: dict[str, Any] = session.api.get("/v1/changes", {**query, "limit": size})
         yield from page["data"]
         query = {**query, "cursor": page["next_cursor"]}
-        if len(page["data"]) < size:
+        if not page["has_more"]:
             return
 
 
@@ -124,7 +124,7 @@ def _polled(session: Session, query: dict[str, Any], last_id: str | None) -> Ite
             yield Message("change", exact.dumps(one), one["cursor"])
         last_id = page["next_cursor"]
         yield Message("", "", last_id)
-        if len(page["data"]) < PAGE:
+        if not page["has_more"]:
             return
 
 

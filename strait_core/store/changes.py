@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -31,8 +32,12 @@ _RAISE_FLOOR: Final = sql.SQL(
     "UPDATE strait.change_floor f SET position = m.position, entries = cardinality(m.ids)"
     " FROM (SELECT position, ids FROM strait.{} ORDER BY position DESC LIMIT 1) m WHERE m.position > f.position"
 )
-# More than any row has.
+# Positions that one statement reads, and how long a reader goes on who finds little of what is wanted.
+READ_POSITIONS: Final = 2_000
+READ_SECS: Final = 1.0
+# More than any row has, and behind all rows.
 ALL_ENTRIES: Final = 2**31 - 1
+MOST_POSITION: Final = 2**63 - 1
 _PREFIXES: Final = {
     Kind.RUN: Prefix.RUN,
     Kind.JOB: Prefix.JOB,
@@ -100,10 +105,14 @@ class StoredChange:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What lies behind a place, and the place from which to go on: behind all that was looked at."""
+    """What lies behind a place, and the place from which to go on: behind all that was looked at.
+
+    `has_more`: it may not be all that there was.
+    """
 
     changes: list[StoredChange]
     end: Place
+    has_more: bool = False
 
 
 def partition_of(at: datetime) -> str:
@@ -153,11 +162,18 @@ async def tell(
 
 
 async def page(
-    conn: Conn, after: Place, limit: int, *, project: str | None = None, kinds: Sequence[str] | None = None
+    conn: Conn,
+    after: Place,
+    limit: int,
+    *,
+    upto: int = MOST_POSITION,
+    project: str | None = None,
+    kinds: Sequence[str] | None = None,
 ) -> list[StoredChange]:
-    """At most `limit` changes behind a place, in the order of the feed; of one project, of some kinds."""
+    """At most `limit` changes behind a place and up to a position, in the feed's order; of one project, some kinds."""
     values = {
         "position": after.position,
+        "upto": upto,
         "entry": after.entry,
         "limit": limit,
         "project": project,
@@ -184,14 +200,19 @@ async def read(
 ) -> Stretch | None:
     """At most `limit` changes behind a place, as `page`; None when some that lay behind it are not kept any more.
 
-    None too of a place that the feed has not come to: it is another database's, or of the time before a backup.
-    `conn` is in no transaction: each statement must see what has been committed by then.
+    None too of a place that the feed has not come to: it is another database's, or of the time before a backup. Where
+    few of very many are wanted it ends after a while, wherever it has come. `conn` is in no transaction: each statement
+    must see what has been committed by then.
     """
-    # First the head: whatever is not on a page that has room left lies behind it. Last the floor: it is raised before
-    # anything goes, so what the page left out is noticed.
-    behind = Place(await head(conn), ALL_ENTRIES)
-    found = await page(conn, after, limit, project=project, kinds=kinds)
-    if after < await floor(conn) or after.position > behind.position:
+    # First the head: whatever is not found although there was room lies behind it. Last the floor: it is raised before
+    # anything goes, so what was left out is noticed.
+    last = Place(await head(conn), ALL_ENTRIES)
+    found: list[StoredChange] = []
+    end, until = after, monotonic() + READ_SECS
+    while len(found) < limit and end < last and (end == after or monotonic() < until):
+        upto = min(last.position, end.position + READ_POSITIONS)
+        found += await page(conn, end, limit - len(found), upto=upto, project=project, kinds=kinds)
+        end = found[-1].place if len(found) == limit else Place(upto, ALL_ENTRIES)
+    if after < await floor(conn) or after.position > last.position:
         return None
-    last = found[-1].place if found else after
-    return Stretch(found, last if len(found) == limit else max(last, behind))
+    return Stretch(found, end, has_more=len(found) == limit or end < last)

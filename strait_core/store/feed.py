@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from strait_core.store import runs
@@ -17,7 +18,7 @@ _SQL = load("feed")
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A workflow run that has moved: whose it is, and where it stands."""
+    """A workflow run that has moved: whose it is, and where it stands; `started_at` is that of its first start."""
 
     id: UUID
     workflow_id: UUID
@@ -25,6 +26,32 @@ class Flow:
     project_id: str
     status: RunStatus
     seq: int
+    at: datetime
+    created_at: datetime
+    started_at: datetime | None
+
+    def since(self, seq: int, status: str) -> list[FlowStep]:
+        """The states that led from one (seq 0 = it was not there) to where it stands, as far as they are known.
+
+        A start that was over before anybody looked has left its time and not its seq: it gets one in between.
+        """
+        steps = []
+        if not seq:
+            begins = RunStatus.RUNNING if self.started_at == self.created_at else RunStatus.PENDING
+            steps.append(FlowStep(1, begins, self.created_at))
+            seq, status = 1, begins
+        if status == RunStatus.PENDING and self.status is not RunStatus.RUNNING and self.started_at is not None:
+            steps.append(FlowStep(seq + 1, RunStatus.RUNNING, self.started_at))
+        if self.status != status:
+            steps.append(FlowStep(self.seq, self.status, self.at))
+        return steps
+
+
+class FlowStep(NamedTuple):
+    """A state that a workflow run came to, and when."""
+
+    seq: int
+    status: RunStatus
     at: datetime
 
 

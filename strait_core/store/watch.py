@@ -45,21 +45,15 @@ async def head(conn: Conn, run_id: UUID) -> Head | None:
 
 async def _heads(conn: Conn, run_ids: Sequence[UUID]) -> dict[UUID, Head]:
     values = {"ids": list(run_ids), "made_at": runs.first_made(run_ids)}
-    return {row["id"]: _head(row) for row in await _SQL.rows(conn, "heads", values)}
+    cursor = await conn.cursor(binary=True).execute(query(_SQL["heads"]), values)
+    return {row[0]: _head(row) for row in await cursor.fetchall()}
 
 
-def _head(row: dict[str, Any]) -> Head:
-    standing = path.Standing(
-        row["seq"],
-        Status(row["status"]),
-        row["attempt"],
-        row["created_at"],
-        row["scheduled_at"],
-        row["claimed_at"],
-        row["started_at"],
-    )
-    whose = (row["id"], row["job_id"], row["job_slug"], row["project_id"])
-    return Head(*whose, standing, row["note_seq"] or 0, row["progress"])
+def _head(row: tuple[Any, ...]) -> Head:
+    run_id, job_id, job_slug, project_id, status, *times, note_seq, progress = row
+    seq, attempt, created_at, scheduled_at, claimed_at, started_at = times
+    standing = path.Standing(seq, Status(status), attempt, created_at, scheduled_at, claimed_at, started_at)
+    return Head(run_id, job_id, job_slug, project_id, standing, note_seq or 0, progress)
 
 
 async def course(conn: Conn, at: Head) -> Course:

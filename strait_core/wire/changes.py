@@ -51,7 +51,11 @@ class Change(Struct):
 
 
 class ChangePage(Struct):
-    """Changes in the order of the feed. `next_cursor` is always there: ask again with it for what comes after."""
+    """Changes in the order of the feed. `next_cursor` is always there: ask again with it for what comes after.
+
+    `has_more`: there may be more already. A page may hold fewer than asked for, or none, where few of many are wanted.
+    """
 
     data: list[Change]
     next_cursor: str
+    has_more: bool

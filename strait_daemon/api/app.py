@@ -41,8 +41,8 @@ def _app(deps: Deps, operations: Sequence[Operation]) -> Starlette:
             return await find_job(conn, ref, project)
 
     looks = Looks(deps.pool)
-    feed = Feed(deps.pool, looks, deps.bus, deps.clock, deps.log)
     watchers = Watchers(deps.pool, deps.bus, deps.closing, deps.log)
+    feed = Feed(deps.pool, looks, watchers, deps.bus, deps.clock, deps.log)
     tail = Tail(deps.pool, deps.log)
     api = Api(deps, JobCache(load), watchers, looks, feed, tail)
     gate = Gate(deps.secret, deps.tokens)

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from strait_core.errors import GoneError, StraitError, UnavailableError
 from strait_core.store import changes
-from strait_core.store.changes import ALL_ENTRIES, Place, StoredChange, Stretch
+from strait_core.store.changes import ALL_ENTRIES, MOST_POSITION, Place, StoredChange, Stretch
 from strait_core.store.faults import Broken
 from strait_core.wire.changes import ChangePage, Kind, split_number
-from strait_daemon.api import query
+from strait_daemon.api import query, sse
 from strait_daemon.api.context import Api
-from strait_daemon.api.operation import EVENTS, Call, Operation, Reply, encode, reply
+from strait_daemon.api.operation import EVENTS, Call, Operation, Reply, reply
 from strait_daemon.api.query import CURSOR, LIMIT_PARAM, PROJECT, choice_param, number_param, text_param
-from strait_daemon.api.stream import CLOSING, KEEP_ALIVE, KEEP_ALIVE_SECS, RETRY_MILLIS, EndData
+from strait_daemon.api.sse import CLOSING, KEEP_ALIVE, KEEP_ALIVE_SECS
 from strait_daemon.api.watchers import RETRY_SECS
 
 # The longest that a request waits for the next change.
@@ -28,7 +28,6 @@ PIECE: Final = 200
 # How soon a stream looks again that found the database away.
 AGAIN_SECS: Final = 1.0
 GONE: Final = "what followed this place is not kept any more: changes are kept for 24 hours"
-_MOST_POSITION: Final = 2**63 - 1
 
 
 class Begin(StrEnum):
@@ -49,7 +48,7 @@ async def list_changes(api: Api, call: Call) -> Reply:
     if not wait:
         return _page(await feed.read(place, limit))
     until = asyncio.get_running_loop().time() + wait
-    with api.tail.wait() as grown:
+    with api.tail.wait() as grown, api.deps.closing.ringing(grown):
         while True:
             grown.clear()
             found = await feed.read(place, limit)
@@ -57,7 +56,8 @@ async def list_changes(api: Api, call: Call) -> Reply:
             if found.changes or left <= 0 or api.deps.closing.is_set():
                 return _page(found)
             place = found.end
-            await _wait(grown, api.deps.closing, left)
+            if not found.has_more:
+                await sse.rings(grown, left)
 
 
 async def stream_changes(api: Api, call: Call) -> Reply:
@@ -86,48 +86,29 @@ async def _follow(api: Api, feed: _Reader, place: Place, found: Stretch) -> Asyn
 
     Whoever reads slowly is read for slowly: nothing is held for him beyond the piece that is being sent.
     """
-    with api.tail.stream() as grown:
-        # Where it begins is said at once: who is cut off before the first change must not begin elsewhere.
-        yield b"retry: %d\nid: %s\n\n" % (RETRY_MILLIS, place.cursor.encode())
+    with api.tail.stream() as grown, api.deps.closing.ringing(grown):
+        yield sse.begin(place.cursor.encode())
         told, secs = place, KEEP_ALIVE_SECS
         while not api.deps.closing.is_set():
             place = found.end
             if found.changes:
                 told = found.changes[-1].place
                 yield b"".join(map(_frame, found.changes))
-            is_all = len(found.changes) < PIECE
-            if is_all and not await _wait(grown, api.deps.closing, secs) and secs == KEEP_ALIVE_SECS:
-                # A sign of life also tells how far the feed was read: a place stays good though nothing of it is told.
-                yield KEEP_ALIVE if place == told else b"id: %s\n%s" % (place.cursor.encode(), KEEP_ALIVE)
+            if not found.has_more and not await sse.rings(grown, secs) and secs == KEEP_ALIVE_SECS:
+                yield KEEP_ALIVE if place == told else sse.alive(place.cursor.encode())
                 told = place
-            grown.clear()
             try:
                 found, secs = await feed.read(place, PIECE), KEEP_ALIVE_SECS
             except GoneError:
-                yield _end(GONE)
+                yield sse.end(None, GONE)
                 return
             except (*Broken, TimeoutError, StraitError):
                 found, secs = Stretch([], place), AGAIN_SECS
-        yield _end(CLOSING)
+        yield sse.end(None, CLOSING)
 
 
 def _frame(one: StoredChange) -> bytes:
-    return b"event: change\nid: %s\ndata: %s\n\n" % (one.place.cursor.encode(), encode(one.shown))
-
-
-def _end(reason: str) -> bytes:
-    return b"event: end\ndata: %s\n\n" % encode(EndData(reason))
-
-
-async def _wait(grown: asyncio.Event, closing: asyncio.Event, secs: float | None) -> bool:
-    """Wait for growth, the end of the server, or so long (False)."""
-    tasks = [asyncio.create_task(event.wait()) for event in (grown, closing)]
-    try:
-        done, _ = await asyncio.wait(tasks, timeout=secs, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-    return bool(done)
+    return sse.event(b"change", one.place.cursor.encode(), one.shown)
 
 
 class _Reader:
@@ -143,7 +124,7 @@ class _Reader:
         """Where to begin: at the place of a cursor, else at one end of the feed."""
         if named is not None:
             position, entry = split_number(named)
-            return Place(min(position, _MOST_POSITION), min(entry, ALL_ENTRIES))
+            return Place(min(position, MOST_POSITION), min(entry, ALL_ENTRIES))
         async with self._api.connection() as conn:
             return Place(await changes.head(conn), ALL_ENTRIES) if self._latest else await changes.floor(conn)
 
@@ -157,7 +138,7 @@ class _Reader:
 
 
 def _page(found: Stretch) -> Reply:
-    return reply(ChangePage([one.shown for one in found.changes], found.end.cursor))
+    return reply(ChangePage([one.shown for one in found.changes], found.end.cursor, found.has_more))
 
 
 def _kinds(asked: Mapping[str, Any]) -> list[str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from strait_core.wire.health import JobTested
 from strait_daemon.attempts.ender import Ender
 from strait_daemon.bus import Bus
 from strait_daemon.clock import Clock
+from strait_daemon.closing import Closing
 from strait_daemon.egress.guard import Guard
 from strait_daemon.intake import Intake
 from strait_daemon.logbook import Logbook
@@ -58,4 +58,4 @@ class Deps:
     stage: Callable[[datetime], None]
     brought: Callable[[Brought], None]
     log: Any
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: Closing = field(default_factory=Closing)

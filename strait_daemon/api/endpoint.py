@@ -16,6 +16,7 @@ from strait_daemon.api.problems import internal, known_error, problem
 MAX_REQUEST_ID: Final = 128
 # A reader that takes nothing for so long is let go.
 SEND_SECS: Final = 30.0
+PIECE: Final = 64 * 1024
 
 SECURITY: Final[Headers] = (
     (b"x-content-type-options", b"nosniff"),
@@ -144,13 +145,13 @@ async def write(answer: Reply, call: Call, send: Send) -> None:
         await answer.chunks.aclose()
         await send({"type": "http.response.body", "body": b""})
     else:
-        await _write_chunks(answer.body, answer.chunks, call.receive, send)
+        await _write_chunks(answer, answer.chunks, call.receive, send)
 
 
-async def _write_chunks(first: bytes, chunks: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
+async def _write_chunks(answer: Reply, chunks: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
     """Send chunks until there are no more, the client goes, or it stops reading."""
     tasks: list[asyncio.Task[Any]] = [
-        asyncio.create_task(_pump(first, chunks, send), name="stream-out"),
+        asyncio.create_task(_pump(answer, chunks, send), name="stream-out"),
         asyncio.create_task(_until_gone(receive), name="stream-in"),
     ]
     try:
@@ -163,12 +164,15 @@ async def _write_chunks(first: bytes, chunks: AsyncGenerator[bytes], receive: Re
         raise results[0]
 
 
-async def _pump(first: bytes, chunks: AsyncGenerator[bytes], send: Send) -> None:
+async def _pump(answer: Reply, chunks: AsyncGenerator[bytes], send: Send) -> None:
     try:
-        if first:
-            await _send_chunk(first, send)
+        # What has been sent is not held while nothing happens: a stream may begin with a large run.
+        first, answer.body = answer.body, b""
+        await _send_chunk(first, send)
+        del first
         async for chunk in chunks:
             await _send_chunk(chunk, send)
+            del chunk
         await send({"type": "http.response.body", "body": b""})
     finally:
         # Closed here and now, so that whatever the generator holds is let go with the client.
@@ -176,8 +180,10 @@ async def _pump(first: bytes, chunks: AsyncGenerator[bytes], send: Send) -> None
 
 
 async def _send_chunk(chunk: bytes, send: Send) -> None:
-    async with asyncio.timeout(SEND_SECS):
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    """Send it piece by piece: a slow line may take its time for a large one, as long as each piece gets through."""
+    for at in range(0, len(chunk), PIECE):
+        async with asyncio.timeout(SEND_SECS):
+            await send({"type": "http.response.body", "body": chunk[at : at + PIECE], "more_body": True})
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -26,11 +26,13 @@ from strait_core.run import Event
 from strait_core.store import changes, feed
 from strait_core.store.changes import ALL_ENTRIES, Place, StoredChange
 from strait_core.store.faults import Broken
+from strait_core.store.feed import Flow, FlowStep
 from strait_core.store.pool import Pool
 from strait_core.workflow.states import RunStatus
 from strait_daemon.api import feed_events, feed_past
 from strait_daemon.api.feed_events import Filter, Mark, OfRun, Told
 from strait_daemon.api.looks import Look, Looks
+from strait_daemon.api.watchers import Watchers
 from strait_daemon.bus import Bus, Everything
 from strait_daemon.clock import Clock
 
@@ -56,13 +58,13 @@ _EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(eq=False, slots=True)
 class Listener:
-    """One stream of the feed: what it wants, and what it has not been sent yet.
+    """One stream of the feed: what it wants (None = everything), and what it has not been sent yet.
 
     `is_live` from when on it is offered events. Of those that come late it takes what happened after `since`. `heard`:
     the seqs of runs and workflow runs up to which it has been told otherwise. `mark`: of what it was sent last.
     """
 
-    wants: Filter
+    wants: Filter | None
     since: datetime = _EVER
     is_live: bool = True
     waiting: deque[Told] = field(default_factory=deque)
@@ -74,7 +76,9 @@ class Listener:
 
     def offer(self, told: Told) -> None:
         """Take an event if it is wanted; who is too far behind takes none any more."""
-        if not self.is_live or self.is_behind or not self.wants(told) or (told.is_late and told.at < self.since):
+        if not self.is_live or self.is_behind or (told.is_late and told.at < self.since):
+            return
+        if self.wants is not None and not self.wants(told):
             return
         if len(self.waiting) >= BEHIND:
             self.is_behind = True
@@ -98,7 +102,8 @@ class Listener:
 
     def send(self, told: list[Told]) -> bytes:
         """The frames of those of these events that are wanted."""
-        frames = self._frames([one for one in told if self.wants(one)])
+        wants = self.wants
+        frames = self._frames(told if wants is None else [one for one in told if wants(one)])
         if told:
             self.mark = told[-1].mark
         return frames
@@ -133,9 +138,10 @@ class Known:
 class Feed:
     """All moves, as long as somebody listens."""
 
-    def __init__(self, pool: Pool, looks: Looks, bus: Bus, clock: Clock, log: Any) -> None:
+    def __init__(self, pool: Pool, looks: Looks, watchers: Watchers, bus: Bus, clock: Clock, log: Any) -> None:
         self._pool = pool
         self._looks = looks
+        self._watchers = watchers
         self._bus = bus
         self._clock = clock
         self._log = log
@@ -145,7 +151,7 @@ class Feed:
         self._kept: deque[tuple[datetime, Told]] = deque(maxlen=KEPT)
         self._listeners: set[Listener] = set()
         self._known = Known()
-        self._began = _EVER
+        self._began = self._told_at = _EVER
         # Positions of the feed of changes: up to where it was compared, and up to where all of it has been told.
         self._compared = self._position = 0
         # What waits to be read; of what moved without a signal, the first seq that was published.
@@ -160,7 +166,7 @@ class Feed:
         return len(self._listeners)
 
     @contextmanager
-    def listen(self, wants: Filter, since: Mark | None) -> Iterator[Listener]:
+    def listen(self, wants: Filter | None, since: Mark | None) -> Iterator[Listener]:
         """Hear of everything from now on that is wanted; with `since` only once `missed` has told what came before."""
         if self._task is None or self._task.done():
             self._begin()
@@ -278,7 +284,7 @@ class Feed:
         if everything.moved.is_set() or self._waiting:
             if not self._waiting:
                 # Signals gather until the beat: a burst of moves of one run is one look.
-                await self._looks.eve()
+                await self._looks.eve(self._watchers.count)
 
             def take() -> list[UUID]:
                 if len(self._waiting) < MOST_WAITING:
@@ -287,6 +293,7 @@ class Feed:
                 return part
 
             looks = await self._looks.all(take)
+            self._told_at = self._clock.now()
             for run_id in part:
                 if run_id in looks:
                     self._tell_run(looks[run_id])
@@ -340,17 +347,22 @@ class Feed:
             flows = await feed.flows(conn, run_ids)
         for flow in flows:
             known, status = self._known.of(flow.id)
-            # One that is older and runs may have run all along: it also moves with its steps.
-            is_news = known or flow.id >= ids.first_at(self._since) or flow.status is not RunStatus.RUNNING
-            if is_news and flow.seq >= known and flow.status != status:
-                self._tell(feed_events.of_flow(self._next_mark(), flow, is_late=flow.id in self._late))
+            for step in self._unheard_of_flow(flow, known, status):
+                self._tell(feed_events.of_flow(self._next_mark(), flow, step, is_late=flow.id in self._late))
             self._known.note(flow.id, max(known, flow.seq), flow.at, flow.status)
+
+    def _unheard_of_flow(self, flow: Flow, known: int, status: str) -> list[FlowStep]:
+        """The states that have not been told, of a workflow run of which so much is known."""
+        if known or flow.id >= ids.first_at(self._since):
+            return flow.since(known, status) if flow.seq >= known else []
+        # An older one that runs may have run all along: it also moves with its steps.
+        return flow.since(0, "")[-1:] if flow.status is not RunStatus.RUNNING else []
 
     def _next_mark(self) -> Mark:
         return Mark(self._life, self._number + 1, self._position)
 
     def _tell(self, told: Told) -> None:
         self._number = told.mark.number
-        self._kept.append((self._clock.now(), told))
+        self._kept.append((self._told_at, told))
         for listener in self._listeners:
             listener.offer(told)

@@ -19,7 +19,7 @@ from strait_core.store.changes import StoredChange
 from strait_core.store.watch import Head
 from strait_core.wire.changes import Kind
 from strait_core.workflow.states import RunStatus
-from strait_daemon.api.operation import encode
+from strait_daemon.api import sse
 
 _ID: Final = re.compile(rb"(\d{1,17})\.(\d{1,15})\.(\d{1,15})\Z")
 
@@ -39,7 +39,7 @@ class FeedStatus(Struct, omit_defaults=True, kw_only=True):
 
 
 class FeedWorkflowStatus(Struct, kw_only=True):
-    """Data of a `status` event of a workflow run on the feed; `seq` as above."""
+    """Data of a `status` event of a workflow run on the feed; `seq` grows, and may be that of an earlier move."""
 
     workflow_run_id: str
     status: RunStatus
@@ -117,19 +117,19 @@ class OfRun:
         return Told(mark, run.id, step.seq, step.at, run.project_id, run.job_id, step.status, frame, is_late)
 
 
-def of_flow(mark: Mark, flow: feed.Flow, *, is_late: bool) -> Told:
-    """Where a workflow run stands."""
+def of_flow(mark: Mark, flow: feed.Flow, step: feed.FlowStep, *, is_late: bool) -> Told:
+    """A state that a workflow run came to."""
     said = FeedWorkflowStatus(
         workflow_run_id=ids.spell(Prefix.WORKFLOW_RUN, flow.id),
-        status=flow.status,
-        at=flow.at,
-        seq=flow.seq,
+        status=step.status,
+        at=step.at,
+        seq=step.seq,
         workflow_id=ids.spell(Prefix.WORKFLOW, flow.workflow_id),
         workflow_slug=flow.workflow_slug,
         project_id=flow.project_id,
     )
     whose = (flow.project_id, flow.workflow_id)
-    return Told(mark, flow.id, flow.seq, flow.at, *whose, flow.status, _frame(mark, said), is_late)
+    return Told(mark, flow.id, step.seq, step.at, *whose, step.status, _frame(mark, said), is_late)
 
 
 def of_change(change: StoredChange, slugs: Mapping[UUID, str]) -> Told:
@@ -162,4 +162,4 @@ def of_change(change: StoredChange, slugs: Mapping[UUID, str]) -> Told:
 
 
 def _frame(mark: Mark, data: Struct) -> bytes:
-    return b"event: status\nid: %d.%d.%d\ndata: %s\n\n" % (*mark, encode(data))
+    return sse.event(b"status", mark.id, data)

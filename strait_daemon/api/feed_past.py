@@ -48,7 +48,7 @@ async def pieces(pool: Pool, after: Place, states: OrderedDict[UUID, str]) -> As
         if found.changes:
             told = [feed_events.of_change(one, slugs) for one in found.changes if _is_new(one, states)]
             yield Piece(told, found.changes)
-        place = found.end if len(found.changes) == PIECE else None
+        place = found.end if found.has_more else None
 
 
 def _is_new(change: StoredChange, states: OrderedDict[UUID, str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -10,13 +9,14 @@ from strait_core.errors import ConflictError, Fault, NotFoundError, StraitError,
 from strait_core.run import Status
 from strait_core.store.faults import Broken
 from strait_core.workflow.states import RunStatus
+from strait_daemon.api import sse
 from strait_daemon.api.context import Api
 from strait_daemon.api.feed import Listener
 from strait_daemon.api.feed_events import Filter, Mark, Told, read_id
 from strait_daemon.api.lookup import find_job_ids
-from strait_daemon.api.operation import EVENTS, Call, Operation, Reply, encode
+from strait_daemon.api.operation import EVENTS, Call, Operation, Reply
 from strait_daemon.api.query import PROJECT, Param, text_param
-from strait_daemon.api.stream import CLOSING, KEEP_ALIVE, KEEP_ALIVE_SECS, RETRY_MILLIS, EndData
+from strait_daemon.api.sse import CLOSING, KEEP_ALIVE_SECS
 from strait_daemon.api.watchers import RETRY_SECS
 from strait_daemon.api.workflows import find_workflow
 
@@ -50,7 +50,7 @@ async def stream_all(api: Api, call: Call) -> Reply:
     return Reply(200, body=await anext(chunks), media=EVENTS, chunks=chunks)
 
 
-async def _filter(api: Api, call: Call) -> Filter:
+async def _filter(api: Api, call: Call) -> Filter | None:
     asked, project = call.query, call.project
     states = {word for words in asked.get("status", ()) for word in words}
     jobs = workflow = None
@@ -59,6 +59,9 @@ async def _filter(api: Api, call: Call) -> Filter:
             jobs = set(await find_job_ids(conn, asked["job_id"], project))
         if "workflow_id" in asked:
             workflow = (await find_workflow(conn, asked["workflow_id"], project)).id
+
+    if project is None and not states and jobs is None and workflow is None:
+        return None
 
     def wants(told: Told) -> bool:
         named = jobs is not None or workflow is not None
@@ -72,11 +75,11 @@ async def _filter(api: Api, call: Call) -> Filter:
     return wants
 
 
-async def _follow(api: Api, wants: Filter, since: Mark | None) -> AsyncGenerator[bytes]:
+async def _follow(api: Api, wants: Filter | None, since: Mark | None) -> AsyncGenerator[bytes]:
     with api.feed.listen(wants, since) as listener:
         listener.mark = since or await api.feed.place()
         # Where it begins is said at once: who is cut off before the first event must not begin elsewhere.
-        yield b"retry: %d\nid: %s\n\n" % (RETRY_MILLIS, listener.mark.id)
+        yield sse.begin(listener.mark.id)
         if since is not None:
             try:
                 await api.feed.place()
@@ -86,13 +89,14 @@ async def _follow(api: Api, wants: Filter, since: Mark | None) -> AsyncGenerator
             except (*Broken, TimeoutError, StraitError):
                 yield _end(listener, AWAY)
                 return
-        async for frames in _live(api, listener):
-            yield frames
+        with api.deps.closing.ringing(listener.news):
+            async for frames in _live(api, listener):
+                yield frames
 
 
 async def _live(api: Api, listener: Listener) -> AsyncGenerator[bytes]:
     while True:
-        moved = await _wait(listener, api.deps.closing)
+        moved = await sse.rings(listener.news, KEEP_ALIVE_SECS)
         while listener.waiting:
             frames = listener.take(BURST)
             if frames:
@@ -101,26 +105,12 @@ async def _live(api: Api, listener: Listener) -> AsyncGenerator[bytes]:
             yield _end(listener, CLOSING if api.deps.closing.is_set() else TOO_SLOW)
             return
         if not moved:
-            # A sign of life also tells how far the feed has come: a place stays near though nothing of it is wanted.
             listener.mark = api.feed.mark
-            yield b"id: %s\n%s" % (listener.mark.id, KEEP_ALIVE)
+            yield sse.alive(listener.mark.id)
 
 
 def _end(listener: Listener, reason: str) -> bytes:
-    mark = b"id: %s\n" % listener.mark.id if listener.mark else b""
-    return b"event: end\n%sdata: %s\n\n" % (mark, encode(EndData(reason)))
-
-
-async def _wait(listener: Listener, closing: asyncio.Event) -> bool:
-    """Wait for news, the end of the server, or until it is time for a sign of life (False)."""
-    tasks = [asyncio.create_task(event.wait()) for event in (listener.news, closing)]
-    try:
-        done, _ = await asyncio.wait(tasks, timeout=KEEP_ALIVE_SECS, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-    listener.news.clear()
-    return bool(done)
+    return sse.end(listener.mark.id if listener.mark else None, reason)
 
 
 ROUTES: Final = (

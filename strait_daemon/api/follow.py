@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,9 +20,8 @@ from msgspec.structs import asdict
 from strait_core.path import Step
 from strait_core.run import TERMINAL, Status
 from strait_core.wire.notes import LogLine, Progress
-from strait_daemon.api import notes, shape
+from strait_daemon.api import notes, shape, sse
 from strait_daemon.api.looks import Looks
-from strait_daemon.api.operation import encode
 
 # Lines that one look reads; while there are more, the next look follows at once.
 LINES: Final = 1_000
@@ -69,12 +68,9 @@ def read_id(header: bytes | None) -> tuple[int, int] | None:
     return None if match is None else (int(match[1]), int(match[2] or 0))
 
 
-def frame(event: str, seq: int, note: int, data: Any) -> bytes:
-    """One event of the stream."""
-    # JSON as we write it has no line breaks; as it was sent (a payload) it may, and each then needs its own `data:`.
-    lines = encode(data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
-    identity = b"%d.%d" % (seq, note) if note else b"%d" % seq
-    return b"event: %s\nid: %s\ndata: %s\n\n" % (event.encode(), identity, lines)
+def identity(seq: int, note: int) -> bytes:
+    """The id of an event of a run's stream."""
+    return b"%d.%d" % (seq, note) if note else b"%d" % seq
 
 
 async def news(looks: Looks, sent: Sent, crowd: int) -> bytes:
@@ -90,9 +86,9 @@ async def news(looks: Looks, sent: Sent, crowd: int) -> bytes:
     closed = {row["seq"]: row for row in course.attempts}
     steps = [step for step in course.steps if step.seq > sent.seq]
     if len(lines) == LINES:
-        # The end is told last: the stream closes after it.
+        # An end is told behind all that was said before it; so is what followed, when the run was replayed.
         sent.behind = True
-        steps = [step for step in steps if step.status not in TERMINAL]
+        steps = list(takewhile(lambda step: step.status not in TERMINAL, steps))
         head_progress = None
     else:
         head_progress = head.progress
@@ -106,14 +102,14 @@ async def news(looks: Looks, sent: Sent, crowd: int) -> bytes:
 
 def _noted(
     sent: Sent, lines: list[dict[str, Any]], progress: dict[str, Any] | None
-) -> list[tuple[datetime, int, str, Any]]:
+) -> list[tuple[datetime, int, bytes, Any]]:
     """Lines and the last report of progress, in the order of their numbers, no time before the one that came first."""
-    noted: list[tuple[datetime, int, str, Any]] = [
-        (row["at"], row["seq"], "log", LogData(run_id=sent.text, **asdict(notes.line(row)))) for row in lines
+    noted: list[tuple[datetime, int, bytes, Any]] = [
+        (row["at"], row["seq"], b"log", LogData(run_id=sent.text, **asdict(notes.line(row)))) for row in lines
     ]
     shaped = notes.progress(progress)
     if progress is not None and shaped is not None and progress["seq"] > sent.note:
-        noted.append((shaped.at, progress["seq"], "progress", ProgressData(run_id=sent.text, **asdict(shaped))))
+        noted.append((shaped.at, progress["seq"], b"progress", ProgressData(run_id=sent.text, **asdict(shaped))))
         noted.sort(key=lambda note: note[1])
     # Lines that came by way of another process may bear a time a little before the line ahead of them.
     times = accumulate((note[0] for note in noted), max)
@@ -121,7 +117,7 @@ def _noted(
 
 
 def _frames(
-    sent: Sent, steps: list[Step], closed: dict[int, Any], noted: list[tuple[datetime, int, str, Any]]
+    sent: Sent, steps: list[Step], closed: dict[int, Any], noted: list[tuple[datetime, int, bytes, Any]]
 ) -> Iterator[bytes]:
     """Steps and notes by time; a terminal step comes after every note."""
     waiting = iter(noted)
@@ -132,15 +128,16 @@ def _frames(
             note = next(waiting, None)
         if step.seq in closed:
             # Its id is that of the step before: whoever is cut off between the two gets both again, and loses none.
-            yield frame("attempt", step.seq - 1, sent.note, shape.attempt(closed[step.seq]))
+            yield sse.event(b"attempt", identity(step.seq - 1, sent.note), shape.attempt(closed[step.seq]))
         sent.seq = step.seq
         reason = step.reason if step.status is Status.WAITING else None
-        yield frame("status", step.seq, sent.note, StatusData(sent.text, step.status, step.attempt, step.at, reason))
+        told = StatusData(sent.text, step.status, step.attempt, step.at, reason)
+        yield sse.event(b"status", identity(step.seq, sent.note), told)
     while note is not None:
         yield _note_frame(sent, note)
         note = next(waiting, None)
 
 
-def _note_frame(sent: Sent, note: tuple[datetime, int, str, Any]) -> bytes:
+def _note_frame(sent: Sent, note: tuple[datetime, int, bytes, Any]) -> bytes:
     sent.note = note[1]
-    return frame(note[2], sent.seq, sent.note, note[3])
+    return sse.event(note[2], identity(sent.seq, sent.note), note[3])

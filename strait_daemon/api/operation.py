@@ -29,7 +29,7 @@ EVENTS: Final = b"text/event-stream"
 encode: Final = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """An answer; with `chunks` it goes on behind `body`."""
 

@@ -7,27 +7,20 @@ those that were over before anybody could look. An event's id is the run's seq; 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 from uuid import UUID
-
-from msgspec import Struct
 
 from strait_core import ids
 from strait_core.errors import StraitError
 from strait_core.run import TERMINAL
 from strait_core.store.faults import Broken
-from strait_daemon.api import shape
+from strait_daemon.api import shape, sse
 from strait_daemon.api.context import Api
-from strait_daemon.api.follow import Sent, frame, news, read_id
+from strait_daemon.api.follow import Sent, identity, news, read_id
 from strait_daemon.api.lookup import no_run, run_id_of
 from strait_daemon.api.operation import EVENTS, Call, Reply
-from strait_daemon.api.watchers import Watch
 
-KEEP_ALIVE_SECS: Final = 15.0
-# How long a client waits before it comes back (the EventSource standard's `retry`).
-RETRY_MILLIS: Final = 1_000
 SUMMARY: Final = (
     "Follow a run live (server-sent events). `snapshot`: the run as it stands; `status`: a state it came to;"
     " `attempt`: an attempt that was closed; `log` and `progress`: what its endpoint reports; `end`: why the server"
@@ -35,14 +28,6 @@ SUMMARY: Final = (
     " or report of progress; send the last one as `Last-Event-ID` to go on from there, without another snapshot. The"
     " stream closes after the run's terminal state."
 )
-CLOSING: Final = "the server is shutting down; come back with Last-Event-ID"
-KEEP_ALIVE: Final = b": keep-alive\n\n"
-
-
-class EndData(Struct):
-    """Data of an `end` event: why the server closes a stream whose run goes on."""
-
-    reason: str
 
 
 async def stream_run(api: Api, call: Call) -> Reply:
@@ -60,19 +45,20 @@ async def _follow(api: Api, call: Call, run_id: UUID) -> AsyncGenerator[bytes]:
     with api.watchers.watch(run_id) as eye:
         sent, first = await _begin(api, call, run_id)
         eye.seen = (sent.seq, sent.note)
-        if sent.behind or api.deps.closing.is_set():
-            # Nobody signals what happened before the snapshot, nor, to who comes after it, that the server closes.
+        if sent.behind:
+            # Nobody signals what happened before the snapshot.
             eye.moved.set()
         yield first
+        # Whole runs may be large: nothing of one is held while its stream goes on.
+        del first
         while not sent.over:
-            moved = await wait_for_news(eye)
+            is_news = await eye.wait()
             if api.deps.closing.is_set():
-                yield frame("end", sent.seq, sent.note, EndData(CLOSING))
+                yield sse.end(identity(sent.seq, sent.note), sse.CLOSING)
                 return
-            if not moved:
-                yield KEEP_ALIVE
+            if not is_news:
+                yield sse.KEEP_ALIVE
                 continue
-            eye.moved.clear()
             try:
                 frames = await news(api.looks, sent, api.watchers.count)
             except (*Broken, TimeoutError, StraitError):
@@ -83,6 +69,7 @@ async def _follow(api: Api, call: Call, run_id: UUID) -> AsyncGenerator[bytes]:
                 eye.moved.set()
             if frames:
                 yield frames
+                eye.told()
 
 
 async def _begin(api: Api, call: Call, run_id: UUID) -> tuple[Sent, bytes]:
@@ -92,20 +79,11 @@ async def _begin(api: Api, call: Call, run_id: UUID) -> tuple[Sent, bytes]:
         raise no_run(call.path["run"])
     sent = Sent(run_id, ids.spell(ids.Prefix.RUN, run_id), row["seq"], row["note_seq"] or 0)
     since = read_id(call.headers.get(b"last-event-id"))
-    first = b"retry: %d\n\n" % RETRY_MILLIS
+    first = sse.begin()
     if since is not None and since < (sent.seq, sent.note):
         sent.seq, sent.note = since
         sent.behind = True
     elif since != (sent.seq, sent.note) or row["status"] in TERMINAL:
-        first += frame("snapshot", sent.seq, sent.note, shape.run(row))
+        first += sse.event(b"snapshot", identity(sent.seq, sent.note), shape.run(row))
         sent.over = row["status"] in TERMINAL
     return sent, first
-
-
-async def wait_for_news(eye: Watch) -> bool:
-    """Wait until the run may have moved, the server closes, or it is time for a sign of life (False)."""
-    try:
-        async with asyncio.timeout(KEEP_ALIVE_SECS):
-            return await eye.moved.wait()
-    except TimeoutError:
-        return False

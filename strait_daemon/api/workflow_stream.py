@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -21,10 +21,11 @@ from strait_core.store import workflow_runs, workflow_views
 from strait_core.store.faults import Broken
 from strait_core.store.pool import Conn
 from strait_core.store.workflow_rows import Row
-from strait_core.workflow.states import RUN_TERMINAL, RunStatus, StepStatus
+from strait_core.store.workflow_views import StepView
+from strait_core.workflow.states import RUN_TERMINAL, STEP_TERMINAL, RunStatus, StepStatus
+from strait_daemon.api import sse
 from strait_daemon.api.context import Api
-from strait_daemon.api.operation import EVENTS, Call, Reply, encode
-from strait_daemon.api.stream import CLOSING, KEEP_ALIVE, RETRY_MILLIS, EndData, wait_for_news
+from strait_daemon.api.operation import EVENTS, Call, Reply
 from strait_daemon.api.workflow_runs import run_row, shaped, workflow_run_id
 
 SUMMARY: Final = (
@@ -72,6 +73,11 @@ class Sent:
     fresh: bool = True
     over: bool = False
 
+    @property
+    def id(self) -> bytes:
+        """The id of an event that comes now."""
+        return b"%d.%s.%d" % (self.seq, self.seen.encode(), self.micros)
+
 
 async def stream_run(api: Api, call: Call) -> Reply:
     """Begin a stream: with the snapshot, or behind `Last-Event-ID`."""
@@ -80,11 +86,11 @@ async def stream_run(api: Api, call: Call) -> Reply:
         row = await run_row(conn, call, run_id)
     sent = Sent(run_id, call.path["run"], row["seq"], row["status"])
     is_over = RunStatus(row["status"]) in RUN_TERMINAL
-    first = b"retry: %d\n\n" % RETRY_MILLIS
+    first = sse.begin()
     since = _ID.match(call.headers.get(b"last-event-id", b""))
     seq = int(since[1]) if since else 0
     if since is None or seq > row["seq"] or (seq == row["seq"] and is_over):
-        first += _frame("snapshot", sent, shaped(row))
+        first += sse.event(b"snapshot", sent.id, shaped(row))
         sent.over = is_over
     else:
         sent.seq, sent.seen, sent.micros = seq, since[2].decode(), int(since[3])
@@ -95,26 +101,20 @@ async def stream_run(api: Api, call: Call) -> Reply:
     return Reply(200, body=await anext(chunks), media=EVENTS, chunks=chunks)
 
 
-def _frame(event: str, sent: Sent, data: Any) -> bytes:
-    # A payload is kept as it was sent, line breaks and all, and each line then needs its own `data:`.
-    lines = encode(data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
-    identity = b"%d.%s.%d" % (sent.seq, sent.seen.encode(), sent.micros)
-    return b"event: %s\nid: %s\ndata: %s\n\n" % (event.encode(), identity, lines)
-
-
 async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncGenerator[bytes]:
     with api.watchers.watch(sent.run_id) as eye:
         eye.moved.set()
         yield first
+        # Whole runs may be large: nothing of one is held while its stream goes on.
+        del first
         while not sent.over:
-            moved = await wait_for_news(eye)
+            is_news = await eye.wait()
             if api.deps.closing.is_set():
-                yield _frame("end", sent, EndData(CLOSING))
+                yield sse.end(sent.id, sse.CLOSING)
                 return
-            if not moved:
-                yield KEEP_ALIVE
+            if not is_news:
+                yield sse.KEEP_ALIVE
                 continue
-            eye.moved.clear()
             try:
                 async with api.connection() as conn:
                     frames = await _news(conn, sent)
@@ -124,6 +124,7 @@ async def _follow(api: Api, sent: Sent, first: bytes) -> AsyncGenerator[bytes]:
             eye.seen = (sent.seq, 0)
             if frames:
                 yield frames
+                eye.told()
 
 
 async def _news(conn: Conn, sent: Sent) -> bytes:
@@ -132,16 +133,19 @@ async def _news(conn: Conn, sent: Sent) -> bytes:
     if row is None or (row["seq"] == sent.seq and not sent.fresh):
         return b""
     moved = sorted(await _moved(conn, sent, row), key=lambda one: one.at or _EPOCH)
-    told: list[tuple[str, StepData | WorkflowStatusData]] = [("step", one) for one in moved]
+    told: list[tuple[bytes, StepData | WorkflowStatusData]] = [(b"step", one) for one in moved]
     if row["status"] != sent.seen:
+        if sent.seen == RunStatus.PENDING and row["status"] != RunStatus.RUNNING and row["started_at"] is not None:
+            # It began and went on before anybody looked.
+            told.insert(0, (b"status", WorkflowStatusData(sent.text, RunStatus.RUNNING, row["started_at"])))
         at = row.get("finished_at") or row.get("touched_at") or row["started_at"]
-        told.append(("status", WorkflowStatusData(sent.text, RunStatus(row["status"]), at)))
+        told.append((b"status", WorkflowStatusData(sent.text, RunStatus(row["status"]), at)))
     frames = []
     for number, (event, data) in enumerate(told):
         # All but the last have the id of what came before, so that who is cut off among them loses none.
         if number == len(told) - 1:
             _advance(sent, row, [one.at for _, one in told if one.at is not None])
-        frames.append(_frame(event, sent, data))
+        frames.append(sse.event(event, sent.id, data))
     _advance(sent, row, [])
     sent.since, sent.fresh, sent.over = None, False, RunStatus(row["status"]) in RUN_TERMINAL
     return b"".join(frames)
@@ -159,12 +163,28 @@ async def _moved(conn: Conn, sent: Sent, row: Row) -> list[StepData]:
     for view in views:
         ref, stored = snapshot.steps[view.at].step_ref, view.row or {}
         kept = stored.get("finished_at") or stored.get("started_at")
-        if sent.steps.get(ref) == (view.status, kept):
+        before = sent.steps.get(ref)
+        if before == (view.status, kept):
             continue
         sent.steps[ref] = (view.status, kept)
         at = kept or row.get("finished_at") or row.get("touched_at")
+        if passed := _passed(sent, ref, before, view):
+            moved.append(passed)
         never_begun = view.row is None and view.status is StepStatus.PENDING
         is_old = sent.since is not None and at is not None and at <= sent.since
         if not (sent.fresh and (never_begun or is_old)):
             moved.append(StepData(ref, view.status, at))
     return moved
+
+
+def _passed(sent: Sent, ref: str, before: Told | None, view: StepView) -> StepData | None:
+    """The state in which a step that is over began, when it was over before anybody looked."""
+    began = (view.row or {}).get("started_at")
+    if view.row is None or view.status not in STEP_TERMINAL or began is None:
+        return None
+    # Who has just come is told where a step is, and of its way only what is news.
+    is_known = began <= sent.since if sent.since is not None else sent.fresh
+    if is_known or (before is not None and before[1] == began):
+        return None
+    is_work = view.row["job_run_id"] is not None or view.row["child_run_id"] is not None
+    return StepData(ref, StepStatus.RUNNING if is_work else StepStatus.WAITING, began)

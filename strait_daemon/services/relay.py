@@ -93,14 +93,15 @@ class Relay:
         if stretch is None:
             await self._skip(held, floor, self._clock.now())
             return 0.0
-        if not stretch.changes:
+        if not stretch.changes and not stretch.has_more:
             return LOOK_SECS
         try:
-            await self.sink.send(stretch.changes)
+            if stretch.changes:
+                await self.sink.send(stretch.changes)
         except NotTakenError as error:
             return await self._put_off(held, error)
         await self._move(held, stretch)
-        return 0.0 if len(stretch.changes) == BATCH else LOOK_SECS
+        return 0.0 if stretch.has_more else LOOK_SECS
 
     async def leave(self) -> None:
         """Leave the sink to another process at once, and close it."""

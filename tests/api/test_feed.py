@@ -12,12 +12,12 @@ from uuid import uuid4
 import pytest
 
 from strait_core.run import Status
-from strait_daemon.api import feed, feed_events, feed_stream, stream, watchers
+from strait_daemon.api import feed, feed_events, feed_stream, watchers
 from strait_daemon.api.feed import Listener
 from strait_daemon.api.feed_events import Mark, Told
 from tests.api.caller import Caller, uuid_of
 from tests.api.test_workflow_runs import end, make, start
-from tests.api.test_workflow_stream import events
+from tests.api.test_workflow_stream import events, let_begin
 
 Event = tuple[str, str, Any]
 WAY: Final = ("queued", "dequeued", "executing", "completed")
@@ -171,6 +171,31 @@ def test_moves_without_a_signal_are_told(api: Caller, monkeypatch: pytest.Monkey
         assert states(take(coming, 1)) == [("mute", "queued")]
 
 
+def test_a_workflow_run_is_told_to_have_begun(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """Also one that was over before anybody looked, whether it had to wait for its turn or not."""
+    api.make_job()
+    make(api, {"step_ref": "a"}, slug="free")
+    make(api, {"step_ref": "a"}, slug="crowded", max_concurrent_runs=1)
+    with listening(api) as coming:
+        with monkeypatch.context() as mute:
+            for name in ("runs_changed", "runs_made"):
+                mute.setattr(api.server.parts.bus, name, lambda _: None)
+            first, second = start(api, "free"), start(api, "crowded")
+            let_begin(api)
+            end(api, first, "a")
+            end(api, second, "a")
+        api.fold()
+        seen = take(coming, 1)
+        while (seen[-1][2].get("workflow_run_id"), seen[-1][2]["status"]) != (second["id"], "completed"):
+            seen += take(coming, 1)
+    told = {run["id"]: [one for one in seen if one[2].get("workflow_run_id") == run["id"]] for run in (first, second)}
+    assert [data["status"] for _, _, data in told[first["id"]]] == ["running", "completed"]
+    assert [data["status"] for _, _, data in told[second["id"]]] == ["pending", "running", "completed"]
+    for run in (first, second):
+        seqs = [data["seq"] for _, _, data in told[run["id"]]]
+        assert seqs == sorted(set(seqs))
+
+
 def test_who_comes_later_hears_nothing_old(api: Caller, monkeypatch: pytest.MonkeyPatch):
     """What happened without a signal before a listener came is told to who listened then, and not to it."""
     job = api.make_job("old")
@@ -251,8 +276,9 @@ def test_many_are_told_in_portions(api: Caller, monkeypatch: pytest.MonkeyPatch)
 
 def test_every_stream_shows_signs_of_life(api: Caller, monkeypatch: pytest.MonkeyPatch):
     """Of a run, of a workflow run, of all; the last one tells its place with it."""
-    for module in (stream, feed_stream):
+    for module in (watchers, feed_stream):
         monkeypatch.setattr(module, "KEEP_ALIVE_SECS", 0.05)
+    monkeypatch.setattr(watchers, "ALIVE_SECS", 0.05)
     api.make_job()
     make(api, {"step_ref": "a"})
     flow, run = start(api, "flow"), api.trigger(api.make_job("still"))
@@ -269,7 +295,8 @@ def test_who_is_dropped_is_told_and_catches_up(api: Caller, monkeypatch: pytest.
     """The reason comes last, with an id; behind it lies what was not sent."""
     monkeypatch.setattr(feed, "BEHIND", 3)
     job = api.make_job("fast")
-    with listening(api) as coming, listening(api):
+    # One that is told nothing is never behind: the feed goes on, and knows its numbers.
+    with listening(api) as coming, listening(api, status="canceled"):
         with monkeypatch.context() as mute:
             mute.setattr(api.server.parts.bus, "runs_changed", lambda _: None)
             mute.setattr(api.server.parts.bus, "runs_made", lambda _: None)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from strait_core.run import Status
 from strait_core.store.queue import Claimed
+from strait_daemon.api import follow
 from tests.api.caller import Caller
 from tests.api.contract import Contract
 from tests.api.endpoint_side import Speaker, speaking
@@ -166,6 +168,34 @@ def test_a_stream_carries_lines_and_progress(api: Caller, run: dict[str, Any], s
     for last, rest in (("2", 1), ("3", 2), ("3.1", 3), ("3.2", 4), ("3.3", 5)):
         assert events_of(api, run, last) == whole[rest:]
     assert [event for event, _, _ in events_of(api, run, "4.3")] == ["snapshot"]
+
+
+def test_an_end_among_many_lines_is_told(
+    api: Caller, contract: Contract, run: dict[str, Any], started: Claimed, monkeypatch: pytest.MonkeyPatch
+):
+    """Of a run that was replayed: its first end too, for who missed more lines than one look reads."""
+    monkeypatch.setattr(follow, "LINES", 3)
+    with speaking(api, contract, started, run) as endpoint:
+        for number in range(4):
+            endpoint.say("POST", "log", {"message": f"first {number}"}, status=204)
+    api.finish(started, Status.DEAD_LETTER)
+    api.call("POST", f"/v1/runs/{run['id']}/replay")
+    again = api.start(api.claim(run))
+    with speaking(api, contract, again, run) as endpoint:
+        for number in range(4):
+            endpoint.say("POST", "log", {"message": f"second {number}"}, status=204)
+    api.finish(again)
+    told = events_of(api, run, "1")
+    life = ["dequeued", "executing"]
+    assert [data["status"] for event, _, data in told if event == "status"] == [
+        *life,
+        "dead_letter",
+        "queued",
+        *life,
+        "completed",
+    ]
+    lines = [f"{word} {number}" for word in ("first", "second") for number in range(4)]
+    assert [data["message"] for event, _, data in told if event == "log"] == lines
 
 
 def test_more_lines_than_one_look_reads(api: Caller, run: dict[str, Any], started: Claimed, endpoint: Speaker):

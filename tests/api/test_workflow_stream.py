@@ -6,7 +6,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import pytest
+
 from strait_core.run import Status
+from strait_core.store import workflow_runs
+from strait_core.store.workflow_live import Brought
+from strait_daemon.api import watchers
 from tests.api.caller import Caller
 from tests.api.test_workflow_runs import end, make, start
 
@@ -116,3 +121,46 @@ def test_a_stream_of_no_workflow_run(api: Caller):
     """404, as everywhere."""
     problem = api.refuse("GET", "/v1/workflow-runs/wfr_nothing/stream", status=404)
     assert "wfr_nothing" in problem["detail"]
+
+
+def test_states_that_nobody_saw_are_told(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """What began and was over between two looks: a run, a step that works, a step that waits."""
+    api.make_job()
+    ask = {"step_ref": "ask", "step_type": "approval", "depends_on": ["a"]}
+    make(api, {"step_ref": "a"}, ask, max_concurrent_runs=1)
+    first = start(api, "flow")
+    run = start(api, "flow")
+    assert run["status"] == "pending"
+    with stream(api, run) as response:
+        coming = events(response.iter_lines())
+        assert next(coming)[2]["status"] == "pending"
+        with monkeypatch.context() as mute:
+            mute.setattr(api.server.parts.bus, "runs_changed", lambda _: None)
+            mute.setattr(watchers.Watchers, "_look", nothing)
+            api.call("POST", f"/v1/workflow-runs/{first['id']}/cancel", {})
+            let_begin(api)
+            end(api, run, "a")
+            (asked,) = api.call("GET", f"/v1/approvals?project_id={api.project}&status=pending")["data"]
+            api.call("POST", f"/v1/approvals/{asked['id']}/approve", {})
+        seen = list(coming)
+    way = [("", "running"), ("a", "running"), ("a", "completed"), ("ask", "waiting"), ("ask", "completed")]
+    assert told(seen) == [*way, ("", "completed")]
+    times = [data["at"] for _, _, data in seen]
+    assert times == sorted(times)
+
+
+def let_begin(api: Caller) -> None:
+    """Begin a run that waits for room, as workers do when one has ended."""
+
+    async def work() -> None:
+        parts = api.server.parts
+        async with parts.pool.connection() as conn:
+            for workflow_id in await workflow_runs.crowded_workflows(conn):
+                async with conn.transaction():
+                    await workflow_runs.promote(conn, workflow_id, parts.clock.now, Brought())
+
+    api.server.do(work())
+
+
+async def nothing(_: watchers.Watchers) -> None:
+    """Look after nobody."""

@@ -7,6 +7,8 @@ from collections import defaultdict
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
+
 from strait_core.store import changes, events, jobs, queue, stats, workflow_runs
 from strait_core.store.changes import ALL_ENTRIES, START, Place, StoredChange
 from strait_core.wire.changes import Kind
@@ -105,6 +107,25 @@ async def test_only_what_was_asked_for(scene: Scene):
     assert [one.id for one in of_project] == [other.id, runs[1]]
     of_kind = await changes.page(scene.conn, START, 100, kinds=["run"])
     assert [one.id for one in of_kind] == runs
+
+
+async def test_few_of_very_many_are_read_in_portions(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    """However long the way to what is wanted, no statement is: a page ends where its time does, and says so."""
+    monkeypatch.setattr(changes, "READ_POSITIONS", 2)
+    monkeypatch.setattr(changes, "READ_SECS", 0.0)
+    after = Place(await changes.head(scene.conn), ALL_ENTRIES)
+    for number in range(5):
+        await scene.job(slug=f"loud{number}")
+        await stats.fold(scene.conn, scene.now)
+    found = await changes.read(scene.conn, after, 100, project="nobody's")
+    assert found is not None
+    assert (found.changes, found.end, found.has_more) == ([], Place(after.position + 2, ALL_ENTRIES), True)
+    seen, place, rounds = list[StoredChange](), after, 0
+    while (found := await changes.read(scene.conn, place, 3)) is not None and (found.has_more or found.changes):
+        seen, place, rounds = [*seen, *found.changes], found.end, rounds + 1
+    assert seen == await changes.page(scene.conn, after, 1_000)
+    assert rounds >= 2
+    assert place == Place(await changes.head(scene.conn), ALL_ENTRIES)
 
 
 async def test_nothing_appears_behind_a_reader(scene: Scene):

@@ -12,7 +12,7 @@ SELECT c.position, e.entry::integer, c.kind, e.id, c.owners[least(e.entry, cardi
     c.attempts[least(e.entry, cardinality(c.attempts))], c.statuses[least(e.entry, cardinality(c.statuses))], c.at
 FROM strait.changes c CROSS JOIN LATERAL unnest(c.ids) WITH ORDINALITY AS e(id, entry)
 LEFT JOIN strait.jobs j ON c.project_id IS NULL AND j.id = c.owners[least(e.entry, cardinality(c.owners))]
-WHERE c.position >= %(position)s AND (c.position > %(position)s OR e.entry > %(entry)s)
+WHERE c.position >= %(position)s AND c.position <= %(upto)s AND (c.position > %(position)s OR e.entry > %(entry)s)
     AND (%(kinds)s::text[] IS NULL OR c.kind = ANY(%(kinds)s))
     AND (%(project)s::text IS NULL OR coalesce(c.project_id, j.project_id) = %(project)s)
 ORDER BY c.position, e.entry LIMIT %(limit)s

@@ -1,10 +1,11 @@
 -- What the feed reads besides the courses of runs.
 
 -- name: workflow_heads
-SELECT r.id, r.workflow_id, w.slug AS workflow_slug, r.project_id, r.status, r.seq, r.touched_at AS at
+SELECT r.id, r.workflow_id, w.slug AS workflow_slug, r.project_id, r.status, r.seq, r.touched_at AS at,
+    r.created_at, r.started_at
 FROM strait.workflow_runs r JOIN strait.workflows w ON w.id = r.workflow_id WHERE r.id = ANY(%(ids)b::uuid[])
 UNION ALL
-SELECT r.id, r.workflow_id, w.slug, r.project_id, r.status, r.seq, r.finished_at
+SELECT r.id, r.workflow_id, w.slug, r.project_id, r.status, r.seq, r.finished_at, r.created_at, r.started_at
 FROM strait.workflow_run_history r JOIN strait.workflows w ON w.id = r.workflow_id
 WHERE r.id = ANY(%(ids)b::uuid[]) AND r.finished_at >= %(made_at)s
 
