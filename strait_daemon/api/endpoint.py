@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from strait_core.errors import ForbiddenError, MethodNotAllowedError, NotFoundError, StraitError
 from strait_daemon.api.auth import Gate
@@ -150,18 +150,19 @@ async def write(answer: Reply, call: Call, send: Send) -> None:
 
 async def _write_chunks(answer: Reply, chunks: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
     """Send chunks until there are no more, the client goes, or it stops reading."""
-    tasks: list[asyncio.Task[Any]] = [
-        asyncio.create_task(_pump(answer, chunks, send), name="stream-out"),
-        asyncio.create_task(_until_gone(receive), name="stream-in"),
-    ]
+    writing = asyncio.create_task(_pump(answer, chunks, send), name="stream-out")
+    reading = asyncio.create_task(_until_gone(receive), name="stream-in")
+    reading.add_done_callback(lambda _: writing.cancel())
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await writing
+    except asyncio.CancelledError:
+        # Else it is this request that is canceled.
+        if not reading.done():
+            raise
+    except TimeoutError:
+        pass
     finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    if isinstance(results[0], Exception) and not isinstance(results[0], TimeoutError):
-        raise results[0]
+        reading.cancel()
 
 
 async def _pump(answer: Reply, chunks: AsyncGenerator[bytes], send: Send) -> None:
