@@ -88,16 +88,20 @@ def _moves(session: Session, asked: dict[str, str], deadline: float | None) -> I
 
 
 class _Told:
-    """The last moves that were shown: seqs of runs; states of workflow runs, whose seqs move with their steps too."""
+    """The last moves that were shown: seqs of runs; of workflow runs, whose seqs move with their steps too, the last
+    state and its seq.
+    """
 
     def __init__(self) -> None:
-        self._moves: OrderedDict[tuple[Any, ...], str] = OrderedDict()
+        self._moves: OrderedDict[tuple[Any, ...], tuple[int, str]] = OrderedDict()
 
     def is_new(self, move: dict[str, Any]) -> bool:
         """Whether it was not shown yet."""
         key = (move["run_id"], move["seq"]) if "run_id" in move else (move.get("workflow_run_id"),)
-        before, state = self._moves.get(key), str(move["status"])
-        self._moves[key] = state
+        (seq, before), state = self._moves.get(key, (-1, "")), str(move["status"])
+        if move["seq"] <= seq:
+            return False
+        self._moves[key] = (move["seq"], state)
         if len(self._moves) > _REMEMBERED:
             self._moves.popitem(last=False)
         return state != before
