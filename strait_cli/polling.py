@@ -97,7 +97,7 @@ class Moves:
                 yield Message("status", "" if move is None else exact.dumps(move), _id_of(one["cursor"]))
             cursor = page["next_cursor"]
             yield Message("", "", _id_of(cursor))
-            if len(page["data"]) < PAGE:
+            if not page["has_more"]:
                 return
 
     def _move(self, change: Row) -> Row | None:
