@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from strait_cli import exact, polling
@@ -22,11 +23,16 @@ OVER: Final = frozenset({"completed", "failed", "timed_out", "canceled", "compen
 
 @dataclass(slots=True)
 class Seen:
-    """What has been told of a workflow run, so that a reconnect tells nothing twice."""
+    """What has been told of a workflow run, so that a reconnect tells nothing twice, and nothing that is older.
+
+    `seq`: the run's, as far as it was told. `steps`: of each the last state and its time. `moves`: all that were told.
+    """
 
     run_id: str
     status: str = ""
+    seq: int = 0
     steps: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    moves: set[tuple[str, str, str | None]] = field(default_factory=set)
     run: dict[str, Any] = field(default_factory=dict)
 
     def news(self, message: Message) -> dict[str, Any] | None:
@@ -35,18 +41,30 @@ class Seen:
             data = exact.loads(message.data)
             match message.event:
                 case "snapshot":
-                    self.run = data
+                    self.run, self.seq = data, max(self.seq, data["seq"])
                     is_new, self.status = data["status"] != self.status, data["status"]
                     return {"event": "snapshot", "run": data} if is_new else None
-                case "status" if data["status"] != self.status:
-                    self.status = data["status"]
-                    return {"event": "status", **data}
-                case "step" if self.steps.get(data["step_ref"]) != (data["state"], data["at"]):
-                    self.steps[data["step_ref"]] = (data["state"], data["at"])
+                case "status":
+                    # A start that nobody saw bears the place before it: a poll may have told what came of it.
+                    seq = int((message.id or "0").partition(".")[0])
+                    is_new, self.seq = data["status"] != self.status and seq >= self.seq, max(self.seq, seq)
+                    self.status = data["status"] if is_new else self.status
+                    return {"event": "status", **data} if is_new else None
+                case "step" if self.step(data["step_ref"], data["state"], data["at"]):
                     return {"event": "step", **data}
         except (ValueError, KeyError, TypeError) as error:
             raise StraitError(f"the server sent a stream event that makes no sense: {error!r}") from error
         return None
+
+    def step(self, ref: str, state: str, at: str | None) -> bool:
+        """Note a step's move; whether it is news: neither told already nor older than what was told of that step."""
+        _, last = self.steps.get(ref, ("", None))
+        is_older = at is not None and last is not None and datetime.fromisoformat(at) < datetime.fromisoformat(last)
+        if is_older or (ref, state, at) in self.moves:
+            return False
+        self.steps[ref] = (state, at)
+        self.moves.add((ref, state, at))
+        return True
 
 
 def changes(
@@ -81,8 +99,7 @@ def _steps(session: Session, seen: Seen) -> Iterator[dict[str, Any]]:
     """Every step that has not been told as it stands, in the order of their times."""
     told = patiently(lambda: polling.standing(session.api, seen.run_id), on_loss=lambda error: say_lost(session, error))
     for ref, state, at in told:
-        if seen.steps.get(ref) != (state, at):
-            seen.steps[ref] = (state, at)
+        if seen.step(ref, state, at):
             yield {"event": "step", "step_ref": ref, "state": state, "at": at}
 
 

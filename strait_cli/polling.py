@@ -1,7 +1,7 @@
 """What runs and workflow runs come to, asked for where no stream is to be had.
 
 The messages are those of the streams. For single ones they have no id: they do not move the place from which the next
-stream goes on, and what that tells again is left out by whoever has seen it.
+stream goes on, and what that tells again, or of earlier, is left out by whoever has seen it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from strait_cli import exact
 from strait_cli.client import PAGE, Client
 from strait_cli.paths import path_of
 from strait_cli.stream import Message
-from strait_core.errors import NotFoundError
+from strait_core.errors import GoneError, NotFoundError
 from strait_core.run import Status
 from strait_core.wire.changes import Kind, spell_cursor, split_number
 
@@ -25,6 +25,8 @@ Row = dict[str, Any]
 _ALL: Final = 100_000
 # Behind all entries of a position in the feed of changes.
 _ALL_ENTRIES: Final = 2**31 - 1
+# Workflow runs whose states are kept; of one that was forgotten its state may be told again.
+_STATES: Final = 10_000
 
 
 def of_run(client: Client, seen: Seen) -> Iterator[Message]:
@@ -84,14 +86,16 @@ class Moves:
         self._named = {"job": job, "workflow": workflow}
         self._states = None if states is None else frozenset(states.split(","))
         self._slugs: dict[str, str] = {}
+        # Of workflow runs the last states: they also change with their steps.
+        self._states_of: dict[str, str] = {}
 
     def behind(self, last_id: str | None) -> Iterator[Message]:
         """What has come behind an id, page after page; without one it is only told where the feed stands now."""
         cursor = None if last_id is None else _cursor_of(last_id)
         kinds = f"{Kind.RUN},{Kind.WORKFLOW_RUN}"
         while True:
-            query = {"cursor": cursor, "start": "latest", "kind": kinds, "limit": PAGE}
-            page: Row = self._client.get(path_of("changes"), query)
+            query = {"cursor": cursor, "start": "latest" if cursor is None else None, "kind": kinds, "limit": PAGE}
+            page = self._page(query)
             for one in page["data"]:
                 move = self._move(one)
                 yield Message("status", "" if move is None else exact.dumps(move), _id_of(one["cursor"]))
@@ -100,9 +104,23 @@ class Moves:
             if not page["has_more"]:
                 return
 
+    def _page(self, query: Row) -> Row:
+        try:
+            page: Row = self._client.get(path_of("changes"), query)
+        except GoneError:
+            # As the stream does: what is not kept any more cannot be told.
+            page = self._client.get(path_of("changes"), {**query, "cursor": None, "start": "oldest"})
+        return page
+
     def _move(self, change: Row) -> Row | None:
-        """A change as the stream tells it; None when nobody wants it."""
+        """A change as the stream tells it; None when it is no move, or nobody wants it."""
         noun = "job" if change["kind"] == Kind.RUN else "workflow"
+        if noun == "workflow":
+            before, self._states_of[change["id"]] = self._states_of.pop(change["id"], None), change["status"]
+            if len(self._states_of) > _STATES:
+                del self._states_of[next(iter(self._states_of))]
+            if before == change["status"]:
+                return None
         if self._states is not None and change["status"] not in self._states:
             return None
         owner = change[f"{noun}_id"]

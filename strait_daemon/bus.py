@@ -53,6 +53,28 @@ class Message(msgspec.Struct, omit_defaults=True):
     lanes: list[int] = []
 
 
+class Bell(asyncio.Event):
+    """An event that may also wake who waits for it without any news."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_news = False
+
+    def set(self) -> None:
+        """There is news."""
+        self.is_news = True
+        super().set()
+
+    def nudge(self) -> None:
+        """Wake who waits."""
+        super().set()
+
+    def clear(self) -> None:
+        """From here on."""
+        self.is_news = False
+        super().clear()
+
+
 class Everything:
     """An ear for all runs: `moved` is set when any has, and `take` tells which, or which of very many."""
 
@@ -99,7 +121,7 @@ class Bus:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._id = uuid4().hex[:12]
-        self._watchers: dict[UUID, set[asyncio.Event]] = {}
+        self._watchers: dict[UUID, set[Bell]] = {}
         self._ears: set[Everything] = set()
         self._on_wake: list[Callable[[], None]] = []
         self._on_taken: list[Callable[[list[UUID]], None]] = []
@@ -198,9 +220,9 @@ class Bus:
             self._kick.set()
 
     @contextmanager
-    def watch(self, run_id: UUID) -> Iterator[asyncio.Event]:
-        """An event that is set whenever that run may have moved."""
-        event = asyncio.Event()
+    def watch(self, run_id: UUID) -> Iterator[Bell]:
+        """A bell that is set whenever that run may have moved."""
+        event = Bell()
         first = not self._watchers
         self._watchers.setdefault(run_id, set()).add(event)
         if first:

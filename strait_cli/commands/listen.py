@@ -64,7 +64,7 @@ def _moves(session: Session, asked: dict[str, str], deadline: float | None) -> I
     from strait_cli.stream import Quiet, follow  # noqa: PLC0415
     from strait_cli.watch import say_lost  # noqa: PLC0415
 
-    told, query = _Told(), urlencode(asked)
+    told, query = _Told(every_state="status" not in asked), urlencode(asked)
     polled = Moves(session.api, asked.get("job_id"), asked.get("workflow_id"), asked.get("status"))
     try:
         for message in follow(
@@ -92,7 +92,9 @@ class _Told:
     state and its seq.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_state: bool) -> None:
+        # Where only some states are asked for, one may come again without what was in between.
+        self._every_state = every_state
         self._moves: OrderedDict[tuple[Any, ...], tuple[int, str]] = OrderedDict()
 
     def is_new(self, move: dict[str, Any]) -> bool:
@@ -104,7 +106,7 @@ class _Told:
         self._moves[key] = (move["seq"], state)
         if len(self._moves) > _REMEMBERED:
             self._moves.popitem(last=False)
-        return state != before
+        return state != before or not self._every_state
 
 
 def line(session: Session, move: dict[str, Any]) -> str:

@@ -83,6 +83,8 @@ class Pane(Vertical):
         listing, rows = self.listing, page["data"]
         self.is_read = True
         if self.noun.grows:
+            # Rows that were born while there were none to read are read once more.
+            self.is_behind = self.is_behind or (not rows and bool(listing.rows))
             rows = told.merged(rows, listing.rows)
         if page.get("next_cursor") is None:
             self._is_whole = True

@@ -94,6 +94,10 @@ async def _follow(api: Api, feed: _Reader, place: Place, found: Stretch) -> Asyn
             if found.changes:
                 told = found.changes[-1].place
                 yield b"".join(map(_frame, found.changes))
+            elif found.has_more:
+                # There is much of which nothing is wanted: who is cut off meanwhile must not begin with it again.
+                told = place
+                yield sse.alive(place.cursor.encode())
             if not found.has_more and not await sse.rings(grown, secs) and secs == KEEP_ALIVE_SECS:
                 yield KEEP_ALIVE if place == told else sse.alive(place.cursor.encode())
                 told = place

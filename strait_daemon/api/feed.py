@@ -218,6 +218,8 @@ class Feed:
                 if self._keeps_since(published) or monotonic() > until:
                     break
                 await asyncio.sleep(_AGAIN_SECS / 2)
+                # Who waits long is told at least where he is.
+                yield b""
             # What is too new to have been published has been told lately, or is told from here on.
             lately = self._clock.now() - LATE
             kept = [told for at, told in self._kept if at > lately]
@@ -348,7 +350,8 @@ class Feed:
         for flow in flows:
             known, status = self._known.of(flow.id)
             for step in self._unheard_of_flow(flow, known, status):
-                self._tell(feed_events.of_flow(self._next_mark(), flow, step, is_late=flow.id in self._late))
+                is_late = flow.id in self._late or step.at < self._began - _SLACK
+                self._tell(feed_events.of_flow(self._next_mark(), flow, step, is_late=is_late))
             self._known.note(flow.id, max(known, flow.seq), flow.at, flow.status)
 
     def _unheard_of_flow(self, flow: Flow, known: int, status: str) -> list[FlowStep]:

@@ -120,15 +120,16 @@ async def _courses(conn: Conn, run_ids: Sequence[UUID]) -> Mapping[UUID, Look]:
     return looks
 
 
-async def _hand_out(conn: Conn, snapshots: Mapping[UUID, asyncio.Future[Row | None]]) -> None:
+async def _hand_out(conn: Conn, snapshots: Snapshots) -> None:
     """Read whole runs a few at a time, and let go of each as it is handed over: together they might fill the memory."""
     wanted = list(snapshots)
     for at in range(0, len(wanted), _WHOLE_BATCH):
         part = wanted[at : at + _WHOLE_BATCH]
         found = await runs.get_runs(conn, part)
         for run_id in part:
-            if not snapshots[run_id].done():
-                snapshots[run_id].set_result(found.get(run_id))
+            future = snapshots.pop(run_id)
+            if not future.done():
+                future.set_result(found.pop(run_id, None))
 
 
 def _fail(snapshots: Iterable[asyncio.Future[Row | None]], error: BaseException) -> None:

@@ -15,7 +15,7 @@ from strait_core.store import watch
 from strait_core.store.faults import Broken
 from strait_core.store.pool import Pool
 from strait_daemon.api.sse import KEEP_ALIVE_SECS
-from strait_daemon.bus import Bus
+from strait_daemon.bus import Bell, Bus
 from strait_daemon.closing import Closing
 
 LOOK_SECS: Final = 2.0
@@ -32,21 +32,20 @@ RETRY_SECS: Final = 5.0
 class Watch:
     """One stream's eye on a run: `moved` says that it may be worth a look, `seen` the last move and note seen.
 
-    `told_at`: when the stream last said something (monotonic seconds). `is_idle`: it is woken only to say so again.
+    `told_at`: when the stream last said something (monotonic seconds).
     """
 
     run_id: UUID
-    moved: asyncio.Event
+    moved: Bell
     seen: tuple[int, int] = (0, 0)
     told_at: float = field(default_factory=monotonic)
-    is_idle: bool = False
 
     async def wait(self) -> bool:
         """Wait until the run may have moved or the server closes, or it is time for a sign of life (False)."""
         # Bounded by `Watchers`, which wakes its eyes in time: two thousand timers for this would cost more than looks.
         await self.moved.wait()
+        is_news = self.moved.is_news
         self.moved.clear()
-        is_news, self.is_idle = not self.is_idle, False
         if not is_news:
             self.told()
         return is_news
@@ -113,9 +112,8 @@ class Watchers:
             await asyncio.sleep(ALIVE_SECS)
             due = monotonic() - KEEP_ALIVE_SECS + ALIVE_SECS
             for eye in self._watches:
-                if eye.told_at <= due and not eye.moved.is_set():
-                    eye.is_idle = True
-                    eye.moved.set()
+                if eye.told_at <= due:
+                    eye.moved.nudge()
 
     async def _look(self) -> None:
         eyes = list(self._watches)

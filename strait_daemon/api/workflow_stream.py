@@ -183,7 +183,7 @@ def _passed(sent: Sent, ref: str, before: Told | None, view: StepView) -> StepDa
     if view.row is None or view.status not in STEP_TERMINAL or began is None:
         return None
     # Who has just come is told where a step is, and of its way only what is news.
-    is_known = began <= sent.since if sent.since is not None else sent.fresh
+    is_known = began <= sent.since + SLACK if sent.since is not None else sent.fresh
     if is_known or (before is not None and before[1] == began):
         return None
     is_work = view.row["job_run_id"] is not None or view.row["child_run_id"] is not None

@@ -125,7 +125,7 @@ class Relay:
 
     async def _move(self, held: Held, stretch: changes.Stretch) -> None:
         now = self._clock.now()
-        end = stretch.changes[-1].place
+        end = stretch.changes[-1].place if stretch.changes else stretch.end
         async with self._pool.connection() as conn:
             is_held = await self._holder.move_if_held(conn, end, now, now + LEASE)
         self._sent(len(stretch.changes))

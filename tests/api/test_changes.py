@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from strait_core.store import changes as stored
 from strait_daemon.api import changes
 from tests.api.caller import Caller
 from tests.api.test_workflow_stream import events
@@ -130,6 +131,19 @@ def test_a_sign_of_life_tells_the_place(api: Caller, monkeypatch: pytest.MonkeyP
         api.fold()
         place = next(lines).removeprefix("id: ")
     assert api.call("GET", f"/v1/changes?project_id={api.project}&cursor={place}")["data"] == []
+
+
+def test_a_way_past_much_that_is_not_wanted_is_told(api: Caller, monkeypatch: pytest.MonkeyPatch):
+    """Who is cut off on it goes on from where it has come, and not from the beginning."""
+    monkeypatch.setattr(stored, "READ_POSITIONS", 1)
+    monkeypatch.setattr(stored, "READ_SECS", 0.0)
+    for number in range(5):
+        api.make_job(f"loud{number}")
+        api.fold()
+    with api.client.stream("GET", "/v1/changes/stream", params={"kind": "event"}) as response:
+        lines = (line for line in response.iter_lines() if line.startswith("id: "))
+        places = [next(lines) for _ in range(5)]
+    assert len(set(places)) == 5
 
 
 def test_a_stream_that_is_refused(api: Caller, monkeypatch: pytest.MonkeyPatch):

@@ -17,6 +17,7 @@ from strait_core.run import Status
 from strait_core.store import queue
 from strait_core.store.queue import Finish, Start
 from strait_daemon.api import watchers
+from strait_daemon.bus import Bell
 from strait_daemon.embedded import PostgresServer
 from tests.api.caller import Caller, uuid_of
 from tests.api.server import AUTH, Server, serving
@@ -195,6 +196,20 @@ def test_a_stream_that_goes_on_waits_for_no_net(api: Caller, monkeypatch: pytest
     api.complete(run)
     with stream(api, run, since=1) as response:
         assert [state for _, state in states(list(events(response)))] == ["dequeued", "executing", "completed"]
+
+
+async def test_a_sign_of_life_swallows_no_news():
+    """What happens between the wake for a sign and the sign itself is looked for."""
+    eye = watchers.Watch(uuid4(), Bell())
+    eye.moved.nudge()
+    assert not await eye.wait()
+    eye.moved.nudge()
+    eye.moved.set()
+    assert await eye.wait()
+    eye.moved.set()
+    eye.moved.nudge()
+    assert await eye.wait()
+    assert not eye.moved.is_set()
 
 
 def test_what_is_not_followed_is_not_watched(api: Caller):

@@ -16,13 +16,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from strait_cli.client import Client
+from strait_cli.client import Client, Connection
 from strait_cli.paths import path_of
 from strait_cli.polling import Moves
 from strait_cli.session import Session
 from strait_cli.stream import Message, follow
 from strait_cli.watch import Seen, changes
+from strait_core.wire.changes import spell_cursor
 from tests.cli.runner import Shell, ended
+from tests.cli.scripted import answer, scripted
 from tests.cli.test_workflow_runs import create
 from tests.support.daemon import SECRET, Daemon
 from tests.support.endpoint import Call, Endpoint
@@ -224,6 +226,33 @@ def test_listening_goes_on_with_the_stream(shell: Shell, job: str, client: Clien
     assert [states_of(one) for one in streamed] == ["queued", "dequeued", "executing", "completed"]
     third = ended(shell, job)["id"]
     assert eventually(lambda: four(said(moves.behind(streamed[-1].id), third)))
+
+
+def test_what_is_kept_no_more_is_passed_over():
+    """As the stream does: from the oldest that there is; a workflow run's state once, whatever moves with its steps."""
+    gone = {"type": "/docs#gone", "title": "Gone", "status": 410, "code": "gone", "detail": "not kept any more"}
+    whose = {
+        "kind": "workflow_run",
+        "id": "wfr_1",
+        "workflow_id": "wf_1",
+        "project_id": "p",
+        "at": "2026-01-01T00:00:00Z",
+    }
+    states = ["failed", "running", "running", "failed"]
+    rows = [
+        {**whose, "cursor": spell_cursor(7, seq), "seq": seq, "status": state} for seq, state in enumerate(states, 1)
+    ]
+    page = {"data": rows, "next_cursor": rows[-1]["cursor"], "has_more": False}
+    slug = answer("200 OK", json.dumps({"slug": "w"}), content_type="application/json")
+    refused = answer("410 Gone", json.dumps(gone), content_type="application/problem+json")
+    found = answer("200 OK", json.dumps(page), content_type="application/json")
+    for wanted, seqs in ((None, [1, 2, 4]), ("failed", [1, 4])):
+        with scripted([refused, found, slug]) as server:
+            client = Client(Connection(server.url, SECRET, "p", None, 5))
+            told = [one for one in Moves(client, None, None, wanted).behind("1.2.3") if one.data]
+            client.http.close()
+        assert [json.loads(one.data)["seq"] for one in told] == seqs
+        assert "start=oldest" in server.seen[1]
 
 
 def said(messages: Iterable[Message], run_id: str) -> list[Message]:

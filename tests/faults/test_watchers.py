@@ -186,10 +186,14 @@ def expect_runs_seen(scene: Scene, courses: dict[str, list[Move]]) -> None:
 
 
 def expect_flows_seen(crowd: Crowd, flows: list[str]) -> None:
-    """So did those of workflow runs, and where each step came to."""
+    """So did those of workflow runs; of each step no state twice, none out of order, and its end."""
+    way = ["pending", "running", "completed"]
     for flow in flows:
         assert crowd.of[flow].moved == crowd.of[flow].heard == ["running", "completed"]
-        assert crowd.of[flow].steps == dict.fromkeys("abc", "completed")
+        assert set(crowd.of[flow].steps) == set("abc")
+        for shown in crowd.of[flow].steps.values():
+            assert shown == [state for state in way if state in shown]
+            assert shown[-1] == way[-1]
 
 
 def expect_heard(listener: Listener, courses: dict[str, list[Move]], flows: list[str]) -> None:

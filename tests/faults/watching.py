@@ -23,7 +23,7 @@ Move = tuple[int, str]
 class Watched:
     """What one watcher has heard so far: of a run the states `told` by streams and those `shown`, each with its seq.
 
-    Of a workflow run the states `heard` from streams and those `moved` to on the screen, and where its steps were last.
+    Of a workflow run the states `heard` from streams and those `moved` to on the screen, and what was shown of its steps.
     So many `streams` have begun, and `lost` of them were told to be lost.
     """
 
@@ -31,7 +31,7 @@ class Watched:
     shown: list[Move] = field(default_factory=list)
     heard: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
-    steps: dict[str, str] = field(default_factory=dict)
+    steps: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     streams: int = 0
     lost: int = 0
     is_over: bool = False
@@ -49,7 +49,7 @@ class Watched:
             case "moved":
                 self.moved.append(words[0])
             case "step":
-                self.steps[words[0]] = words[1]
+                self.steps[words[0]].append(words[1])
             case "stream":
                 self.streams += 1
             case "lost":

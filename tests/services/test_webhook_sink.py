@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from strait_core.address import CLOSED
-from strait_core.store import sinks
+from strait_core.store import changes, sinks
 from strait_core.store.changes import StoredChange
 from strait_core.wire.doctor import Verdict
 from strait_daemon import checkup
@@ -70,6 +70,20 @@ async def test_batches_come_in_order_and_signed(stage: Stage, endpoint: Endpoint
     assert len({call.headers["webhook-id"] for call in endpoint.calls}) == len(endpoint.calls) == 2
     first: dict[str, Any] = endpoint.calls[0].json["data"]["changes"][0]
     assert (first["kind"], first["status"], first["seq"]) == ("run", "queued", 1)
+
+
+async def test_places_that_hold_nothing_are_passed(stage: Stage, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch):
+    """Numbers that were taken by what was rolled back, more than one read passes: the relay goes on behind them."""
+    town = await Town.of(stage)
+    async with posting(stage.clock, endpoint.url("/empty/changes")) as sink:
+        relay = town.relay(sink)
+        await relay.tick()
+        monkeypatch.setattr(changes, "READ_POSITIONS", 1)
+        monkeypatch.setattr(changes, "READ_SECS", 0.0)
+        await stage.scene.rows("SELECT nextval('strait.change_positions') FROM generate_series(1, 5)")
+        await town.change(3)
+        await town.drain(relay)
+    assert cursors(endpoint.calls) == [one.place.cursor for one in (await town.told())[1:]]
 
 
 async def test_an_attempt_in_vain_is_made_again(stage: Stage, endpoint: Endpoint):

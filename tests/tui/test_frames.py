@@ -1,4 +1,5 @@
-"""Frames of the real views at sixty updates a second, which come as they always do: by a stream over HTTP.
+"""Frames of the real views at sixty updates a second, which come as they always do: by a stream over HTTP. CI sends
+updates for two seconds, a soak for a minute.
 
 A frame is what the thread that draws works on one burst of updates, from taking it in until it is on the screen; how
 long it takes by the clock, from the arrival on, is told beside it.
@@ -22,7 +23,7 @@ from strait_cli.tui.dashboard import Dashboard, Link
 from strait_cli.tui.mailbox import Act, Mailbox
 from strait_cli.tui.pane import MOST_ROWS
 from tests.support.figures import Figures
-from tests.support.sizes import size
+from tests.support.sizes import SOAK, size
 from tests.tui import scenes, test_watching
 from tests.tui.canned import Canned, canned
 from tests.tui.stage import session_at, standing, text_of, until
@@ -84,11 +85,15 @@ def clean_memory() -> Iterator[None]:
 
 
 def judge(clock: Clock, what: str, figures: Figures) -> None:
-    """At most a hundred milliseconds a frame (p99), and nearly every update in a frame of its own."""
+    """At most a hundred milliseconds a frame (p99), and a frame for a quarter of all updates at least.
+
+    In a soak, which has the machine for itself, so soon on the screen too; tests beside this one would be measured.
+    """
     assert len(clock.frames) > UPDATES / 4, len(clock.frames)
     for name, values in (("frame", clock.frames), ("on the screen after", clock.delays)):
         figures.note(f"{what}, {name}, p99", f"{p99(values) * 1000:.0f} ms")
     assert p99(clock.frames) <= LONGEST_SECS
+    assert not SOAK or p99(clock.delays) <= LONGEST_SECS
 
 
 def p99(values: list[float]) -> float:
