@@ -21,7 +21,7 @@ import strait_core
 from strait_core.errors import ConfigError, HeadTooLargeError
 from strait_daemon import checkup
 from strait_daemon.api.app import Deps, make_app, make_ops_app
-from strait_daemon.api.endpoint import SECURITY
+from strait_daemon.api.endpoint import HANG_UP, SECURITY
 from strait_daemon.api.problems import problem
 from strait_daemon.closing import Closing
 from strait_daemon.exposition import Exposition, Siblings
@@ -144,7 +144,10 @@ def _make_server(app: Starlette) -> uvicorn.Server:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP with a bound on a request's head: its own would gather one without end, from anybody."""
+    """uvicorn's HTTP with a bound on a request's head: its own would gather one without end, from anybody.
+
+    The application may hang up on a client (`HANG_UP` in the scope).
+    """
 
     # None: no head is being read. Else the bytes read of it since the piece in which it began.
     _head: int | None = None
@@ -156,6 +159,8 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head = None
         super().on_headers_complete()
+        # For who takes nothing of a stream any more: an orderly end waits for him.
+        self.scope[HANG_UP] = self.transport.abort  # type: ignore[typeddict-unknown-key]
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

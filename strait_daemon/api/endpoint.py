@@ -17,6 +17,8 @@ MAX_REQUEST_ID: Final = 128
 # A reader that takes nothing for so long is let go.
 SEND_SECS: Final = 30.0
 PIECE: Final = 64 * 1024
+# Where a request's scope has what hangs up on its client at once.
+HANG_UP: Final = "strait.hang_up"
 
 SECURITY: Final[Headers] = (
     (b"x-content-type-options", b"nosniff"),
@@ -145,13 +147,13 @@ async def write(answer: Reply, call: Call, send: Send) -> None:
         await answer.chunks.aclose()
         await send({"type": "http.response.body", "body": b""})
     else:
-        await _write_chunks(answer, answer.chunks, call.receive, send)
+        await _write_chunks(answer, answer.chunks, call, send)
 
 
-async def _write_chunks(answer: Reply, chunks: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
+async def _write_chunks(answer: Reply, chunks: AsyncGenerator[bytes], call: Call, send: Send) -> None:
     """Send chunks until there are no more, the client goes, or it stops reading."""
     writing = asyncio.create_task(_pump(answer, chunks, send), name="stream-out")
-    reading = asyncio.create_task(_until_gone(receive), name="stream-in")
+    reading = asyncio.create_task(_until_gone(call.receive), name="stream-in")
     reading.add_done_callback(lambda _: writing.cancel())
     try:
         await writing
@@ -160,9 +162,15 @@ async def _write_chunks(answer: Reply, chunks: AsyncGenerator[bytes], receive: R
         if not reading.done():
             raise
     except TimeoutError:
-        pass
+        call.scope.get(HANG_UP, _nothing)()
+        # The server hears of it before it wonders why the answer ends here.
+        await asyncio.sleep(0)
     finally:
         reading.cancel()
+
+
+def _nothing() -> None:
+    """Hang up on nobody, where the server offers no way to."""
 
 
 async def _pump(answer: Reply, chunks: AsyncGenerator[bytes], send: Send) -> None:

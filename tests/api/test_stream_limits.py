@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from strait_daemon.api import changes, endpoint, feed_stream, watchers
-from strait_daemon.api.operation import Reply
+from strait_daemon.api.operation import Call, Reply
 from tests.api.caller import Caller
 from tests.api.server import AUTH
 from tests.api.test_workflow_runs import make, start
@@ -88,7 +88,10 @@ async def test_a_slow_line_has_its_time_for_each_piece(monkeypatch: pytest.Monke
         yield b"b" * 200
 
     answer = Reply(200, b"a" * 200)
-    await endpoint._write_chunks(answer, chunks(), receive, send)
+    hung_up: list[bool] = []
+    call = Call({endpoint.HANG_UP: lambda: hung_up.append(True)}, receive, {}, "r")
+    await endpoint._write_chunks(answer, chunks(), call, send)
+    assert hung_up == ([] if whole else [True])
     assert (b"".join(sent) == b"a" * 200 + b"b" * 200) is whole
     # What has been sent is held by nobody.
     assert answer.body == b""
