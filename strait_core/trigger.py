@@ -208,8 +208,9 @@ def new_runs(
 
 
 def is_alike(run: NewRun, other: NewRun) -> bool:
-    """Whether nothing but their ids and payloads tells these two apart."""
-    return replace(run, id=other.id, payload=other.payload) == other
+    """Whether nothing but their ids, payloads and steps tells these two apart."""
+    same = replace(run, id=other.id, payload=other.payload, step_ref=other.step_ref, step_index=other.step_index)
+    return same == other
 
 
 def _payload(request: NewRunRequest) -> str:

@@ -231,28 +231,40 @@ async def insert_runs(conn: Conn, runs: Sequence[NewRun], now: datetime, *, held
 
     With `held` a paused job takes runs too, and keeps them waiting.
     """
-    stored = await insert_all_or_some(conn, runs, now, held=held)
-    return {run.id for run in runs} if stored is None else stored
+    return await done(await send_runs(conn, runs, now, held=held), [])
 
 
 async def insert_all_or_some(
     conn: Conn, runs: Sequence[NewRun], now: datetime, *, held: bool = False
 ) -> set[UUID] | None:
     """What `insert_runs` does; None = all were stored, which a thousand ids are not hashed to say."""
-    keyless = runs and runs[0].idempotency_key is None and runs[0].body_hash is None
-    if len(runs) > 1 and keyless and all(is_alike(run, runs[0]) for run in runs):
+    row = await (await send_runs(conn, runs, now, held=held)).cursor.fetchone()
+    return None if row is None or row[0] is None else set(row[0])
+
+
+def _are_alike(runs: Sequence[NewRun]) -> bool:
+    """Whether these are several runs that share what they are, and take no key."""
+    keyless = len(runs) > 1 and runs[0].idempotency_key is None and runs[0].body_hash is None
+    return keyless and all(is_alike(run, runs[0]) for run in runs)
+
+
+async def send_runs(conn: Conn, runs: Sequence[NewRun], now: datetime, *, held: bool = False) -> Sent:
+    """Send what `insert_runs` does in a pipeline of the caller's, who reads with `done` what became of it."""
+    if _are_alike(runs):
+        first, of_steps = runs[0], runs[0].step_index is not None
         statement = "insert_alike"
         values: dict[str, Any] = {
-            "shared": _batch(runs[0]),
+            "shared": _batch(first),
             "ids": ",".join([run.id.hex for run in runs]),
             "payloads": _batch([run.payload for run in runs]),
+            "refs": [run.step_ref for run in runs] if of_steps else None,
+            "indexes": [run.step_index for run in runs] if of_steps else None,
         }
     else:
         statement, values = "insert_runs", {"batch": _batch(runs)}
     cursor = conn.cursor(binary=True)
     await cursor.execute(query(_SQL[statement]), {**values, "now": now, "held": held})
-    row = await cursor.fetchone()
-    return None if row is None or row[0] is None else set(row[0])
+    return Sent(cursor, runs)
 
 
 async def start_if_held(

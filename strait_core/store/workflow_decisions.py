@@ -39,7 +39,7 @@ async def retry(conn: Conn, run_id: UUID, ref: str, now: datetime, brought: Brou
         raise ConflictError(f"step {ref!r} is {live.where(at)}; only one that is over can begin anew")
     if busy := sorted(live.snapshot.steps[one].step_ref for one in steps if live.where(one) in STEP_OPEN):
         raise ConflictError(f"{', '.join(busy[:10])} are under way", hint="wait for them, or cancel the run")
-    live.forget(steps, now)
+    live.forget(steps)
     tree.look(live, None)
     await tree.settle()
 

@@ -26,6 +26,8 @@ from strait_core.workflow.states import (
 
 Row = dict[str, Any]
 _BEGINS: Final = frozenset({StepMove.RUN, StepMove.AWAIT})
+# What an earlier move of the same transaction has said of a step, and a later one does not say again.
+_KEPT: Final = ("begins", "job_run_id", "child_run_id", "event_id")
 
 
 @dataclass(slots=True)
@@ -133,31 +135,30 @@ class Live:
         """Whether a run of another workflow does."""
         return at >= 0 and self.snapshot.steps[at].step_type is StepType.SUB_WORKFLOW
 
-    def move(self, at: int, move: StepMove, now: datetime, **facts: Any) -> None:
-        """Move a step and note what is to be stored; ValueError when the table has no such move."""
+    def move(self, at: int, move: StepMove, **facts: Any) -> None:
+        """Move a step and note what is to be stored of it, less what is null; ValueError when there is no such move."""
         status = next_step_status(self.where(at), move)
         if status is None:
             raise ValueError(f"{move} does not lead from {self.where(at)}")
-        begins = move in _BEGINS
-        write: Row = {**facts, "step": at, "status": status.value, "begins": begins}
-        if begins:
-            write["started_at"] = now
+        write: Row = {name: fact for name, fact in facts.items() if fact is not None}
+        write["step"], write["status"] = at, status.value
+        if move in _BEGINS:
+            write["begins"] = True
         if (before := self.writes.get(at)) is not None:
-            write["begins"] = begins or before["begins"]
-            for name in ("started_at", "job_run_id", "child_run_id", "event_id"):
-                if move is not StepMove.RESET and name in before:
+            for name in ("begins",) if move is StepMove.RESET else _KEPT:
+                if name in before:
                     write.setdefault(name, before[name])
         if status in STEP_TERMINAL:
-            write["finished_at"] = now
+            write["ends"] = True
             self.held_by.pop(at, None)
         self.places[at] = status
         self.writes[at] = write
 
-    def forget(self, steps: Iterable[int], now: datetime) -> None:
+    def forget(self, steps: Iterable[int]) -> None:
         """Put steps that are over back to the beginning."""
         for at in steps:
             if self.where(at) in STEP_TERMINAL:
-                self.move(at, StepMove.RESET, now)
+                self.move(at, StepMove.RESET)
             self.onward.discard(at)
             self.facts.outputs.pop(at, None)
 

@@ -183,7 +183,7 @@ async def cancel_all(
 async def retry(conn: Conn, run_id: UUID, now: datetime, brought: Brought) -> None:
     """Let a run that did not succeed go on under the same id: completed steps are kept, all others begin anew."""
     tree, live = await brought_back(conn, run_id, RunMove.RETRY, now, brought)
-    live.forget(_not_completed(live), now)
+    live.forget(_not_completed(live))
     tree.look(live, None)
     await tree.settle()
 

@@ -108,8 +108,7 @@ async def place(tree: Tree, orders: Sequence[Order]) -> None:
     """Make the job runs that steps start with; a step whose job takes none fails."""
     left = list(orders)
     for tries in range(_TRIES):
-        made: list[tuple[Order, NewRun]] = []
-        kinds: dict[tuple[object, ...], NewRun] = {}
+        taken: list[tuple[Order, StoredJob]] = []
         for order in left:
             project = order.live.snapshot.spec.project_id
             job = await _job(tree.conn, project, order.ref, anew=tries > 0)
@@ -117,21 +116,37 @@ async def place(tree: Tree, orders: Sequence[Order]) -> None:
             if job is None or fault is not None:
                 _fail(tree, order.live, order.at, fault or Fault("job", f"job: there is no job {order.ref!r}"))
             else:
-                made.append((order, _new_run(tree, order, job, kinds)))
-        stored: set[UUID] = set()
-        for page in pages([run for _, run in made]):
-            stored |= await queue.insert_runs(tree.conn, page, tree.now, held=True)
-        for order, run in made:
-            if run.id in stored:
-                order.live.move(order.at, StepMove.RUN, tree.now, job_run_id=run.id)
-                order.live.held_by[order.at] = run.id
-                # Whoever hears of it needs no payload, and there may be many.
-                tree.brought.started.append(replace(run, payload=""))
-        left = [order for order, run in made if run.id not in stored]
+                taken.append((order, job))
+        left = await _store(tree, taken)
         if not left:
             return
     for order in left:
         _fail(tree, order.live, order.at, Fault("job", f"job: {order.ref!r} keeps changing"))
+
+
+async def _store(tree: Tree, taken: Sequence[tuple[Order, StoredJob]]) -> list[Order]:
+    """Make runs for these orders; those whose job has changed meanwhile and takes none."""
+    made: list[NewRun] = []
+    sent: list[queue.Sent] = []
+    kinds: dict[tuple[object, ...], NewRun] = {}
+    async with tree.conn.pipeline():
+        # While PostgreSQL stores a page the next one is made.
+        for page in pages(_new_run(tree, order, job, kinds) for order, job in taken):
+            made += page
+            sent.append(await queue.send_runs(tree.conn, page, tree.now, held=True))
+    stored: set[UUID] = set()
+    for one in sent:
+        stored |= await queue.done(one, [])
+    left: list[Order] = []
+    for (order, _), run in zip(taken, made, strict=True):
+        if run.id not in stored:
+            left.append(order)
+            continue
+        order.live.move(order.at, StepMove.RUN, job_run_id=run.id)
+        order.live.held_by[order.at] = run.id
+        # Whoever hears of it needs no payload, and there may be many.
+        tree.brought.started.append(replace(run, payload=""))
+    return left
 
 
 def pages(runs: Iterable[NewRun]) -> Iterator[list[NewRun]]:
@@ -228,7 +243,7 @@ def _plain_run(tree: Tree, live: Live, step: StepSpec | None, job: StoredJob) ->
 
 
 def _fail(tree: Tree, live: Live, at: int, fault: Fault) -> None:
-    live.move(at, StepMove.FAIL, tree.now, error_class=fault.error_class, error=fault.message)
+    live.move(at, StepMove.FAIL, error_class=fault.error_class, error=fault.message)
     tree.look(live, {at})
 
 
@@ -250,14 +265,14 @@ def _ask(tree: Tree, live: Live, at: int, step: StepSpec) -> None:
         "now": tree.now,
     }
     tree.later("insert_approval", values)
-    live.move(at, StepMove.AWAIT, tree.now, due_at=due_at)
+    live.move(at, StepMove.AWAIT, due_at=due_at)
     tree.brought.due(due_at)
 
 
 async def _sleep(tree: Tree, live: Live, one: Start, step: StepSpec) -> None:
     length = parse_duration(step.sleep_duration) if step.sleep_duration is not None else None
     until = instant(one.ready.text or "") if length is None else tree.now + length
-    live.move(one.step, StepMove.AWAIT, tree.now, due_at=until)
+    live.move(one.step, StepMove.AWAIT, due_at=until)
     if until is None or until <= tree.now:
         await tree.finish(live, StepEnd(one.step, None, StepMove.COMPLETE))
     else:
@@ -268,7 +283,7 @@ async def _await_event(tree: Tree, live: Live, one: Start, step: StepSpec) -> No
     """Wait for an event; one that was sent within a day has come already."""
     held = await events.hold(tree.conn, live.row["project_id"], one.ready.text or "", tree.now)
     due_at = _after(tree.now, step.event_timeout_secs)
-    live.move(one.step, StepMove.AWAIT, tree.now, due_at=due_at, event_id=held.id)
+    live.move(one.step, StepMove.AWAIT, due_at=due_at, event_id=held.id)
     live.held_by[one.step] = held.id
     if held.status is EventStatus.RECEIVED:
         await events.count_delivered(tree.conn, held.id, 1)
@@ -326,7 +341,7 @@ async def _store_child(tree: Tree, live: Live, one: Start, workflow: StoredWorkf
         "now": tree.now,
     }
     (row,) = await rows(tree.conn, "insert_run", values)
-    live.move(one.step, StepMove.RUN, tree.now, child_run_id=row["id"])
+    live.move(one.step, StepMove.RUN, child_run_id=row["id"])
     live.held_by[one.step] = row["id"]
     tree.brought.moved.add(row["id"])
     tree.brought.due(row["expires_at"])

@@ -148,7 +148,7 @@ class Tree:
             except TransformError as error:
                 move, output = StepMove.FAIL, None
                 facts |= {"error_class": "transform", "error": f"transform: {error}"}
-        live.move(at, move, self.now, output=output, **facts)
+        live.move(at, move, output=output, **facts)
         live.facts.outputs[at] = output
         self.look(live, {at})
         if move is StepMove.COMPLETE and at >= 0 and live.snapshot.steps[at].event_emit_key:
@@ -156,8 +156,11 @@ class Tree:
 
     def look(self, live: Live, changed: Iterable[int] | None) -> None:
         """Let what follows from the change of these steps follow in `settle`; None = look at every step."""
-        known = self._todo.get(live.id, set())
-        self._todo[live.id] = None if changed is None or known is None else known | set(changed)
+        known = self._todo.setdefault(live.id, set())
+        if changed is None:
+            self._todo[live.id] = None
+        elif known is not None:
+            known.update(changed)
 
     # -- what follows ---------------------------------------------------------------------------------------------
 
@@ -206,10 +209,10 @@ class Tree:
         changed = [live for live in self._lives.values() if live.writes]
         if not changed:
             return
-        batch = [{**write, "workflow_run_id": live.id} for live in changed for write in live.writes.values()]
+        batch = [{"workflow_run_id": live.id, "steps": list(live.writes.values())} for live in changed]
+        await send(self.conn, "put_steps", {"batch": Jsonb(batch, dumps=_encode), "now": self.now})
         for live in changed:
             live.writes = {}
-        await send(self.conn, "put_steps", {"batch": Jsonb(batch, dumps=_encode), "now": self.now})
         self.brought.moved |= {live.id for live in changed}
 
     async def _advance(self, live: Live, changed: set[int] | None) -> None:
@@ -232,12 +235,12 @@ class Tree:
         for step in steps:
             match step:
                 case Skip(at, reason):
-                    live.move(at, StepMove.SKIP, self.now, reason=reason.value)
+                    live.move(at, StepMove.SKIP, reason=reason.value)
                     if step.onward:
                         live.onward.add(at)
                 case Fail(at, fault):
                     told = {"error_class": fault.error_class, "error": fault.message}
-                    live.move(at, StepMove.FAIL, self.now, **told)
+                    live.move(at, StepMove.FAIL, **told)
                 case Start():
                     starts.append(step)
         if starts:
@@ -305,7 +308,7 @@ class Tree:
             return
         held = {at: by for at in open_steps if (by := live.held_by.get(at)) is not None}
         for at in open_steps:
-            live.move(at, StepMove.CANCEL, self.now)
+            live.move(at, StepMove.CANCEL)
         children = {by for at, by in held.items() if at >= 0 and live.is_child(at)}
         job_runs = [by for at, by in held.items() if at < 0 or live.is_job(at)]
         if any(not live.is_job(at) for at in open_steps if at >= 0):

@@ -19,7 +19,7 @@ from strait_core.store.workflow_live import Live
 from strait_core.store.workflows import StoredWorkflow
 from strait_core.workflow.states import RUN_MOVES, STEP_MOVES, STEP_TERMINAL, RunMove, RunStatus, StepMove, StepStatus
 from tests.store.flow import Flow
-from tests.store.scene import NOW, Scene
+from tests.store.scene import Scene
 
 LIMIT_SECS: Final = 60
 
@@ -178,12 +178,12 @@ def test_moves_of_steps(at: StepStatus, move: StepMove) -> None:
     """What a transaction makes of a step goes by the table; any other move is a fault and changes nothing."""
     live = Live({"id": UUID(int=1)}, None, None, {0: at}, set(), {})  # type: ignore[arg-type]
     if (at, move) in STEP_MOVES:
-        live.move(0, move, NOW)
+        live.move(0, move)
         assert live.where(0) is STEP_MOVES[at, move]
-        assert ("finished_at" in live.writes[0]) is (live.where(0) in STEP_TERMINAL)
+        assert live.writes[0].get("ends", False) is (live.where(0) in STEP_TERMINAL)
         return
     with pytest.raises(ValueError, match=f"{move} does not lead from {at}"):
-        live.move(0, move, NOW)
+        live.move(0, move)
     assert (live.where(0), live.writes) == (at, {})
 
 

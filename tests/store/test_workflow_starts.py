@@ -65,3 +65,42 @@ async def test_pages_are_bounded_by_rows_and_bytes(scene: Scene) -> None:
     assert [len(page) for page in paged] == [2, 1, 1, 2]
     assert [run for page in paged for run in page] == large
     assert list(workflow_starts.pages([])) == []
+
+
+async def test_the_runs_of_a_wide_workflow(scene: Scene) -> None:
+    """Several pages of steps, alike but for a few: each run has its own step, payload and policy, first come first."""
+    wide, odd = range(998), {7: 3}
+    await scene.job()
+    flow = Flow(scene)
+    leaves = [
+        {"step_ref": f"s-{at}", "depends_on": ["root"], "payload": {"n": at}}
+        | ({"retry_max_attempts": odd[at]} if at in odd else {})
+        for at in wide
+    ]
+    run_id = await flow.trigger(await flow.workflow({"step_ref": "root"}, *leaves))
+    await flow.end((await flow.executing())["root"])
+    rows = await scene.rows(
+        "SELECT r.id, r.step_ref, r.step_index, r.max_attempts, r.payload::jsonb -> 'n' AS n, r.workflow_run_id,"
+        " s.job_run_id, s.step, s.attempt, s.started_at"
+        " FROM strait.runs r JOIN strait.workflow_steps s ON s.job_run_id = r.id ORDER BY r.ready_seq"
+    )
+    assert [row["n"] for row in rows] == list(wide)
+    default = scene.new_run(await scene.job(slug="b")).max_attempts
+    for at, row in enumerate(rows):
+        assert (row["step_ref"], row["step_index"], row["step"]) == (f"s-{at}", at + 1, at + 1)
+        assert (row["workflow_run_id"], row["attempt"], row["started_at"]) == (run_id, 1, scene.now)
+        assert row["max_attempts"] == odd.get(at, default)
+    assert await scene.broken() == []
+
+
+async def test_a_job_that_changes_under_a_wide_workflow(scene: Scene) -> None:
+    """The definition that is remembered is an old one: all pages are refused, and made again by the new one."""
+    job, flow = await scene.job(), Flow(scene)
+    leaves = [{"step_ref": f"s-{at}", "depends_on": ["root"]} for at in range(700)]
+    await flow.trigger(await flow.workflow({"step_ref": "root"}, *leaves))
+    live = (await flow.executing())["root"]
+    await change(scene, job, timeout_secs=77)
+    await flow.end(live)
+    rows = await scene.rows("SELECT timeout_secs, job_version FROM strait.runs WHERE step_index > 0")
+    assert [(row["timeout_secs"], row["job_version"]) for row in rows] == [(77, job.version + 1)] * 700
+    assert await scene.broken() == []

@@ -60,23 +60,25 @@ WITH items AS MATERIALIZED (
 SELECT CASE WHEN count(*) < (SELECT count(*) FROM items) THEN coalesce(array_agg(id), '{}') END FROM batch
 
 -- name: insert_alike
--- New runs of which only ids and payloads differ, and which take no key: what they share is sent and read once.
+-- New runs of which only ids, payloads and steps differ, and which take no key: what they share is sent and read once.
+-- No steps: null.
 WITH said AS MATERIALIZED (
     SELECT s.* FROM jsonb_to_record(%(shared)b::jsonb) AS s(
         job_id uuid, project_id text, status text, max_attempts integer, priority smallint, timeout_secs integer,
         job_version integer, retry_strategy text, created_at timestamptz, scheduled_at timestamptz,
         expires_at timestamptz, batch_id uuid, triggered_by text, tags jsonb, metadata jsonb, concurrency_key text,
         parent_run_id uuid, continuation_of uuid, lineage_depth integer, fire_at timestamptz, warnings jsonb,
-        workflow_run_id uuid, step_ref text, step_index smallint, retry_initial_secs integer, retry_max_secs integer)
+        workflow_run_id uuid, retry_initial_secs integer, retry_max_secs integer)
 ), shared AS MATERIALIZED (
     SELECT s.*, j.lane FROM said s JOIN strait.jobs j ON j.id = s.job_id AND j.version = s.job_version
     WHERE j.id = ANY(ARRAY(SELECT job_id FROM said)) AND j.enabled AND (NOT j.paused OR %(held)s)
         AND j.deleted_at IS NULL
 ), batch AS MATERIALIZED (
-    SELECT i.id, i.payload, CASE WHEN s.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
+    SELECT i.*, CASE WHEN s.status = 'queued' THEN nextval('strait.ready_seqs') END AS ready_seq
     FROM shared s CROSS JOIN ROWS FROM (
-        unnest(string_to_array(%(ids)b, ',')::uuid[]), jsonb_array_elements_text(%(payloads)b::jsonb)
-    ) AS i(id, payload)
+        unnest(string_to_array(%(ids)b, ',')::uuid[]), jsonb_array_elements_text(%(payloads)b::jsonb),
+        unnest(%(refs)b::text[]), unnest(%(indexes)b::smallint[])
+    ) AS i(id, payload, step_ref, step_index)
 ), stored AS (
     INSERT INTO strait.runs (id, job_id, project_id, status, seq, attempt, attempt_base, max_attempts, priority,
         timeout_secs, job_version, retry_strategy, ready_seq, ready_at, created_at, scheduled_at, expires_at, batch_id,

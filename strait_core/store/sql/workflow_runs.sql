@@ -59,16 +59,18 @@ SELECT * FROM made
 
 -- name: put_steps
 -- Where steps are now; what a move says nothing of stays as it is, unless the step begins anew.
-WITH batch AS (
-    SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(
-        workflow_run_id uuid, step smallint, status text, begins boolean, reason text, output text, error_class text, error text,
-        job_run_id uuid, child_run_id uuid, event_id uuid, due_at timestamptz, started_at timestamptz,
-        finished_at timestamptz)
+WITH runs AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(batch)b::jsonb) AS b(workflow_run_id uuid, steps jsonb)
+), batch AS MATERIALIZED (
+    SELECT r.workflow_run_id, s.* FROM runs r CROSS JOIN LATERAL jsonb_to_recordset(r.steps) AS s(
+        step smallint, status text, begins boolean, ends boolean, reason text, output text, error_class text,
+        error text, job_run_id uuid, child_run_id uuid, event_id uuid, due_at timestamptz)
 ), put AS (
     INSERT INTO strait.workflow_steps AS s (workflow_run_id, step, status, attempt, reason, output, error_class, error,
         job_run_id, child_run_id, event_id, due_at, started_at, finished_at)
     SELECT workflow_run_id, step, status, CASE WHEN begins THEN 1 ELSE 0 END, reason, output, error_class, error, job_run_id,
-        child_run_id, event_id, due_at, started_at, finished_at
+        child_run_id, event_id, due_at, CASE WHEN begins THEN %(now)s::timestamptz END,
+        CASE WHEN ends THEN %(now)s::timestamptz END
     FROM batch
     ON CONFLICT (workflow_run_id, step) DO UPDATE SET status = excluded.status,
         attempt = s.attempt + excluded.attempt,
@@ -86,7 +88,7 @@ WITH batch AS (
 ), moved AS (
     UPDATE strait.workflow_runs r SET seq = r.seq + 1, touched_at = %(now)s, has_failures = r.has_failures OR b.failed
     FROM (SELECT workflow_run_id, bool_or(status = 'failed' AND step >= 0) AS failed FROM batch GROUP BY 1) b
-    WHERE r.id = ANY(ARRAY(SELECT workflow_run_id FROM batch)) AND r.id = b.workflow_run_id
+    WHERE r.id = ANY(ARRAY(SELECT workflow_run_id FROM runs)) AND r.id = b.workflow_run_id
     RETURNING r.id, r.workflow_id, r.project_id, r.seq, r.status
 )
 INSERT INTO strait.stats_deltas (at, moves, kind, project_id, ids, owners, seqs, statuses)
