@@ -17,7 +17,7 @@ import psycopg
 
 from strait_core import ids, trigger
 from strait_core.job import JobSpec
-from strait_core.store import jobs, queue
+from strait_core.store import claims, jobs, queue
 from strait_core.store.pool import Conn, connect, fix_plans
 from strait_core.wire import TriggerRequest
 from strait_daemon.clock import database_time
@@ -183,7 +183,7 @@ class Claimer:
         """Claim one run; how many were there to be had."""
         while self.taken and self.taken[0][0] < monotonic() - TRAIL_SECS:
             self.mark = self.taken.popleft()[1]
-        marks = [self.mark] * len(queue.PRIORITIES)
-        claim = await queue.claim(self.conn, uuid4(), 1, marks, (), self.now)
+        marks = [self.mark] * len(claims.PRIORITIES)
+        claim = await claims.claim(self.conn, uuid4(), 1, marks, (), self.now)
         self.taken.extend((monotonic(), run.ready_seq or 0) for run in claim.runs)
         return len(claim.runs)

@@ -19,7 +19,8 @@ class Line:
 
     def __init__(self, url: str, *, pooled: bool) -> None:
         self._url = url
-        self._pooled = pooled
+        # Whether a pooler stands in between, so that nothing may be left in the session.
+        self.pooled = pooled
         self._conn: Conn | None = None
 
     async def conn(self) -> Conn:
@@ -27,8 +28,8 @@ class Line:
         if self._conn is not None and not self._conn.closed and hung_up(self._conn):
             await self.drop()
         if self._conn is None or self._conn.closed:
-            self._conn = await connect(self._url, pooled=self._pooled)
-            if not self._pooled:
+            self._conn = await connect(self._url, pooled=self.pooled)
+            if not self.pooled:
                 await fix_plans(self._conn)
         return self._conn
 

@@ -227,7 +227,7 @@ def _add_worker(parts: Parts, worker_id: UUID, line: Line, heart: Line) -> None:
         stale_secs=settings.stale_threshold,
     )
     catalog = Catalog(AGENT, parts.guard, parts.vault)
-    claimer = Claimer(policy.id, line, catalog, parts.writer, parts.clock)
+    claimer = Claimer(policy.id, line, catalog, parts.writer, parts.clock, parts.announcer)
     worker = Worker(
         policy,
         pool=parts.pool,

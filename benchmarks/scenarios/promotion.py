@@ -16,7 +16,7 @@ from benchmarks import invariants, noise, seed
 from benchmarks.bed import START_SECS, Bed, wait_until
 from benchmarks.measure import Figure, Scale, Scenario, at_most
 from benchmarks.scenarios.schedules import COPIES
-from strait_core.store import queue
+from strait_core.store import claims, queue
 from strait_core.store.pool import connect
 from strait_core.store.queue import Retry, Start
 from strait_daemon.clock import database_time
@@ -96,7 +96,7 @@ def seeded(url: str, bed: Bed, count: int) -> None:
         conn = await connect(url)
         try:
             now = await database_time(conn)
-            claimed = (await queue.claim(conn, uuid4(), BESIDE, [0] * len(queue.PRIORITIES), (), now)).runs
+            claimed = (await claims.claim(conn, uuid4(), BESIDE, [0] * len(claims.PRIORITIES), (), now)).runs
             await queue.start_if_held(conn, [Start(run.id, run.attempt, run.lease) for run in claimed], now)
             retries = [
                 Retry(

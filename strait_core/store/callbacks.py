@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from strait_core.store.claims import Claimed
 from strait_core.store.pool import Conn, query
-from strait_core.store.queue import Claimed
 from strait_core.store.sdk import Speaker
 from strait_core.store.sql import load
 

@@ -22,7 +22,7 @@ from strait_core.reasons import (
     reasons_of,
 )
 from strait_core.run import Status
-from strait_core.store import deadlines, queue, rates
+from strait_core.store import claims, deadlines, rates
 from strait_core.store.pool import Conn
 from strait_core.store.runs import made_at
 from strait_core.store.sql import load
@@ -151,7 +151,7 @@ def _awaited(row: Row) -> Awaited:
 
 async def _queued(conn: Conn, row: Row, facts: Facts, now: datetime, alive_since: datetime) -> Facts:
     """The same with the place in the queue and the workers."""
-    lanes = {0, row["own_lane"], *await queue.open_lanes(conn, now)}
+    lanes = {0, row["own_lane"], *await claims.open_lanes(conn, now)}
     place = {"lanes": sorted(lanes), "priority": row["priority"], "ready_seq": row["ready_seq"], "most": MOST_AHEAD}
     ahead = await _SQL.one(conn, "ahead", place)
     fleet = await _SQL.one(conn, "capacity", {"since": alive_since})

@@ -1,4 +1,4 @@
-"""The queue: batches in, claims out, and the fenced moves of live attempts.
+"""The queue: batches in, and the fenced moves of live attempts; how runs are claimed stands in `claims`.
 
 Every function is one statement for one run or for five hundred. Items travel as one JSON document; PostgreSQL reads
 it once and never sees a payload as anything but text.
@@ -7,9 +7,8 @@ it once and never sees a payload as anything but text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -17,16 +16,15 @@ from msgspec import Struct
 from psycopg import AsyncCursor
 from psycopg.types.json import Jsonb
 
-from strait_core.retry import MAX_PRIORITY
 from strait_core.run import Status
-from strait_core.store import limits, rates
+from strait_core.store import limits
+from strait_core.store.history import SHORT
 from strait_core.store.limits import Freed
-from strait_core.store.pool import Conn, query, swift_transaction
+from strait_core.store.pool import Conn, query
 from strait_core.store.sql import load
 from strait_core.trigger import NewRun, is_alike
 
 _SQL = load("queue")
-PRIORITIES: Final = tuple(range(MAX_PRIORITY, -1, -1))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -99,6 +97,30 @@ class Retry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     lane: int = 0
 
 
+def released(
+    run_id: UUID,
+    attempt: int,
+    lease: int,
+    priority: int,
+    lane: int,
+    now: datetime,
+    due_at: datetime | None = None,
+) -> Retry:
+    """The move of an attempt that is let go without being spent; its run is queued again, at `due_at` (None = now)."""
+    return Retry(
+        id=run_id,
+        attempt=attempt,
+        lease=lease,
+        outcome="released",
+        keep=SHORT,
+        finished_at=now,
+        due_at=due_at,
+        priority=priority,
+        base_add=1,
+        lane=lane,
+    )
+
+
 class Accept(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A live attempt whose endpoint has accepted and will say itself how it ends; no worker holds it from now on."""
 
@@ -121,63 +143,6 @@ class Release(Struct, frozen=True, gc=False):
     lease: int
     reason: str
     lane: int = 0
-
-
-class Claimed(NamedTuple):
-    """A run that this worker may start; `attempt` counts the attempts before, `queue_wait_ms` since it was ready."""
-
-    id: UUID
-    job_id: UUID
-    project_id: str
-    lease: int
-    attempt: int
-    attempt_base: int
-    max_attempts: int
-    priority: int
-    timeout_secs: int
-    job_version: int
-    retry_strategy: str | None
-    error: str | None
-    queue_wait_ms: float
-    payload: str
-    ready_seq: int
-    lane: int
-    error_fingerprint: int | None = None
-    error_streak: int | None = None
-    workflow_run_id: UUID | None = None
-    step_index: int | None = None
-    retry_initial_secs: int | None = None
-    retry_max_secs: int | None = None
-    # The breaker that let it through; None when its job's lets everything through.
-    breaker: UUID | None = None
-
-
-_CLAIMED: Final = len(Claimed._fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one claim took, how many entries it met and sent to their own lanes, and whether those lanes hold any.
-
-    `taken` counts the entries it took out of the ready order: a run whose time to live is over leaves it unclaimed.
-    `skipped`: some of the lanes it was to read were in the hands of other claims. `returns_at`: when the first of the
-    runs returns that it has parked for named rate limits; None = it has parked none.
-    """
-
-    runs: list[Claimed]
-    moved: int
-    gated: bool
-    taken: int = 0
-    skipped: bool = False
-    returns_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The open lanes that hold entries, the one with the best entry first, and when the next closed one opens."""
-
-    lanes: list[int]
-    opens_at: datetime | None
 
 
 def _batch(items: Any) -> Jsonb:
@@ -308,73 +273,6 @@ async def release_if_held(
 ) -> set[UUID]:
     """dequeued → queued; the ids that were still held."""
     return await _done(conn, "release_if_held", items, now, freed)
-
-
-async def claim(
-    conn: Conn, worker: UUID, slots: int, marks: Sequence[int], lanes: Sequence[int], now: datetime
-) -> Claim:
-    """queued → dequeued for at most `slots` runs, the best first.
-
-    `marks` gives for each of `PRIORITIES` the ready_seq below which lane 0 holds nothing any more; `lanes` are the open
-    lanes besides lane 0.
-    """
-    values = {
-        "worker": worker,
-        "slots": slots,
-        "now": now,
-        "priorities": list(PRIORITIES),
-        "marks": list(marks),
-    }
-    if lanes:
-        return await _claim_lanes(conn, values, lanes)
-    cursor = conn.cursor(binary=True)
-    await cursor.execute(query(_SQL["claim"]), values)
-    rows = await cursor.fetchall()
-    # Before a run's columns stand the claim's own three; the breaker is a gated lane's.
-    moved, gated, taken = rows[0][:3]
-    claimed = [Claimed(*row[3 : 2 + _CLAIMED]) for row in rows if row[3] is not None]
-    return Claim(claimed, moved, gated or moved > 0, taken)
-
-
-async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int]) -> Claim:
-    """A claim that reads lanes besides lane 0. It holds their jobs first: what it counts then, it counts alone."""
-    async with swift_transaction(conn):
-        held = await limits.hold_lanes(conn, lanes, values["slots"], values["now"])
-        holding = {
-            "lanes": list(lanes),
-            "held": held.lanes,
-            "keyed": held.keyed,
-            "admitted_in": [lane for lane, _ in held.admitted],
-            "admitted": [place for _, place in held.admitted],
-        }
-        cursor = conn.cursor(binary=True)
-        await cursor.execute(query(_SQL["claim_lanes"]), {**values, **holding})
-        rows = await cursor.fetchall()
-        claimed = [Claimed(*row[4 : 4 + _CLAIMED]) for row in rows if row[4] is not None]
-        returns_at = None
-        if held.ledger is not None:
-            returns_at = await rates.settle(conn, held.ledger, [run.id for run in claimed], values["now"])
-    moved, gated, taken, skipped = rows[0][:4]
-    return Claim(claimed, moved, gated or moved > 0, taken, skipped, returns_at)
-
-
-async def open_lanes(conn: Conn, now: datetime) -> list[int]:
-    """The lanes besides lane 0 from which runs may be claimed now, the one with the best entry first."""
-    return (await look_at_lanes(conn, now)).lanes
-
-
-async def look_at_lanes(conn: Conn, now: datetime) -> Look:
-    """The lanes besides lane 0 that hold entries: which are open, and when the next of the others opens by itself."""
-    cursor = await conn.cursor(binary=True).execute(query(_SQL["open_lanes"]), {"now": now})
-    rows = await cursor.fetchall()
-    opening = [until_at for _, is_open, until_at in rows if not is_open and until_at is not None]
-    return Look([lane for lane, is_open, _ in rows if is_open], min(opening, default=None))
-
-
-async def move_gated(conn: Conn, limit: int) -> int:
-    """Send at most `limit` entries of lane 0 whose jobs have their own lane there; how many."""
-    row = await (await conn.execute(query(_SQL["move_gated"]), {"limit": limit})).fetchone()
-    return int(row[0]) if row else 0
 
 
 async def promote_due(conn: Conn, limit: int, now: datetime) -> tuple[int, list[UUID]]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from strait_core import ids
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 from strait_daemon.attempts.catalog import Target
 
 

@@ -23,8 +23,8 @@ import structlog
 
 from strait_core.breaker import Breaker, BreakerState, Stand, Verdict, wait_of
 from strait_core.store import breakers
+from strait_core.store.claims import Claimed
 from strait_core.store.pool import Pool
-from strait_core.store.queue import Claimed
 from strait_daemon.clock import Clock
 from strait_daemon.services.service import REST_SECS
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
-from strait_core.store import queue, runs, sdk
+from strait_core.run import Status
+from strait_core.store import claims, runs, sdk
+from strait_core.store.claims import Claim
 from strait_core.store.pool import Conn
-from strait_core.store.queue import Claim, Release
+from strait_core.store.queue import Release, Retry, released
+from strait_daemon.announcer import Announcer
 from strait_daemon.attempts.catalog import Catalog
 from strait_daemon.clock import Clock
 from strait_daemon.line import Line
@@ -30,10 +33,19 @@ log = structlog.get_logger(__name__)
 
 
 class Claimer:
-    """One worker's claims."""
+    """One worker's claims, with the starts of what has no limits."""
 
-    def __init__(self, worker_id: UUID, line: Line, catalog: Catalog, writer: TransitionWriter, clock: Clock) -> None:
+    def __init__(
+        self,
+        worker_id: UUID,
+        line: Line,
+        catalog: Catalog,
+        writer: TransitionWriter,
+        clock: Clock,
+        announcer: Announcer,
+    ) -> None:
         self._worker_id = worker_id
+        self._announcer = announcer
         self._line = line
         self._catalog = catalog
         self._writer = writer
@@ -94,11 +106,14 @@ class Claimer:
         if self._lanes.look_due():
             await self._lanes.look(partial(self._find, conn))
         if self._met_gated:
-            await queue.move_gated(conn, BATCH)
+            await claims.move_gated(conn, BATCH)
             self._met_gated = False
         self._unheard = True
         lanes = self._lanes.best(most)
-        claim = await queue.claim(conn, self._worker_id, most, self._marks.lows(), lanes, self._clock.now())
+        now, starting = self._clock.now(), not self._line.pooled
+        claim = await claims.claim(conn, self._worker_id, most, self._marks.lows(), lanes, now, starting=starting)
+        if claim.started:
+            self._announcer.moved(claim.started)
         await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
         again = [run.id for run in claim.runs if run.attempt]
         self.checkpoints = await sdk.checkpoints(conn, again) if again else {}
@@ -118,7 +133,7 @@ class Claimer:
         return claim.moved > 0 or claim.taken == most or self._lanes.best(1) != [] or self._lanes.look_due()
 
     async def _find(self, conn: Conn) -> Sequence[int]:
-        look = await queue.look_at_lanes(conn, self._clock.now())
+        look = await claims.look_at_lanes(conn, self._clock.now())
         self._opens_at = look.opens_at
         return look.lanes
 
@@ -147,12 +162,15 @@ class Claimer:
         self._unheard, self._doubted = True, False
         # What is known fills no place that an unknown one needs.
         held = await runs.held_by_worker(conn, self._worker_id, len(known) + BATCH)
-        moves = [
-            Release(row["id"], row["attempt"], row["lease"], "the claim was not heard", row["lane"])
-            for row in held
-            if row["id"] not in known
-        ]
+        moves = [self._release(row) for row in held if row["id"] not in known]
         if moves:
             await asyncio.gather(*map(self._writer.write, moves))
             log.warning("claims_given_back", runs=len(moves))
         self._unheard = False
+
+    def _release(self, row: Mapping[str, Any]) -> Release | Retry:
+        """The move that gives back a run of which nobody here has heard; no byte has left, so no attempt is spent."""
+        run_id, attempt, lease, lane = row["id"], row["attempt"], row["lease"], row["lane"]
+        if row["status"] == Status.DEQUEUED:
+            return Release(run_id, attempt, lease, "the claim was not heard", lane)
+        return released(run_id, attempt, lease, row["priority"], lane, self._clock.now())

@@ -17,8 +17,7 @@ from yarl import URL
 from strait_core.job import Completion
 from strait_core.run import OutcomeKind
 from strait_core.signing import signed_headers
-from strait_core.store.history import SHORT
-from strait_core.store.queue import Accept, Retry
+from strait_core.store.queue import Accept, released
 from strait_daemon.attempts import outcome
 from strait_daemon.attempts.attempt import Attempt, Stop
 from strait_daemon.attempts.closing import close, verdict_of
@@ -191,18 +190,8 @@ class Executor:
         if attempt.stop is not Stop.RELEASED:
             return None
         run = attempt.run
-        return Retry(
-            id=run.id,
-            attempt=attempt.number,
-            lease=run.lease,
-            outcome="released",
-            keep=SHORT,
-            finished_at=self.clock.now(),
-            due_at=attempt.held_until,
-            priority=run.priority,
-            base_add=1,
-            lane=run.lane,
-        )
+        now, due_at = self.clock.now(), attempt.held_until
+        return released(run.id, attempt.number, run.lease, run.priority, run.lane, now, due_at)
 
 
 def _time_out(attempt: Attempt, deadline: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from strait_core.store.queue import PRIORITIES, Claimed
+from strait_core.store.claims import PRIORITIES, Claimed
 
 TRAIL_SECS: Final = 0.25
 FULL_RANGE_SECS: Final = 1.0

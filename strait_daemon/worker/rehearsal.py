@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from strait_core.run import OutcomeKind
+from strait_core.store.claims import Claimed
 from strait_core.store.jobs import StoredJob
-from strait_core.store.queue import Claimed
 from strait_core.wire import Timings
 from strait_core.wire.health import JobTested
 from strait_daemon.attempts import outcome

@@ -18,9 +18,10 @@ import structlog
 
 from strait_core.run import Event, Status
 from strait_core.store import endings, runs, workers
+from strait_core.store.claims import Claim, Claimed
 from strait_core.store.faults import Clash
 from strait_core.store.pool import Pool
-from strait_core.store.queue import Accept, Claimed, Start
+from strait_core.store.queue import Accept, Start
 from strait_core.store.workers import WorkerRow
 from strait_daemon.attempts.attempt import Attempt, Stop
 from strait_daemon.attempts.catalog import Catalog
@@ -92,6 +93,9 @@ class Worker:
         self._live: dict[UUID, Attempt] = {}
         self._slots = Slots(policy.slots)
         self._wake = asyncio.Event()
+        # Runs that were ended from outside while a claim is under way: some of them may be what it claims.
+        self._claiming = False
+        self._taken: set[UUID] = set()
         # Whether the last look at the queue was left out for want of room: only then is new room a reason to look.
         self._full = False
         self._idle = asyncio.Event()
@@ -123,6 +127,8 @@ class Worker:
             attempt = self._live.get(run_id)
             if attempt is not None:
                 attempt.end(Stop.TAKEN)
+        if self._claiming:
+            self._taken.update(run_ids)
 
     # -- claims ---------------------------------------------------------------------------------------------------
 
@@ -148,15 +154,20 @@ class Worker:
         self._full = room == 0
         if self._full:
             return False
-        claim = await self._claimer.claim(room, self._live)
-        self._open(claim.runs)
+        self._taken.clear()
+        self._claiming = True
+        try:
+            claim = await self._claimer.claim(room, self._live)
+        finally:
+            self._claiming = False
+        self._open(claim)
         return self._claimer.again(claim, room)
 
-    def _open(self, claimed: Sequence[Claimed]) -> None:
-        """Write the starts of what was claimed; each attempt is open once its start has committed."""
+    def _open(self, claim: Claim) -> None:
+        """Write the starts of what was claimed, unless they are written; once its start has committed it is open."""
         now = self._clock.now()
         attempts = []
-        for run in claimed:
+        for run in claim.runs:
             target = self._catalog.get(run.job_id, run.job_version)
             if target is None:
                 self._keep(asyncio.create_task(self._abort(run)))
@@ -164,9 +175,15 @@ class Worker:
             attempt = self._live[run.id] = Attempt(run, target, now)
             attempt.checkpoint = self._claimer.checkpoints.get(run.id)
             attempts.append(attempt)
-        if attempts:
-            self._idle.clear()
-            self._slots.opening += len(attempts)
+            if run.id in self._taken:
+                attempt.end(Stop.TAKEN)
+        if not attempts:
+            return
+        self._idle.clear()
+        self._slots.opening += len(attempts)
+        if claim.started is not None:
+            self._opened(attempts, [attempt.run.id in claim.started for attempt in attempts])
+        else:
             starts = [Start(a.run.id, a.run.attempt, a.run.lease) for a in attempts]
             self._starter.post(starts, partial(self._opened, attempts))
 
@@ -264,7 +281,7 @@ class Worker:
                     [run.id],
                     event=Event.SYSTEM_FAIL,
                     to=Status.SYSTEM_FAILED,
-                    allowed=(Status.DEQUEUED,),
+                    allowed=(Status.DEQUEUED, Status.EXECUTING),
                     now=self._clock.now(),
                     error=("system", f"system: version {run.job_version} of the job is missing"),
                     lease=run.lease,

@@ -10,9 +10,10 @@ import httpx
 
 from strait_core import ids
 from strait_core.run import Status
-from strait_core.store import queue, stats
+from strait_core.store import claims, queue, stats
+from strait_core.store.claims import Claimed
 from strait_core.store.history import keep_of
-from strait_core.store.queue import Claimed, Finish, Release, Retry, Start
+from strait_core.store.queue import Finish, Release, Retry, Start
 from strait_daemon.wiring import Parts
 from tests.api.server import Server
 
@@ -65,8 +66,8 @@ class Caller:
                 found: Claimed | None = None
                 # What other tests left queued is held until then, or it would be claimed again and again.
                 while found is None:
-                    lanes = await queue.open_lanes(conn, parts.clock.now())
-                    taken = await queue.claim(conn, self.worker, 500, [0] * 11, lanes, parts.clock.now())
+                    lanes = await claims.open_lanes(conn, parts.clock.now())
+                    taken = await claims.claim(conn, self.worker, 500, [0] * 11, lanes, parts.clock.now())
                     found = next((c for c in taken.runs if c.id == wanted), None)
                     others += [Release(c.id, c.attempt, c.lease, "not mine") for c in taken.runs if c.id != wanted]
                 await queue.release_if_held(conn, others, parts.clock.now())

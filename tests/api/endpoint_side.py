@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 from strait_daemon.tokens import TokenMaker
 from tests.api.caller import Caller
 from tests.api.contract import Contract

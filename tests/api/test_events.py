@@ -9,7 +9,8 @@ import pytest
 
 from strait_core.run import Status
 from strait_core.store import parking
-from strait_core.store.queue import Claimed, Finish
+from strait_core.store.claims import Claimed
+from strait_core.store.queue import Finish
 from tests.api.caller import Caller
 from tests.api.contract import Contract
 from tests.api.endpoint_side import Speaker, speaking

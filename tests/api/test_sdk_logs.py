@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from strait_core.run import Status
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 from strait_daemon.api import follow
 from tests.api.caller import Caller
 from tests.api.contract import Contract

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from strait_core.run import Status
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 from tests.api.caller import Caller
 from tests.api.contract import Contract
 from tests.api.endpoint_side import Speaker, speaking

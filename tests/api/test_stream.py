@@ -14,7 +14,7 @@ import pytest
 
 from strait_core import ids
 from strait_core.run import Status
-from strait_core.store import queue
+from strait_core.store import claims, queue
 from strait_core.store.queue import Finish, Start
 from strait_daemon.api import watchers
 from strait_daemon.bus import Bell
@@ -248,7 +248,7 @@ def _complete_silently(api: Caller, run: dict[str, Any]) -> None:
             mine = None
             while mine is None:
                 # What other tests left queued comes first.
-                taken = await queue.claim(conn, api.worker, 500, [0] * 11, [], parts.clock.now())
+                taken = await claims.claim(conn, api.worker, 500, [0] * 11, [], parts.clock.now())
                 mine = next((one for one in taken.runs if one.id == run_id), None)
             await queue.start_if_held(conn, [Start(run_id, mine.attempt, mine.lease)], parts.clock.now())
             end = Finish(

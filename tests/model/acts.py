@@ -13,8 +13,9 @@ import msgspec
 from strait_core.completion import STARTING
 from strait_core.idempotency import Once
 from strait_core.run import TRANSITIONS, Event, Outcome, Status, decide
+from strait_core.store.claims import Claimed
 from strait_core.store.history import LONG, SHORT, keep_of
-from strait_core.store.queue import Claimed, Finish, Retry
+from strait_core.store.queue import Finish, Retry
 from strait_core.trigger import NewRun, new_run
 from strait_core.wire import TriggerRequest
 from tests.model.parts import LIMIT, Job, Run

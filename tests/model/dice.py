@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 from tests.model.acts import Wish
 
 T = TypeVar("T")

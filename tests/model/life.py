@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from strait_core.job import VersionPolicy
 from strait_core.run import REPLAYABLE, Outcome, OutcomeKind, Status
-from strait_core.store.queue import Claim, Claimed, Retry
+from strait_core.store.claims import Claim, Claimed
+from strait_core.store.queue import Retry
 from tests.model.acts import Acts
 from tests.model.dice import Dice, dice, wish_of
 from tests.model.kinds import (

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from strait_core.run import TERMINAL, Event, Status, next_status
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 
 STALE_AFTER: Final = timedelta(seconds=60)
 # The time limit of every attempt.

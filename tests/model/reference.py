@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from strait_core.run import CANCELABLE, INITIAL, REPLAYABLE, TERMINAL, Event, Outcome, OutcomeKind, Status, decide
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 from tests.model.parts import LIMIT, STALE_AFTER, Run
 from tests.model.ties import Ties
 

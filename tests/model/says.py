@@ -13,9 +13,10 @@ import msgspec
 from strait_core.errors import ConflictError
 from strait_core.run import Outcome, OutcomeKind, Status
 from strait_core.store import callbacks, events, parking, queue, sdk, waits
+from strait_core.store.claims import Claimed
 from strait_core.store.faults import Rollback
 from strait_core.store.pool import Conn
-from strait_core.store.queue import Accept, Claimed, Finish, Retry
+from strait_core.store.queue import Accept, Finish, Retry
 from strait_core.store.sdk import Speaker
 from strait_core.trigger import NewRun
 from tests.model.acts import Wish, closing

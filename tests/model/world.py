@@ -11,11 +11,12 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from strait_core.run import Event, Status
-from strait_core.store import completions, jobs, limits, lineage, parking, pool, queue, runs, stats, workers
+from strait_core.store import claims, completions, jobs, limits, lineage, parking, pool, queue, runs, stats, workers
+from strait_core.store.claims import Claim, Claimed
 from strait_core.store.faults import Clash
 from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn, query
-from strait_core.store.queue import Claim, Claimed, Finish, Release, Retry, Start
+from strait_core.store.queue import Finish, Release, Retry, Start
 from strait_core.store.workers import WorkerRow
 from strait_core.trigger import NewRun
 from strait_daemon.services.reaper import lost_move
@@ -119,8 +120,8 @@ class World:
 
     async def claim(self, conn: Conn, worker: UUID, slots: int) -> Claim:
         """Claim from lane 0 and the open lanes."""
-        lanes = await queue.open_lanes(conn, self.scene.now)
-        return await queue.claim(conn, worker, slots, [0] * len(queue.PRIORITIES), lanes, self.scene.now)
+        lanes = await claims.open_lanes(conn, self.scene.now)
+        return await claims.claim(conn, worker, slots, [0] * len(claims.PRIORITIES), lanes, self.scene.now)
 
     async def claim_together(self, workers_of: Sequence[UUID], slots: Sequence[int]) -> list[Claim]:
         """Each worker claims on a connection of its own, at the same time."""

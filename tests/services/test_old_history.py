@@ -19,7 +19,7 @@ from uuid import UUID
 import pytest
 
 from strait_core.run import Status
-from strait_core.store import history, queue, runs
+from strait_core.store import claims, history, queue, runs
 from strait_core.store.pool import Conn, fix_plans
 from strait_core.store.queue import Finish, Start
 from strait_core.store.runs import RunFilter
@@ -116,7 +116,7 @@ class Others:
         while True:
             await queue.insert_runs(conn, [scene.new_run(job)], scene.now)
             began = time.monotonic()
-            claimed = (await queue.claim(conn, scene.worker, 10, NO_MARKS, [], scene.now)).runs
+            claimed = (await claims.claim(conn, scene.worker, 10, NO_MARKS, [], scene.now)).runs
             self.took.setdefault("claim", []).append(time.monotonic() - began)
             await queue.start_if_held(conn, [Start(run.id, run.attempt, run.lease) for run in claimed], scene.now)
             live = [run._replace(attempt=run.attempt + 1) for run in claimed]

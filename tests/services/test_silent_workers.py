@@ -8,8 +8,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from strait_core.run import Status
-from strait_core.store import queue, workers
-from strait_core.store.queue import PRIORITIES
+from strait_core.store import claims, workers
+from strait_core.store.claims import PRIORITIES
 from strait_daemon.services.reaper import Reaper
 from tests.services.stage import Stage
 from tests.support.rig import eventually
@@ -44,7 +44,7 @@ async def test_a_claim_that_commits_after_its_worker_was_forgotten(stage: Stage)
     late = await scene.other()
     reaper = stage.reaper(stale_secs=STALE_SECS)
     async with late.transaction():
-        claim = await queue.claim(late, scene.worker, 1, [0] * len(PRIORITIES), [], stage.clock.now())
+        claim = await claims.claim(late, scene.worker, 1, [0] * len(PRIORITIES), [], stage.clock.now())
         assert [claimed.id for claimed in claim.runs] == [run_id]
         stage.later(seconds=1)
         await reaper.tick()

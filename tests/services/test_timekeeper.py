@@ -12,8 +12,8 @@ import pytest
 
 from strait_core.run import Status
 from strait_core.store import calendars, completions, jobs, schedules
+from strait_core.store.claims import Claimed
 from strait_core.store.jobs import StoredJob
-from strait_core.store.queue import Claimed
 from strait_daemon.services import placing, timekeeper
 from strait_daemon.services.timekeeper import Timekeeper
 from tests.services.stage import Stage

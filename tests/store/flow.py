@@ -12,9 +12,9 @@ from uuid import UUID
 from strait_core import ids
 from strait_core.run import Status
 from strait_core.store import endings, limits, queue, workflow_decisions, workflow_runs, workflows
+from strait_core.store.claims import Claimed
 from strait_core.store.limits import Freed
 from strait_core.store.pool import Conn
-from strait_core.store.queue import Claimed
 from strait_core.store.workflow_live import Brought
 from strait_core.store.workflow_rows import snapshot_for
 from strait_core.store.workflow_runs import NewWorkflowRun

@@ -16,19 +16,20 @@ from psycopg.rows import dict_row
 from strait_core import ids, trigger
 from strait_core.job import JobSpec
 from strait_core.run import CANCELABLE, Event, Status
-from strait_core.store import jobs, pool, queue, runs, stats
+from strait_core.store import claims, jobs, pool, queue, runs, stats
+from strait_core.store.claims import Claimed
 from strait_core.store.history import keep_of
 from strait_core.store.invariants import Violation, violations
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
-from strait_core.store.queue import Claimed, Finish, Release, Retry, Start
+from strait_core.store.queue import Finish, Release, Retry, Start
 from strait_core.trigger import NewRun
 from strait_core.wire import TriggerRequest
 from tests.store.kept import Kept
 
 # A Wednesday far from today: a statement that read the clock would be noticed.
 NOW: Final = datetime(2030, 1, 16, 12, tzinfo=UTC)
-NO_MARKS: Final = [0] * len(queue.PRIORITIES)
+NO_MARKS: Final = [0] * len(claims.PRIORITIES)
 WORKER: Final = UUID(int=1)
 SPEC: Final = JobSpec(project_id="p", slug="a", name="A", endpoint_url="http://example.com/")
 TABLES: Final = (
@@ -113,7 +114,7 @@ class Scene:
     ) -> list[Claimed]:
         """Claim from lane 0 and from every open lane, as a worker does."""
         conn = conn or self.conn
-        taken = await queue.claim(conn, self.worker, slots, marks, await queue.open_lanes(conn, self.now), self.now)
+        taken = await claims.claim(conn, self.worker, slots, marks, await claims.open_lanes(conn, self.now), self.now)
         return taken.runs
 
     async def start(self, *claimed: Claimed) -> list[Claimed]:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from strait_core.run import Event, OutcomeKind, Status
 from strait_core.store import jobs, parking, runs
+from strait_core.store.claims import Claimed
 from strait_core.store.jobs import StoredJob
-from strait_core.store.queue import Claimed
 from tests.store import waiting
 from tests.store.scene import Scene
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strait_core.job import VersionPolicy
 from strait_core.reasons import Code
 from strait_core.run import Event, Status
-from strait_core.store import explain, jobs, queue, runs
+from strait_core.store import claims, explain, jobs, queue, runs
 from strait_core.store.jobs import StoredJob
 from tests.store.scene import NO_MARKS, SPEC, Scene, ids_of
 
@@ -148,8 +148,8 @@ async def test_marks_hide_only_what_lies_below_them(scene: Scene):
     low = await scene.add(job, 3, priority=2)
     high = await scene.add(job, 2, priority=9)
     places = {row["run_id"]: row["ready_seq"] for row in await scene.rows("SELECT run_id, ready_seq FROM strait.ready")}
-    marks = dict.fromkeys(queue.PRIORITIES, 0) | {2: places[low[1]]}
-    seen = await scene.claim(marks=[marks[priority] for priority in queue.PRIORITIES])
+    marks = dict.fromkeys(claims.PRIORITIES, 0) | {2: places[low[1]]}
+    seen = await scene.claim(marks=[marks[priority] for priority in claims.PRIORITIES])
     assert ids_of(seen) == [*high, *low[1:]]
     assert ids_of(await scene.claim()) == [low[0]]
 
@@ -167,7 +167,7 @@ async def test_what_commits_late_is_found_by_marks_that_trail(scene: Scene):
         await scene.add(job)
         (overtaker,) = await scene.claim()
     assert early.ready_seq is not None
-    trailing = [early.ready_seq] * len(queue.PRIORITIES)
+    trailing = [early.ready_seq] * len(claims.PRIORITIES)
     assert ids_of(await scene.claim(marks=trailing)) == [late.id]
     assert overtaker.id != late.id
 
@@ -179,7 +179,7 @@ async def test_a_pause_holds_a_job_and_a_resume_lets_it_go(scene: Scene):
     other = await scene.add(plain, 2, priority=5)
     await pause(scene, held)
     assert await lanes(scene) == [5, 0]
-    met = await queue.claim(scene.conn, scene.worker, 4, NO_MARKS, [], scene.now)
+    met = await claims.claim(scene.conn, scene.worker, 4, NO_MARKS, [], scene.now)
     assert (ids_of(met.runs), met.moved) == (other[:1], 3)
     assert await lanes(scene) == [1, 3]
     assert ids_of(await scene.claim()) == other[1:]
@@ -199,7 +199,7 @@ async def test_gated_entries_are_moved_in_bulk(scene: Scene):
     await scene.add(held, 5)
     await scene.add(plain, 2)
     await pause(scene, held)
-    assert [await queue.move_gated(scene.conn, 3) for _ in range(3)] == [3, 2, 0]
+    assert [await claims.move_gated(scene.conn, 3) for _ in range(3)] == [3, 2, 0]
     assert await lanes(scene) == [2, 5]
     assert await scene.broken() == []
 
@@ -210,7 +210,7 @@ async def test_only_open_lanes_that_hold_entries_are_read(scene: Scene):
     await scene.add(own)
     await scene.add(shut)
     await pause(scene, shut)
-    (lane,) = await queue.open_lanes(scene.conn, scene.now)
+    (lane,) = await claims.open_lanes(scene.conn, scene.now)
     assert [row["job_id"] for row in await scene.rows("SELECT job_id FROM strait.ready WHERE lane = %s", lane)] == [
         own.id
     ]
@@ -220,9 +220,9 @@ async def test_a_lane_that_closed_since_the_look_gives_nothing(scene: Scene):
     """The claim reads the gate itself: a pause between the two holds."""
     job = await gated(scene)
     await scene.add(job)
-    open_then = await queue.open_lanes(scene.conn, scene.now)
+    open_then = await claims.open_lanes(scene.conn, scene.now)
     await pause(scene, job)
-    assert (await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, open_then, scene.now)).runs == []
+    assert (await claims.claim(scene.conn, scene.worker, 10, NO_MARKS, open_then, scene.now)).runs == []
 
 
 @pytest.mark.parametrize("back", ["retry", "retry_later", "release", "replay"])
@@ -290,7 +290,7 @@ async def test_a_run_accepted_while_its_job_was_being_deleted_still_runs(scene: 
         assert await queue.insert_runs(slow, [run], scene.now) == {run.id}
         await pause(scene, job)
         assert await jobs.delete_job(scene.conn, job.id, scene.now)
-    assert (await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, [], scene.now)).moved == 1
+    assert (await claims.claim(scene.conn, scene.worker, 10, NO_MARKS, [], scene.now)).moved == 1
     (claimed,) = await scene.claim()
     (live,) = await scene.start(claimed)
     assert await scene.finish(live)
@@ -303,8 +303,8 @@ async def test_a_run_whose_time_to_live_is_over_does_not_start(scene: Scene, lim
     late = await scene.add(job, 3, ttl_secs=10, concurrency_key="k")
     (fresh,) = await scene.add(job, concurrency_key="k")
     scene.later(seconds=10)
-    lanes = await queue.open_lanes(scene.conn, scene.now)
-    claim = await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)
+    lanes = await claims.open_lanes(scene.conn, scene.now)
+    claim = await claims.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)
     assert ids_of(claim.runs) == [fresh]
     assert claim.taken == 4
     assert await scene.broken() == []

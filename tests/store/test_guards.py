@@ -10,7 +10,8 @@ import pytest
 
 from strait_core.run import ACTIVE, CANCELABLE, REPLAYABLE, TERMINAL, Event, Status
 from strait_core.store import queue, runs
-from strait_core.store.queue import Claimed, Release, Start
+from strait_core.store.claims import Claimed
+from strait_core.store.queue import Release, Start
 from tests.store.scene import NO_MARKS, Scene
 
 Put = Callable[[Scene], Awaitable[Claimed]]

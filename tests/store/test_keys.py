@@ -11,8 +11,8 @@ import pytest
 from strait_core.limits import held_back
 from strait_core.ratekeys import Bucket
 from strait_core.run import Status
-from strait_core.store import limits, queue, stats
-from strait_core.store.queue import Claimed
+from strait_core.store import claims, limits, stats
+from strait_core.store.claims import Claimed
 from tests.store.scene import Scene, ids_of
 from tests.store.test_limits import edit, gate
 
@@ -180,7 +180,7 @@ async def test_a_rate_gives_its_tokens_evenly(scene: Scene):
     await scene.add(job, 20)
     assert len(await scene.claim()) == 3
     assert (await gate(scene))[:2] == (False, "rate")
-    look = await queue.look_at_lanes(scene.conn, scene.now)
+    look = await claims.look_at_lanes(scene.conn, scene.now)
     assert (look.lanes, look.opens_at) == ([], scene.now + timedelta(seconds=20))
     scene.later(seconds=19.999999)
     assert await scene.claim() == []
@@ -202,7 +202,7 @@ async def test_a_rate_is_never_exceeded(scene: Scene, most: int, window: int):
     await scene.add(job, 40)
     begun = scene.now
     got = len(await scene.claim())
-    while got < 40 and (at := (await queue.look_at_lanes(scene.conn, scene.now)).opens_at):
+    while got < 40 and (at := (await claims.look_at_lanes(scene.conn, scene.now)).opens_at):
         scene.now = at
         taken = len(await scene.claim())
         assert taken >= 1

@@ -12,7 +12,7 @@ import pytest
 from psycopg.errors import CheckViolation
 
 from strait_core.run import Event, Status
-from strait_core.store import jobs, limits, queue, runs
+from strait_core.store import claims, jobs, limits, queue, runs
 from strait_core.store.jobs import StoredJob
 from strait_core.store.limits import Freed
 from tests.store.scene import NO_MARKS, Scene, ids_of
@@ -106,13 +106,13 @@ async def test_a_claim_passes_by_a_job_that_another_claim_holds(scene: Scene):
     capped, other = await scene.job(slug="c", max_concurrency=2), await scene.job(slug="o", max_concurrency=2)
     await scene.add(capped, 3)
     (theirs,) = await scene.add(other)
-    lanes = await queue.open_lanes(scene.conn, scene.now)
+    lanes = await claims.open_lanes(scene.conn, scene.now)
     first = await scene.other()
     async with first.transaction():
         assert (await limits.hold_lanes(first, lanes[:1], 10, scene.now)).lanes == lanes[:1]
-        claim = await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)
+        claim = await claims.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)
         assert (ids_of(claim.runs), claim.skipped) == ([theirs], True)
-    claim = await queue.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)
+    claim = await claims.claim(scene.conn, scene.worker, 10, NO_MARKS, lanes, scene.now)
     assert (len(claim.runs), claim.skipped) == (2, False)
 
 
@@ -125,8 +125,8 @@ async def test_many_claimers_never_go_beyond_the_cap(scene: Scene):
     async def work(conn: Any, worker: UUID) -> None:
         nonlocal most
         while left:
-            lanes = await queue.open_lanes(conn, scene.now)
-            claim = await queue.claim(conn, worker, 5, NO_MARKS, lanes, scene.now)
+            lanes = await claims.open_lanes(conn, scene.now)
+            claim = await claims.claim(conn, worker, 5, NO_MARKS, lanes, scene.now)
             rows = await scene.rows("SELECT count(*) AS n FROM strait.runs WHERE slot_lane IS NOT NULL", conn=conn)
             most = max(most, rows[0]["n"])
             live = [run for run in claim.runs if run.id in left]
@@ -153,7 +153,7 @@ async def test_a_plain_job_that_gets_a_cap_counts_what_is_live(scene: Scene):
     assert await scene.broken() == []
 
 
-async def _one(scene: Scene, job: StoredJob) -> list[queue.Claimed]:
+async def _one(scene: Scene, job: StoredJob) -> list[claims.Claimed]:
     await scene.add(job)
     return await scene.claim()
 
@@ -177,7 +177,7 @@ async def test_a_first_limit_waits_for_claims_that_do_not_know_of_it(scene: Scen
     await scene.add(job, 3)
     claimer, editor = await scene.other(), await scene.other()
     async with claimer.transaction():
-        taken = await queue.claim(claimer, scene.worker, 2, NO_MARKS, [], scene.now)
+        taken = await claims.claim(claimer, scene.worker, 2, NO_MARKS, [], scene.now)
         assert len(taken.runs) == 2
 
         async def limit() -> None:

@@ -12,9 +12,10 @@ from msgspec.json import encode
 from psycopg.types.json import Jsonb
 
 from strait_core.run import CANCELABLE, Event, Status
-from strait_core.store import jobs, queue, runs
+from strait_core.store import claims, jobs, queue, runs
+from strait_core.store.claims import Claimed
 from strait_core.store.pool import Conn, query
-from strait_core.store.queue import Claimed, Release, Start
+from strait_core.store.queue import Release, Start
 from strait_core.store.sql import load
 from tests.store.scene import NO_MARKS, Scene
 
@@ -60,7 +61,7 @@ async def cancel(scene: Scene, conn: Conn, held: Claimed) -> bool:
 
 
 async def claim(scene: Scene, conn: Conn, _: Claimed) -> bool:
-    return bool((await queue.claim(conn, scene.worker, 10, NO_MARKS, [], scene.now)).runs)
+    return bool((await claims.claim(conn, scene.worker, 10, NO_MARKS, [], scene.now)).runs)
 
 
 async def promote(scene: Scene, conn: Conn, _: Claimed) -> bool:
@@ -224,7 +225,7 @@ async def test_a_cancel_and_a_claim_that_meet_in_between_do_not_lock_each_other_
     """The claim holds the entry and waits for the run, the cancel holds the run and must not wait for the entry."""
     live = await executing(scene)
     claimer = await scene.other()
-    claims: list[asyncio.Task[bool]] = []
+    racing: list[asyncio.Task[bool]] = []
 
     async def requeue() -> None:
         assert await retry_now(scene, scene.conn, live)
@@ -235,12 +236,12 @@ async def test_a_cancel_and_a_claim_that_meet_in_between_do_not_lock_each_other_
         async with conn.transaction():
             # As if the requeue had come after the look for entries: the run is held, its entry is not.
             await conn.execute("SELECT id FROM strait.runs WHERE id = %s FOR UPDATE", (live.id,))
-            claims.append(asyncio.create_task(claim(scene, claimer, live)))
+            racing.append(asyncio.create_task(claim(scene, claimer, live)))
             await scene.blocked(claimer)
             rows = await conn.execute(query(_ENTRIES["end_active"]), _END | {"ids": [live.id], "now": scene.now})
             gone = dict(zip(("id", "job_id", "priority", "ready_seq"), (await rows.fetchall())[0][:4], strict=True))
             await conn.execute(query(_ENTRIES["drop_entries"]), {"batch": Jsonb([gone], dumps=encode)})
-        assert not await claims[0]
+        assert not await racing[0]
     assert await scene.broken() == []
 
 
@@ -253,7 +254,7 @@ async def test_no_two_claimers_ever_share_a_run(scene: Scene):
 
     async def claimer(number: int) -> None:
         conn = await scene.other()
-        while more := (await queue.claim(conn, UUID(int=number), 23, NO_MARKS, [], scene.now)).runs:
+        while more := (await claims.claim(conn, UUID(int=number), 23, NO_MARKS, [], scene.now)).runs:
             taken.extend(more)
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
@@ -272,7 +273,7 @@ async def work(scene: Scene, number: int, over: asyncio.Event) -> None:
     worker = UUID(int=number)
     while not over.is_set():
         claimed = (
-            await queue.claim(conn, worker, 20, NO_MARKS, await queue.open_lanes(conn, scene.now), scene.now)
+            await claims.claim(conn, worker, 20, NO_MARKS, await claims.open_lanes(conn, scene.now), scene.now)
         ).runs
         ids = await queue.start_if_held(conn, [Start(c.id, c.attempt, c.lease) for c in claimed], scene.now)
         live = [c._replace(attempt=c.attempt + 1) for c in claimed if c.id in ids]

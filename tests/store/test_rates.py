@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from strait_core.ratekeys import RateKey
 from strait_core.run import Status
-from strait_core.store import jobs, limits, queue, rates, stats
+from strait_core.store import claims, jobs, limits, rates, stats
 from strait_core.store.jobs import StoredJob
 from tests.store.scene import NO_MARKS, Scene, ids_of
 from tests.store.test_limits import edit
@@ -40,10 +40,10 @@ async def returned(scene: Scene) -> int:
     return sum((await rates.refill(scene.conn, scene.now))[1].values())
 
 
-async def claim(scene: Scene, slots: int = 100) -> queue.Claim:
+async def claim(scene: Scene, slots: int = 100) -> claims.Claim:
     """One claim, as a worker makes it."""
-    lanes = await queue.open_lanes(scene.conn, scene.now)
-    return await queue.claim(scene.conn, scene.worker, slots, NO_MARKS, lanes, scene.now)
+    lanes = await claims.open_lanes(scene.conn, scene.now)
+    return await claims.claim(scene.conn, scene.worker, slots, NO_MARKS, lanes, scene.now)
 
 
 async def test_each_key_has_tokens_of_its_own(scene: Scene):
@@ -219,8 +219,8 @@ async def test_many_claimers_never_start_more_than_there_are_tokens(scene: Scene
     async def work(conn: Any, worker: UUID) -> None:
         nonlocal left
         while left:
-            lanes = await queue.open_lanes(conn, scene.now)
-            taken = await queue.claim(conn, worker, 7, NO_MARKS, lanes, scene.now)
+            lanes = await claims.open_lanes(conn, scene.now)
+            taken = await claims.claim(conn, worker, 7, NO_MARKS, lanes, scene.now)
             left -= len(taken.runs)
             got.update(json.loads(run.payload)["tenant"] for run in taken.runs)
             for count in got.values():

@@ -14,7 +14,7 @@ import pytest_asyncio
 from strait_core.errors import ConflictError
 from strait_core.run import Status
 from strait_core.store import workflow_runs, workflow_views
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 from strait_core.store.workflow_live import Live
 from strait_core.store.workflows import StoredWorkflow
 from strait_core.workflow.states import RUN_MOVES, STEP_MOVES, STEP_TERMINAL, RunMove, RunStatus, StepMove, StepStatus

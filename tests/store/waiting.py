@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from strait_core.run import Status
 from strait_core.store import events, parking, queue, waits
+from strait_core.store.claims import Claimed
 from strait_core.store.events import Sent
 from strait_core.store.jobs import StoredJob
 from strait_core.store.pool import Conn
-from strait_core.store.queue import Claimed
 from strait_core.store.waits import Told
 from tests.store.scene import Scene
 

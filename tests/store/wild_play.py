@@ -18,9 +18,10 @@ from uuid import UUID
 
 from strait_core.errors import ConflictError
 from strait_core.run import Status
-from strait_core.store import events, queue, workflow_decisions, workflow_runs
+from strait_core.store import claims, events, queue, workflow_decisions, workflow_runs
+from strait_core.store.claims import Claimed
 from strait_core.store.pool import Conn
-from strait_core.store.queue import Claimed, Finish, Start
+from strait_core.store.queue import Finish, Start
 from strait_core.store.verdict import Verdict
 from strait_core.store.workflow_finishes import finish_steps
 from strait_core.store.workflow_live import Brought
@@ -107,7 +108,7 @@ class Play:
     async def _claim(self) -> None:
         """Start whatever is ready, in one engine or the other."""
         conn, scene = self.chance.choice(self.engines).conn, self.scene
-        taken = await queue.claim(conn, scene.worker, 1_000, NO_MARKS, (), scene.now)
+        taken = await claims.claim(conn, scene.worker, 1_000, NO_MARKS, (), scene.now)
         if taken.runs:
             starts = [Start(run.id, run.attempt, run.lease) for run in taken.runs]
             started = await queue.start_if_held(conn, starts, scene.now)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from strait_core.run import Status
 from tests.support.endpoint import Endpoint
-from tests.support.rig import Rig, eventually
+from tests.support.rig import Rig, eventually, proxied, running
+
+# A start takes long enough for a test to get hold of its answer.
+_SLOW_START: Final = """
+CREATE FUNCTION public.dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_sleep(0.5);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER dawdle BEFORE UPDATE ON strait.runs FOR EACH ROW WHEN (NEW.status = 'executing' AND OLD.status = 'dequeued')
+    EXECUTE FUNCTION public.dawdle();
+"""
 
 
 async def test_cancelled_before_its_task_took_a_step(rig: Rig, endpoint: Endpoint) -> None:
@@ -50,3 +61,34 @@ async def test_unknown_ids_are_nobodys(rig: Rig, endpoint: Endpoint) -> None:
     rig.parts.worker.taken([uuid4() for _ in range(1_000)])
     endpoint.release()
     assert (await rig.wait(run_id))["status"] == Status.COMPLETED
+
+
+async def test_canceled_before_the_claim_was_heard(migrated: str, endpoint: Endpoint) -> None:
+    """It executes, by the database; its worker hears that it was taken before it hears that it has it, and calls nobody."""
+    async with (
+        proxied(migrated) as proxy,
+        running(proxy.url, migrated, HEARTBEAT_INTERVAL="100", STALE_THRESHOLD="300") as rig,
+    ):
+        job = await rig.job(endpoint.url("/ok"))
+        await rig.wait((await rig.add(job))[0])
+        await rig.rows(_SLOW_START)
+        (run_id,) = await rig.add(job)
+        await eventually(lambda: _is(rig, run_id, Status.DEQUEUED))
+        proxy.freeze()
+        await eventually(lambda: _is(rig, run_id, Status.EXECUTING))
+        assert await rig.cancel(run_id)
+        rig.parts.bus.runs_taken([run_id])
+        proxy.thaw()
+        worker = rig.parts.worker
+        assert worker is not None
+        await rig.rows("DROP TRIGGER dawdle ON strait.runs")
+        await rig.wait((await rig.add(job))[0])
+        await eventually(lambda: worker._slots.busy == 0 and not worker._live)
+        assert len(endpoint.calls) == 2
+        assert (await rig.run(run_id))["status"] == Status.CANCELED
+        await rig.stop()
+        await rig.check()
+
+
+async def _is(rig: Rig, run_id: UUID, status: Status) -> bool:
+    return bool((await rig.run(run_id))["status"] == status)

@@ -15,8 +15,9 @@ from strait_core import ids
 from strait_core.budget import Budget
 from strait_core.completion import MAX_CHAIN
 from strait_core.run import Event, Status
-from strait_core.store import budgets, jobs, queue, runs
-from strait_core.store.queue import Claimed, Finish, Start
+from strait_core.store import budgets, claims, jobs, queue, runs
+from strait_core.store.claims import Claimed
+from strait_core.store.queue import Finish, Start
 from strait_daemon.services.reaper import lost_move
 from tests.support.endpoint import Endpoint
 from tests.support.rig import Rig, eventually, proxied, running
@@ -44,7 +45,7 @@ async def children(rig: Rig, run_id: UUID) -> list[dict[str, Any]]:
 async def held(rig: Rig, run_id: UUID) -> Claimed:
     """Claim and start that run, the only one that is ready."""
     now = rig.parts.clock.now()
-    taken = await queue.claim(rig.conn, UUID(int=7), 1, [0] * len(queue.PRIORITIES), [], now)
+    taken = await claims.claim(rig.conn, UUID(int=7), 1, [0] * len(claims.PRIORITIES), [], now)
     (claimed,) = taken.runs
     assert claimed.id == run_id
     assert await queue.start_if_held(rig.conn, [Start(claimed.id, claimed.attempt, claimed.lease)], now)
@@ -131,7 +132,7 @@ async def test_a_crash_and_a_fault_before_dispatch_start_it_too(idle: Rig) -> No
     await idle.cancel(child["id"])
     (faulty,) = await idle.add(first)
     now = idle.parts.clock.now()
-    await queue.claim(idle.conn, UUID(int=7), 1, [0] * len(queue.PRIORITIES), [], now)
+    await claims.claim(idle.conn, UUID(int=7), 1, [0] * len(claims.PRIORITIES), [], now)
     async with idle.conn.transaction():
         assert await runs.end_active(
             idle.conn, [faulty], event=Event.SYSTEM_FAIL, to=Status.SYSTEM_FAILED, allowed=(Status.DEQUEUED,), now=now

@@ -10,7 +10,7 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strait_core.store.queue import Claimed
+from strait_core.store.claims import Claimed
 from strait_daemon.attempts.attempt import Attempt
 from strait_daemon.attempts.catalog import Target
 from strait_daemon.worker import slots as slots_module

@@ -14,9 +14,10 @@ import pytest
 import pytest_asyncio
 
 from strait_core.run import Status
-from strait_core.store import pool, queue, workflow_runs, workflows
+from strait_core.store import claims, pool, queue, workflow_runs, workflows
+from strait_core.store.claims import Claimed
 from strait_core.store.pool import Conn
-from strait_core.store.queue import Claimed, Finish, Start
+from strait_core.store.queue import Finish, Start
 from strait_core.store.verdict import Verdict
 from strait_core.store.workflow_finishes import finish_steps
 from strait_core.store.workflow_live import Brought
@@ -239,7 +240,7 @@ async def test_a_held_workflow_run_keeps_no_other_waiting(migrated: str) -> None
 async def endings(rig: Rig) -> dict[UUID | None, Finish]:
     """Claim and start whatever is ready, at most one run of each workflow run; how each would end, by workflow run."""
     now = rig.parts.clock.now()
-    taken = await queue.claim(rig.conn, UUID(int=1), 100, [0] * len(queue.PRIORITIES), (), now)
+    taken = await claims.claim(rig.conn, UUID(int=1), 100, [0] * len(claims.PRIORITIES), (), now)
     await queue.start_if_held(rig.conn, [Start(run.id, run.attempt, run.lease) for run in taken.runs], now)
     return {run.workflow_run_id: ending(run, now) for run in taken.runs}
 

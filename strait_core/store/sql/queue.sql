@@ -109,6 +109,7 @@ SELECT CASE WHEN count(*) = 0 THEN '{}'::uuid[] END FROM batch
 -- that have a lane of their own there. The first row always comes; its run columns are null when nothing was claimed.
 -- `moved` counts what went to other lanes, `gated` tells whether any of those held entries before. A run whose time to live
 -- is over is not claimed; `taken` counts its entry, which is gone: the reaper ends it.
+-- With `starting` the session remembers what was claimed for `start_claimed`, which is on its way already.
 WITH picked AS MATERIALIZED (
     SELECT e.* FROM unnest(%(priorities)b::smallint[], %(marks)b::bigint[]) AS m(priority, mark)
     CROSS JOIN LATERAL (
@@ -151,9 +152,34 @@ WITH picked AS MATERIALIZED (
 )
 SELECT m.*, c.* FROM (
     SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
-        (SELECT count(*) FROM taken) AS taken FROM moved
+        (SELECT count(*) FROM taken) AS taken,
+        CASE WHEN %(starting)s THEN set_config('strait.claimed',
+            (SELECT coalesce(string_agg(id::text, ','), '') FROM claimed), false) END AS remembered
+    FROM moved
 ) m LEFT JOIN claimed c ON true
 ORDER BY c.priority DESC, c.ready_seq
+
+-- name: start_claimed
+-- dequeued → executing for what the claim just before has claimed in this session, a transaction of its own. Who it was
+-- and when are the fence: another claim of a run has another worker, or another instant.
+WITH mine AS MATERIALIZED (
+    SELECT string_to_array(current_setting('strait.claimed', true), ',')::uuid[] AS ids
+), started AS (
+    UPDATE strait.runs r SET status = 'executing', seq = r.seq + 1, attempt = r.attempt + 1, started_at = %(now)s
+    WHERE r.id = ANY(ARRAY(SELECT unnest(ids) FROM mine)) AND r.status = 'dequeued' AND r.worker_id = %(worker)s
+        AND r.claimed_at = %(now)s
+    RETURNING r.id, r.project_id, r.job_id, r.seq, r.attempt
+), counted AS (
+    INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
+    SELECT %(now)s::timestamptz, m.moves, c.* FROM (
+        SELECT jsonb_agg(jsonb_build_array(project_id, job_id, 'dequeued', 'executing', n)) AS moves
+        FROM (SELECT project_id, job_id, count(*) AS n FROM started GROUP BY 1, 2) g
+    ) m, (
+        SELECT array_agg(id), array_agg(job_id), array_agg(seq), array_agg(attempt), ARRAY['executing'] FROM started
+    ) c
+    WHERE m.moves IS NOT NULL
+)
+SELECT CASE WHEN count(*) < (SELECT cardinality(ids) FROM mine) THEN coalesce(array_agg(id), '{}') END FROM started
 
 -- name: open_lanes
 -- The lanes other than 0 that hold entries, whether their job may run now and if not until when that is known, the one

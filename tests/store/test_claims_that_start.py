@@ -1,0 +1,126 @@
+"""Claims that start what they have claimed: two transactions in one sending, and what may come in between."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from strait_core.run import Event, Status
+from strait_core.store import claims, queue, runs
+from strait_core.store.claims import Claim
+from strait_core.store.pool import Conn, query
+from strait_core.store.sql import load
+from tests.store.scene import NO_MARKS, Scene
+
+_SQL = load("queue")
+
+
+async def claim(scene: Scene, slots: int = 100, conn: Conn | None = None, worker: UUID | None = None) -> Claim:
+    who = worker or scene.worker
+    return await claims.claim(conn or scene.conn, who, slots, NO_MARKS, [], scene.now, starting=True)
+
+
+async def send_claim(scene: Scene, conn: Conn) -> None:
+    """The first half alone."""
+    values = {
+        "worker": scene.worker,
+        "slots": 100,
+        "now": scene.now,
+        "priorities": list(claims.PRIORITIES),
+        "marks": NO_MARKS,
+        "starting": True,
+    }
+    await conn.execute(query(_SQL["claim"]), values)
+
+
+async def send_start(scene: Scene, conn: Conn, worker: UUID | None = None) -> list[UUID] | None:
+    """The second half alone; None = all."""
+    rows = await conn.execute(query(_SQL["start_claimed"]), {"worker": worker or scene.worker, "now": scene.now})
+    found: list[Any] = await rows.fetchall()
+    ids: list[UUID] | None = found[0][0]
+    return ids
+
+
+async def statuses(scene: Scene) -> list[str]:
+    return [row["status"] for row in await scene.rows("SELECT status FROM strait.runs ORDER BY status")]
+
+
+async def test_what_is_claimed_executes(scene: Scene) -> None:
+    """Both moves happen, each with its place among the run's events and in the counts; the next claim is another one."""
+    job = await scene.job()
+    ids = await scene.add(job, 7)
+    first = await claim(scene, 3)
+    assert ([run.id for run in first.runs], first.started) == (ids[:3], frozenset(ids[:3]))
+    assert {run.attempt for run in first.runs} == {0}
+    rows = await scene.rows(
+        "SELECT status, attempt, seq, claimed_at, started_at, lease FROM strait.runs"
+        " ORDER BY array_position(%s::uuid[], id)",
+        ids,
+    )
+    for row, run in zip(rows[:3], first.runs, strict=True):
+        assert (row["status"], row["attempt"], row["seq"], row["lease"]) == ("executing", 1, 3, run.lease)
+        assert row["claimed_at"] == row["started_at"] == scene.now
+    assert {row["status"] for row in rows[3:]} == {"queued"}
+    scene.now += timedelta(seconds=1)
+    assert (await claim(scene, 100)).started == frozenset(ids[3:])
+    assert (await claim(scene, 100)).started == frozenset()
+    assert await scene.broken() == []
+
+
+async def test_the_claim_has_committed_before_the_start(scene: Scene) -> None:
+    """`dequeued` is a state that others see: between the two a run can be canceled, and then it does not start."""
+    job = await scene.job()
+    ids = await scene.add(job, 3)
+    claimer = await scene.other()
+    await send_claim(scene, claimer)
+    assert await statuses(scene) == ["dequeued"] * 3
+    told: dict[str, Any] = {"event": Event.CANCEL, "to": Status.CANCELED, "allowed": (Status.DEQUEUED,)}
+    async with scene.conn.transaction():
+        assert await runs.end_active(scene.conn, [ids[1]], now=scene.now, **told)
+    assert set(await send_start(scene, claimer) or []) == {ids[0], ids[2]}
+    assert await statuses(scene) == ["executing"] * 2
+    assert await scene.broken() == []
+
+
+async def test_what_another_has_claimed_since_is_not_started(scene: Scene) -> None:
+    """Given back and claimed by another worker, or by the same one at another time: neither is this claim's."""
+    job = await scene.job()
+    (run_id,) = await scene.add(job)
+    claimer = await scene.other()
+    await send_claim(scene, claimer)
+    for worker in (uuid4(), scene.worker):
+        held = (await scene.rows("SELECT attempt, lease FROM strait.runs"))[0]
+        release = queue.Release(run_id, held["attempt"], held["lease"], "a test")
+        assert await queue.release_if_held(scene.conn, [release], scene.now) == {run_id}
+        later = scene.now + timedelta(microseconds=1)
+        await claims.claim(scene.conn, worker, 1, NO_MARKS, [], later)
+        assert await send_start(scene, claimer) == []
+    assert await statuses(scene) == ["dequeued"]
+
+
+async def test_a_session_that_has_claimed_nothing_starts_nothing(scene: Scene) -> None:
+    """Nor does one whose last claim was undone: what it remembers is the claim before."""
+    job = await scene.job()
+    await scene.add(job, 2)
+    fresh = await scene.other()
+    assert await send_start(scene, fresh) is None
+    assert (await claim(scene, 1, fresh)).started
+    scene.now += timedelta(seconds=1)
+    await fresh.execute("BEGIN")
+    await send_claim(scene, fresh)
+    await fresh.execute("ROLLBACK")
+    assert await send_start(scene, fresh) == []
+    assert await statuses(scene) == ["executing", "queued"]
+    assert await scene.broken() == []
+
+
+async def test_claims_without_starts_leave_nothing_behind(scene: Scene) -> None:
+    """What a pooler may hand to somebody else is as it was."""
+    job = await scene.job()
+    await scene.add(job, 1)
+    conn = await scene.other()
+    found = await claims.claim(conn, scene.worker, 1, NO_MARKS, [], scene.now)
+    assert (found.started, await statuses(scene)) == (None, ["dequeued"])
+    rows = await (await conn.execute("SELECT current_setting('strait.claimed', true)")).fetchall()
+    assert rows[0][0] in {None, ""}
