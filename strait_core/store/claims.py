@@ -106,10 +106,11 @@ async def claim(
     if not starting:
         await cursor.execute(query(_SQL["claim"]), values)
         return _claim(await cursor.fetchall())
-    async with conn.pipeline() as pipeline:
+    async with conn.pipeline():
+        # The claim commits by itself, whatever becomes of the starts.
+        await conn.execute("BEGIN")
         await cursor.execute(query(_SQL["claim"]), values)
-        # Here the claim commits, whatever becomes of the starts.
-        await pipeline.sync()
+        await conn.execute("COMMIT")
         starts = conn.cursor(binary=True)
         await starts.execute(query(_SQL["start_claimed"]), {"worker": worker, "now": now})
     found = _claim(await cursor.fetchall())

@@ -29,6 +29,10 @@ CONNECT_SECS: Final = 10.0
 # A password of so many characters is looked for in messages.
 _TELLING: Final = 8
 _CANCEL_SECS: Final = 1.0
+# How long a session is given to end.
+_END_MS: Final = 5_000
+_END_SESSION: Final = """
+SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %(pid)s) OR pg_terminate_backend(%(pid)s, %(ms)s)"""
 # The pool's own attempts double their pauses up to this; past it, whoever asks for a connection starts a fresh attempt.
 # So this is also how long a database that is back may go unnoticed.
 RECONNECT_SECS: Final = 3.0
@@ -154,6 +158,18 @@ async def connect(url: str, *, pooled: bool = False, timeout: float = CONNECT_SE
             hint="upgrade the server, or point DATABASE_URL at a newer one",
         )
     return conn
+
+
+async def end_session(conn: Conn, pid: int) -> None:
+    """End another session of this user, with whatever it is about to do; UnavailableError when it will not end."""
+    if pid == conn.info.backend_pid:
+        return
+    ended = (
+        "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %(pid)s) OR pg_terminate_backend(%(pid)s, %(ms)s)"
+    )
+    row = await (await conn.execute(ended, {"pid": pid, "ms": _END_MS})).fetchone()
+    if not (row and row[0]):
+        raise UnavailableError(f"session {pid} of this program does not end", hint="look at pg_stat_activity")
 
 
 class _LivePool(AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]):

@@ -14,7 +14,7 @@ import structlog
 from strait_core.run import Status
 from strait_core.store import claims, runs, sdk
 from strait_core.store.claims import Claim
-from strait_core.store.pool import Conn
+from strait_core.store.pool import Conn, end_session
 from strait_core.store.queue import Release, Retry, released
 from strait_daemon.announcer import Announcer
 from strait_daemon.attempts.catalog import Catalog
@@ -54,10 +54,15 @@ class Claimer:
         self._lanes = Lanes()
         # When the next closed lane that holds entries opens by itself.
         self._opens_at: datetime | None = None
-        # Whether a claim may have committed whose answer was lost, or is under way.
+        # Whether a claim may have committed whose answer was lost, or is under way: when it was, and in which session.
         self._unheard = False
-        # Whether somebody else has come to doubt, which he may while a claim is under way.
+        self._claimed_at: datetime | None = None
+        self._session: int | None = None
+        # Whether the next claim leaves the starts to the writer, which finds the one that cannot be written.
+        self._apart = False
+        # Whether somebody else has come to doubt, which he may while a claim is under way, and over which leases.
         self._doubted = False
+        self._forgotten: set[int] = set()
         # Whether the last claim met entries of gated jobs in lane 0: there may be more.
         self._met_gated = False
         # Once runs are parked that return by themselves.
@@ -70,9 +75,10 @@ class Claimer:
         """Whether runs may be claimed that nobody here knows of."""
         return self._unheard or self._doubted
 
-    def doubt(self) -> None:
-        """Something that was claimed is not known any more: look for it before the next claim."""
+    def doubt(self, lease: int) -> None:
+        """What was claimed under that lease is not known any more: look for it before the next claim."""
         self._doubted = True
+        self._forgotten.add(lease)
 
     async def claim(self, most: int, known: Collection[UUID]) -> Claim:
         """Claim at most `most` runs, whose targets are in the catalog then; `known` are the runs this worker holds.
@@ -85,6 +91,7 @@ class Claimer:
                     await self._give_back(known)
                 return await self._claim(most)
         except BaseException:
+            self._apart = True
             await self._line.drop()
             raise
 
@@ -108,16 +115,20 @@ class Claimer:
         if self._met_gated:
             await claims.move_gated(conn, BATCH)
             self._met_gated = False
-        self._unheard = True
-        lanes = self._lanes.best(most)
-        now, starting = self._clock.now(), not self._line.pooled
+        lanes, now = self._lanes.best(most), self._clock.now()
+        starting = not (self._line.pooled or self._apart)
+        self._unheard, self._claimed_at = True, now
+        self._session = conn.info.backend_pid if starting else None
         claim = await claims.claim(conn, self._worker_id, most, self._marks.lows(), lanes, now, starting=starting)
-        if claim.started:
+        self._apart = False
+        if claim.started is not None:
             self._announcer.moved(claim.started)
+            # Canceled in between, or claimed in another session than ours, which only a wrong setting could do.
+            self._doubted = self._doubted or len(claim.started) < len(claim.runs)
         await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
         again = [run.id for run in claim.runs if run.attempt]
         self.checkpoints = await sdk.checkpoints(conn, again) if again else {}
-        self._unheard = False
+        self._unheard, self._claimed_at, self._session = False, None, None
         self._marks.claimed(claim.runs)
         self._met_gated = claim.moved > 0
         self._lanes.seen(lanes, {run.lane for run in claim.runs}, gated=claim.gated)
@@ -159,18 +170,31 @@ class Claimer:
 
     async def _give_back(self, known: Collection[UUID]) -> None:
         conn = await self._line.conn()
-        self._unheard, self._doubted = True, False
+        self._unheard, self._doubted, forgotten = True, False, set(self._forgotten)
+        if self._session is not None:
+            # What it was asked may be under way still, and commit after a look at what it has done.
+            await end_session(conn, self._session)
+            self._session = None
+        while moves := await self._strays(conn, known):
+            log.warning("claims_given_back", runs=len(moves))
+            # Whoever was not given back has moved meanwhile: it takes another look to know where.
+            if all(await asyncio.gather(*map(self._writer.write, moves))):
+                break
+        self._unheard, self._claimed_at = False, None
+        self._forgotten -= forgotten
+
+    async def _strays(self, conn: Conn, known: Collection[UUID]) -> list[Release | Retry]:
+        """The moves that give back what this worker holds, by the database, and nobody here knows of."""
         # What is known fills no place that an unknown one needs.
         held = await runs.held_by_worker(conn, self._worker_id, len(known) + BATCH)
         moves = [self._release(row) for row in held if row["id"] not in known]
-        if moves:
-            await asyncio.gather(*map(self._writer.write, moves))
-            log.warning("claims_given_back", runs=len(moves))
-        self._unheard = False
+        return [move for move in moves if move is not None]
 
-    def _release(self, row: Mapping[str, Any]) -> Release | Retry:
-        """The move that gives back a run of which nobody here has heard; no byte has left, so no attempt is spent."""
+    def _release(self, row: Mapping[str, Any]) -> Release | Retry | None:
+        """The move that gives back a run; no byte has left, so no attempt is spent. None: it is not of that claim."""
         run_id, attempt, lease, lane = row["id"], row["attempt"], row["lease"], row["lane"]
         if row["status"] == Status.DEQUEUED:
             return Release(run_id, attempt, lease, "the claim was not heard", lane)
+        if row["claimed_at"] != self._claimed_at and lease not in self._forgotten:
+            return None
         return released(run_id, attempt, lease, row["priority"], lane, self._clock.now())

@@ -155,15 +155,16 @@ class Worker:
         if self._full:
             return False
         self._taken.clear()
-        self._claiming = True
+        self._claiming, beaten = True, self._beaten
         try:
             claim = await self._claimer.claim(room, self._live)
         finally:
             self._claiming = False
-        self._open(claim)
+        # With no heartbeat between, a reaper may have taken for lost what was started in so long a time.
+        self._open(claim, is_late=monotonic() - beaten > self._policy.stale_secs - self._policy.heartbeat_secs)
         return self._claimer.again(claim, room)
 
-    def _open(self, claim: Claim) -> None:
+    def _open(self, claim: Claim, *, is_late: bool) -> None:
         """Write the starts of what was claimed, unless they are written; once its start has committed it is open."""
         now = self._clock.now()
         attempts = []
@@ -177,6 +178,8 @@ class Worker:
             attempts.append(attempt)
             if run.id in self._taken:
                 attempt.end(Stop.TAKEN)
+            elif is_late and claim.started is not None:
+                attempt.end(Stop.RELEASED)
         if not attempts:
             return
         self._idle.clear()
@@ -198,7 +201,7 @@ class Worker:
             else:
                 if isinstance(answer, Exception):
                     log.error("start_refused", run_id=str(attempt.run.id), error=f"{type(answer).__name__}: {answer}")
-                    self._claimer.doubt()
+                    self._claimer.doubt(attempt.run.lease)
                 self._forget(attempt)
         if self._draining:
             self._release(self._slots.empty())
@@ -288,7 +291,7 @@ class Worker:
                 )
         except Exception as error:  # noqa: BLE001 - nobody else knows that this worker has it
             log.warning("run_not_aborted", run_id=str(run.id), error=f"{type(error).__name__}: {error}")
-            self._claimer.doubt()
+            self._claimer.doubt(run.lease)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """Hold a reference to a task until it is done, or it might be collected."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from psycopg import OperationalError
+
 from strait_core.run import Event, Status
 from strait_core.store import claims, queue, runs
 from strait_core.store.claims import Claim
-from strait_core.store.pool import Conn, query
+from strait_core.store.pool import Conn, end_session, query
 from strait_core.store.sql import load
 from tests.store.scene import NO_MARKS, Scene
 
@@ -104,7 +107,7 @@ async def test_a_session_that_has_claimed_nothing_starts_nothing(scene: Scene) -
     job = await scene.job()
     await scene.add(job, 2)
     fresh = await scene.other()
-    assert await send_start(scene, fresh) is None
+    assert await send_start(scene, fresh) == []
     assert (await claim(scene, 1, fresh)).started
     scene.now += timedelta(seconds=1)
     await fresh.execute("BEGIN")
@@ -113,6 +116,28 @@ async def test_a_session_that_has_claimed_nothing_starts_nothing(scene: Scene) -
     assert await send_start(scene, fresh) == []
     assert await statuses(scene) == ["executing", "queued"]
     assert await scene.broken() == []
+
+
+async def test_a_session_is_ended(scene: Scene) -> None:
+    """Whatever it is about; one that is gone has ended, and one's own stays."""
+    other = await scene.other()
+    pid = other.info.backend_pid
+    async with asyncio.TaskGroup() as both:
+        sleeping = both.create_task(_sleep(other))
+        await asyncio.sleep(0.2)
+        await end_session(scene.conn, pid)
+    assert sleeping.result() == "ended"
+    await end_session(scene.conn, pid)
+    await end_session(scene.conn, scene.conn.info.backend_pid)
+    assert await scene.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+async def _sleep(conn: Conn) -> str:
+    try:
+        await conn.execute("SELECT pg_sleep(30)")
+    except OperationalError:
+        return "ended"
+    return "slept"
 
 
 async def test_claims_without_starts_leave_nothing_behind(scene: Scene) -> None:

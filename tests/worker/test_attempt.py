@@ -90,5 +90,44 @@ async def test_canceled_before_the_claim_was_heard(migrated: str, endpoint: Endp
         await rig.check()
 
 
+async def test_cut_while_the_start_is_under_way(migrated: str, endpoint: Endpoint) -> None:
+    """The session goes on with it after its worker has lost it: it is ended before the run is given back."""
+    async with proxied(migrated) as proxy, running(proxy.url, migrated) as rig:
+        job = await rig.job(endpoint.url("/ok"))
+        await rig.wait((await rig.add(job))[0])
+        await rig.rows(_SLOW_START)
+        (run_id,) = await rig.add(job)
+        await eventually(lambda: _is(rig, run_id, Status.DEQUEUED))
+        proxy.cut()
+        run = await rig.wait(run_id)
+        assert (run["status"], run["attempt"] - run["attempt_base"]) == (Status.COMPLETED, 1)
+        assert len(endpoint.calls) == 2
+        await rig.stop()
+        await rig.check()
+
+
+async def test_a_claim_that_was_heard_too_late(migrated: str, endpoint: Endpoint) -> None:
+    """Without a heartbeat for so long the run may be another's by now: nobody is called, and no attempt is spent."""
+    async with (
+        proxied(migrated) as proxy,
+        running(proxy.url, migrated, STALE_THRESHOLD="3", REAPER_INTERVAL="60") as rig,
+    ):
+        job = await rig.job(endpoint.url("/ok"))
+        await rig.wait((await rig.add(job))[0])
+        await rig.rows(_SLOW_START)
+        (run_id,) = await rig.add(job)
+        await eventually(lambda: _is(rig, run_id, Status.DEQUEUED))
+        proxy.freeze()
+        await eventually(lambda: _is(rig, run_id, Status.EXECUTING))
+        await asyncio.sleep(3.5)
+        proxy.thaw()
+        run = await rig.wait(run_id)
+        assert (run["status"], run["attempt"] - run["attempt_base"]) == (Status.COMPLETED, 1)
+        assert [call.attempt for call in endpoint.calls] == [1, run["attempt"]]
+        assert run["attempt"] > 1
+        await rig.stop()
+        await rig.check()
+
+
 async def _is(rig: Rig, run_id: UUID, status: Status) -> bool:
     return bool((await rig.run(run_id))["status"] == status)

@@ -154,14 +154,15 @@ SELECT m.*, c.* FROM (
     SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
         (SELECT count(*) FROM taken) AS taken,
         CASE WHEN %(starting)s THEN set_config('strait.claimed',
-            (SELECT coalesce(string_agg(id::text, ','), '') FROM claimed), false) END AS remembered
+            (SELECT coalesce(string_agg(id::text, ','), '') FROM claimed), false) IS NOT NULL END AS remembered
     FROM moved
 ) m LEFT JOIN claimed c ON true
 ORDER BY c.priority DESC, c.ready_seq
 
 -- name: start_claimed
 -- dequeued → executing for what the claim just before has claimed in this session, a transaction of its own. Who it was
--- and when are the fence: another claim of a run has another worker, or another instant.
+-- and when are the fence: another claim of a run has another worker, or another instant. A session that remembers
+-- nothing starts nothing, and says so.
 WITH mine AS MATERIALIZED (
     SELECT string_to_array(current_setting('strait.claimed', true), ',')::uuid[] AS ids
 ), started AS (
@@ -179,7 +180,8 @@ WITH mine AS MATERIALIZED (
     ) c
     WHERE m.moves IS NOT NULL
 )
-SELECT CASE WHEN count(*) < (SELECT cardinality(ids) FROM mine) THEN coalesce(array_agg(id), '{}') END FROM started
+SELECT CASE WHEN count(*) = (SELECT cardinality(ids) FROM mine) THEN NULL ELSE coalesce(array_agg(id), '{}') END
+FROM started
 
 -- name: open_lanes
 -- The lanes other than 0 that hold entries, whether their job may run now and if not until when that is known, the one
