@@ -15,7 +15,7 @@ from tests.support.rig import Rig, eventually, proxied, running
 _SLOW_START: Final = """
 CREATE FUNCTION public.dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_sleep(0.5);
+    PERFORM pg_sleep({secs});
     RETURN NEW;
 END $$;
 CREATE TRIGGER dawdle BEFORE UPDATE ON strait.runs FOR EACH ROW WHEN (NEW.status = 'executing' AND OLD.status = 'dequeued')
@@ -71,7 +71,7 @@ async def test_canceled_before_the_claim_was_heard(migrated: str, endpoint: Endp
     ):
         job = await rig.job(endpoint.url("/ok"))
         await rig.wait((await rig.add(job))[0])
-        await rig.rows(_SLOW_START)
+        await rig.rows(_SLOW_START.format(secs=0.5))
         (run_id,) = await rig.add(job)
         await eventually(lambda: _is(rig, run_id, Status.DEQUEUED))
         proxy.freeze()
@@ -95,7 +95,7 @@ async def test_cut_while_the_start_is_under_way(migrated: str, endpoint: Endpoin
     async with proxied(migrated) as proxy, running(proxy.url, migrated) as rig:
         job = await rig.job(endpoint.url("/ok"))
         await rig.wait((await rig.add(job))[0])
-        await rig.rows(_SLOW_START)
+        await rig.rows(_SLOW_START.format(secs=2))
         (run_id,) = await rig.add(job)
         await eventually(lambda: _is(rig, run_id, Status.DEQUEUED))
         proxy.cut()
@@ -114,7 +114,7 @@ async def test_a_claim_that_was_heard_too_late(migrated: str, endpoint: Endpoint
     ):
         job = await rig.job(endpoint.url("/ok"))
         await rig.wait((await rig.add(job))[0])
-        await rig.rows(_SLOW_START)
+        await rig.rows(_SLOW_START.format(secs=0.5))
         (run_id,) = await rig.add(job)
         await eventually(lambda: _is(rig, run_id, Status.DEQUEUED))
         proxy.freeze()
