@@ -1,4 +1,4 @@
-"""Claims: how a worker takes runs out of the ready order, and starts them in the same breath."""
+"""Claims: how a worker takes runs out of the ready order, and starts plain ones in the same sending."""
 
 from __future__ import annotations
 

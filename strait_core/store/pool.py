@@ -164,10 +164,7 @@ async def end_session(conn: Conn, pid: int) -> None:
     """End another session of this user, with whatever it is about to do; UnavailableError when it will not end."""
     if pid == conn.info.backend_pid:
         return
-    ended = (
-        "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %(pid)s) OR pg_terminate_backend(%(pid)s, %(ms)s)"
-    )
-    row = await (await conn.execute(ended, {"pid": pid, "ms": _END_MS})).fetchone()
+    row = await (await conn.execute(_END_SESSION, {"pid": pid, "ms": _END_MS})).fetchone()
     if not (row and row[0]):
         raise UnavailableError(f"session {pid} of this program does not end", hint="look at pg_stat_activity")
 

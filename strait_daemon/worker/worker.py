@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -78,8 +78,7 @@ class Worker:
     ) -> None:
         self._policy = policy
         self._pool = pool
-        # A connection of its own: a busy API must not hold up the heartbeat.
-        self._heart = heart
+        self._heart = heart  # a connection of its own: a busy API must not hold up the heartbeat
         self._starter, self._writer = writers
         self._claimer = claimer
         self._executor = executor
@@ -93,9 +92,7 @@ class Worker:
         self._live: dict[UUID, Attempt] = {}
         self._slots = Slots(policy.slots)
         self._wake = asyncio.Event()
-        # Runs that were ended from outside while a claim is under way: some of them may be what it claims.
-        self._claiming = False
-        self._taken: set[UUID] = set()
+        self._taken: set[UUID] | None = None  # who was ended from outside while a claim is under way; None: no claim is
         # Whether the last look at the queue was left out for want of room: only then is new room a reason to look.
         self._full = False
         self._idle = asyncio.Event()
@@ -127,7 +124,7 @@ class Worker:
             attempt = self._live.get(run_id)
             if attempt is not None:
                 attempt.end(Stop.TAKEN)
-        if self._claiming:
+        if self._taken is not None:
             self._taken.update(run_ids)
 
     # -- claims ---------------------------------------------------------------------------------------------------
@@ -154,17 +151,18 @@ class Worker:
         self._full = room == 0
         if self._full:
             return False
-        self._taken.clear()
-        self._claiming, beaten = True, self._beaten
+        beaten, taken = self._beaten, set[UUID]()
+        self._taken = taken
         try:
             claim = await self._claimer.claim(room, self._live)
         finally:
-            self._claiming = False
-        # With no heartbeat between, a reaper may have taken for lost what was started in so long a time.
-        self._open(claim, is_late=monotonic() - beaten > self._policy.stale_secs - self._policy.heartbeat_secs)
+            self._taken = None
+        # So long after the last heartbeat before it a reaper may have acted on what it started.
+        is_late = monotonic() - beaten > self._policy.stale_secs - self._policy.heartbeat_secs
+        self._open(claim, taken, is_late=is_late)
         return self._claimer.again(claim, room)
 
-    def _open(self, claim: Claim, *, is_late: bool) -> None:
+    def _open(self, claim: Claim, taken: Container[UUID], *, is_late: bool) -> None:
         """Write the starts of what was claimed, unless they are written; once its start has committed it is open."""
         now = self._clock.now()
         attempts = []
@@ -176,7 +174,7 @@ class Worker:
             attempt = self._live[run.id] = Attempt(run, target, now)
             attempt.checkpoint = self._claimer.checkpoints.get(run.id)
             attempts.append(attempt)
-            if run.id in self._taken:
+            if run.id in taken:
                 attempt.end(Stop.TAKEN)
             elif is_late and claim.started is not None:
                 attempt.end(Stop.RELEASED)

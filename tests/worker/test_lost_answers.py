@@ -28,10 +28,8 @@ PROMOTE: Final = b"DELETE FROM strait.due d WHERE d.ctid"
 async def test_a_run_whose_statement_was_not_heard(
     migrated: str, endpoint: Endpoint, statement: bytes, limits: dict[str, Any]
 ) -> None:
-    """Each of the moves of a run may be lost on its way back: it completes, called once, and one attempt is spent.
-
-    A start that goes with its claim is lost with it: then nobody knows of the attempt, and it is let go unspent.
-    """
+    """Each of the moves of a run may be lost on its way back: it completes, called once, and one attempt is spent."""
+    # A start that goes with its claim is lost with it: then nobody knows of the attempt, and it is let go unspent.
     together = statement in {CLAIM, START} and not limits
     async with proxied(migrated) as proxy, running(proxy.url, migrated) as rig:
         job = await rig.job(endpoint.url("/ok"), **limits)
