@@ -114,8 +114,9 @@ async def claim(
         starts = conn.cursor(binary=True)
         await starts.execute(query(_SQL["start_claimed"]), {"worker": worker, "now": now})
     found = _claim(await cursor.fetchall())
-    row = await starts.fetchone()
-    ids = [run.id for run in found.runs] if row is None or row[0] is None else row[0]
+    count, some = (await starts.fetchone()) or (0, None)
+    # Counted, so that a session which remembers another claim, or none, never seems to have started this one.
+    ids = [run.id for run in found.runs] if count == len(found.runs) else some or ()
     return replace(found, started=frozenset(ids))
 
 

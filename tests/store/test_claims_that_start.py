@@ -37,12 +37,11 @@ async def send_claim(scene: Scene, conn: Conn) -> None:
     await conn.execute(query(_SQL["claim"]), values)
 
 
-async def send_start(scene: Scene, conn: Conn, worker: UUID | None = None) -> list[UUID] | None:
-    """The second half alone; None = all."""
+async def send_start(scene: Scene, conn: Conn, worker: UUID | None = None) -> tuple[int, set[UUID]]:
+    """The second half alone: how many started, and which if not all of the claim."""
     rows = await conn.execute(query(_SQL["start_claimed"]), {"worker": worker or scene.worker, "now": scene.now})
     found: list[Any] = await rows.fetchall()
-    ids: list[UUID] | None = found[0][0]
-    return ids
+    return found[0][0], set(found[0][1] or ())
 
 
 async def statuses(scene: Scene) -> list[str]:
@@ -81,7 +80,7 @@ async def test_the_claim_has_committed_before_the_start(scene: Scene) -> None:
     told: dict[str, Any] = {"event": Event.CANCEL, "to": Status.CANCELED, "allowed": (Status.DEQUEUED,)}
     async with scene.conn.transaction():
         assert await runs.end_active(scene.conn, [ids[1]], now=scene.now, **told)
-    assert set(await send_start(scene, claimer) or []) == {ids[0], ids[2]}
+    assert await send_start(scene, claimer) == (2, {ids[0], ids[2]})
     assert await statuses(scene) == ["executing"] * 2
     assert await scene.broken() == []
 
@@ -98,7 +97,7 @@ async def test_what_another_has_claimed_since_is_not_started(scene: Scene) -> No
         assert await queue.release_if_held(scene.conn, [release], scene.now) == {run_id}
         later = scene.now + timedelta(microseconds=1)
         await claims.claim(scene.conn, worker, 1, NO_MARKS, [], later)
-        assert await send_start(scene, claimer) == []
+        assert await send_start(scene, claimer) == (0, set())
     assert await statuses(scene) == ["dequeued"]
 
 
@@ -107,13 +106,13 @@ async def test_a_session_that_has_claimed_nothing_starts_nothing(scene: Scene) -
     job = await scene.job()
     await scene.add(job, 2)
     fresh = await scene.other()
-    assert await send_start(scene, fresh) == []
+    assert await send_start(scene, fresh) == (0, set())
     assert (await claim(scene, 1, fresh)).started
     scene.now += timedelta(seconds=1)
     await fresh.execute("BEGIN")
     await send_claim(scene, fresh)
     await fresh.execute("ROLLBACK")
-    assert await send_start(scene, fresh) == []
+    assert await send_start(scene, fresh) == (0, set())
     assert await statuses(scene) == ["executing", "queued"]
     assert await scene.broken() == []
 

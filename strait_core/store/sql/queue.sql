@@ -161,8 +161,8 @@ ORDER BY c.priority DESC, c.ready_seq
 
 -- name: start_claimed
 -- dequeued → executing for what the claim just before has claimed in this session, a transaction of its own. Who it was
--- and when are the fence: another claim of a run has another worker, or another instant. A session that remembers
--- nothing starts nothing, and says so.
+-- and when are the fence: another claim of a run has another worker, or another instant. Answers how many
+-- started, and which when these are not all that the session remembers.
 WITH mine AS MATERIALIZED (
     SELECT string_to_array(current_setting('strait.claimed', true), ',')::uuid[] AS ids
 ), started AS (
@@ -180,8 +180,7 @@ WITH mine AS MATERIALIZED (
     ) c
     WHERE m.moves IS NOT NULL
 )
-SELECT CASE WHEN count(*) = (SELECT cardinality(ids) FROM mine) THEN NULL ELSE coalesce(array_agg(id), '{}') END
-FROM started
+SELECT count(*), CASE WHEN count(*) IS DISTINCT FROM (SELECT cardinality(ids) FROM mine) THEN array_agg(id) END FROM started
 
 -- name: open_lanes
 -- The lanes other than 0 that hold entries, whether their job may run now and if not until when that is known, the one
