@@ -23,6 +23,7 @@ MOVERS: Final[dict[str, set[Event]]] = {
     "claim": {Event.CLAIM},
     "claim_lanes": {Event.CLAIM},
     "start_if_held": {Event.START},
+    "start_claimed": {Event.START},
     "finish_if_held": FINISHES,
     "retry_if_held": {Event.RETRY},
     "release_if_held": {Event.RELEASE},
@@ -193,6 +194,12 @@ def test_a_held_statement_compares_all_four(name: str):
     text = re.sub(r"\s+", " ", statements()[name])
     assert re.search(r"r\.status = '\w+' AND r\.attempt = b\.attempt AND r\.lease = b\.lease", text)
     assert text.count("r.id = b.id") == 1
+
+
+def test_a_start_with_its_claim_compares_who_and_when():
+    """What the session remembers is no fence by itself: the worker and the instant are those of the claim."""
+    text = re.sub(r"\s+", " ", statements()["start_claimed"])
+    assert "r.status = 'dequeued' AND r.worker_id = %(worker)s AND r.claimed_at = %(now)s" in text
 
 
 def test_only_what_has_not_started_expires():
