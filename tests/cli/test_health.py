@@ -37,10 +37,10 @@ def test_a_test_shows_the_answer(shell: Shell, cli_endpoint: Endpoint):
 def test_a_test_that_fails_ends_with_9(shell: Shell, cli_endpoint: Endpoint, path: str, more: tuple[str, ...]):
     """What came of it is shown all the same; no retry."""
     make(shell, "bad", cli_endpoint.url(path))
-    before = len(cli_endpoint.calls)
     answer = shell.run("jobs", "test", "bad", *more, "-o", "json")
     assert (answer.code, answer.json["ok"]) == (9, False)
-    assert len(cli_endpoint.calls) == before + 1
+    job = shell.ok("jobs", "get", "bad", "-o", "json").json["id"]
+    assert [call.path for call in cli_endpoint.calls if call.job == job] == [path]
 
 
 def test_on_a_terminal_it_is_short(shell: Shell, cli_endpoint: Endpoint):
