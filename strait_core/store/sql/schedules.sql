@@ -32,10 +32,11 @@ SELECT (SELECT min(due_at) FROM strait.schedules WHERE kind = %(kind)s AND due_a
     (SELECT min(due_at) FROM strait.schedules WHERE kind = %(kind)s AND due_at > %(after)s)
 
 -- name: active_ticks
--- Runs that ticks of these jobs have made and that are not over, the oldest first. Those of backfills keep to a bound of
--- their own and are in no tick's way.
+-- Runs that ticks of these jobs have made and that are not over, the oldest of each job first. Those of backfills keep to
+-- a bound of their own and are in no tick's way.
 SELECT job_id AS owner_id, id FROM strait.runs
-WHERE job_id = ANY(%(owners)s) AND fire_at IS NOT NULL AND triggered_by <> 'backfill' ORDER BY id
+WHERE job_id = ANY(%(owners)s) AND fire_at IS NOT NULL AND triggered_by <> 'backfill'
+ORDER BY job_id, id
 
 -- name: active_flows
 -- The same of workflows; of those in `every`, which mind whatever run there is, the oldest one of all. What is undone is
