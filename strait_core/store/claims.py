@@ -1,4 +1,4 @@
-"""Claims: how a worker takes runs out of the ready order, and starts plain ones in the same sending."""
+"""Claims: how a worker takes runs out of the ready order, and starts them in the same sending."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from psycopg import AsyncCursor
+
 from strait_core.retry import MAX_PRIORITY
 from strait_core.store import limits, rates
-from strait_core.store.pool import Conn, query, swift_transaction
+from strait_core.store.pool import Conn, own_transaction, query
 from strait_core.store.sql import load
 
 _SQL = load("queue")
@@ -47,6 +49,7 @@ class Claimed(NamedTuple):
 
 
 _CLAIMED: Final = len(Claimed._fields)
+_Cursor = AsyncCursor[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ async def claim(
 
     `marks` gives for each of `PRIORITIES` the ready_seq below which lane 0 holds nothing any more; `lanes` are the open
     lanes besides lane 0. With `starting` the runs go on to executing in the same sending, in a transaction of its own;
-    only without lanes, and on a connection that belongs to the caller alone (no pooler in between).
+    only on a connection that belongs to the caller alone (no pooler in between).
     """
     values = {
         "worker": worker,
@@ -98,10 +101,10 @@ async def claim(
         "now": now,
         "priorities": list(PRIORITIES),
         "marks": list(marks),
+        "starting": starting,
     }
     if lanes:
         return await _claim_lanes(conn, values, lanes)
-    values["starting"] = starting
     cursor = conn.cursor(binary=True)
     if not starting:
         await cursor.execute(query(_SQL["claim"]), values)
@@ -111,25 +114,14 @@ async def claim(
         await conn.execute("BEGIN")
         await cursor.execute(query(_SQL["claim"]), values)
         await conn.execute("COMMIT")
-        starts = conn.cursor(binary=True)
-        await starts.execute(query(_SQL["start_claimed"]), {"worker": worker, "now": now})
-    found = _claim(await cursor.fetchall())
-    count, some = (await starts.fetchone()) or (0, None)
-    # Counted, so that a session which remembers another claim, or none, never seems to have started this one.
-    ids = [run.id for run in found.runs] if count == len(found.runs) else some or ()
-    return replace(found, started=frozenset(ids))
-
-
-def _claim(rows: Sequence[tuple[Any, ...]]) -> Claim:
-    # Before a run's columns stand the claim's own four, one of which is nobody's; the breaker is a gated lane's.
-    moved, gated, taken = rows[0][:3]
-    claimed = [Claimed(*row[4 : 3 + _CLAIMED]) for row in rows if row[4] is not None]
-    return Claim(claimed, moved, gated or moved > 0, taken)
+        starts = await _start(conn, values)
+    return await _with_starts(_claim(await cursor.fetchall()), starts)
 
 
 async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int]) -> Claim:
     """A claim that reads lanes besides lane 0. It holds their jobs first: what it counts then, it counts alone."""
-    async with swift_transaction(conn):
+    async with own_transaction(conn), conn.pipeline():
+        await conn.execute("BEGIN")
         held = await limits.hold_lanes(conn, lanes, values["slots"], values["now"])
         holding = {
             "lanes": list(lanes),
@@ -140,13 +132,34 @@ async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int])
         }
         cursor = conn.cursor(binary=True)
         await cursor.execute(query(_SQL["claim_lanes"]), {**values, **holding})
-        rows = await cursor.fetchall()
-        claimed = [Claimed(*row[4 : 4 + _CLAIMED]) for row in rows if row[4] is not None]
-        returns_at = None
+        rows, returns_at = None, None
         if held.ledger is not None:
-            returns_at = await rates.settle(conn, held.ledger, [run.id for run in claimed], values["now"])
+            rows = await cursor.fetchall()
+            returns_at = await rates.settle(conn, held.ledger, [run.id for run in _claim(rows).runs], values["now"])
+        await conn.execute("COMMIT")
+        starts = await _start(conn, values) if values["starting"] else None
+    claim = replace(_claim(rows or await cursor.fetchall()), returns_at=returns_at)
+    return claim if starts is None else await _with_starts(claim, starts)
+
+
+def _claim(rows: Sequence[tuple[Any, ...]]) -> Claim:
+    # Before a run's columns stand the claim's own five, one of which is nobody's.
     moved, gated, taken, skipped = rows[0][:4]
-    return Claim(claimed, moved, gated or moved > 0, taken, skipped, returns_at)
+    claimed = [Claimed(*row[5 : 5 + _CLAIMED]) for row in rows if row[5] is not None]
+    return Claim(claimed, moved, gated or moved > 0, taken, skipped)
+
+
+async def _start(conn: Conn, values: dict[str, Any]) -> _Cursor:
+    """Send the start of what the session remembers behind the claim that it is to remember."""
+    starts = conn.cursor(binary=True)
+    return await starts.execute(query(_SQL["start_claimed"]), {"worker": values["worker"], "now": values["now"]})
+
+
+async def _with_starts(claim: Claim, starts: _Cursor) -> Claim:
+    count, some = (await starts.fetchone()) or (0, None)
+    # Counted, so that a session which remembers another claim, or none, never seems to have started this one.
+    ids = [run.id for run in claim.runs] if count == len(claim.runs) else some or ()
+    return replace(claim, started=frozenset(ids))
 
 
 async def open_lanes(conn: Conn, now: datetime) -> list[int]:

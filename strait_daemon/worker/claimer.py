@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class Claimer:
-    """One worker's claims, with the starts of what has no limits."""
+    """One worker's claims, with their starts."""
 
     def __init__(
         self,
@@ -54,9 +54,10 @@ class Claimer:
         self._lanes = Lanes()
         # When the next closed lane that holds entries opens by itself.
         self._opens_at: datetime | None = None
-        # Whether a claim may have committed whose answer was lost, or is under way: when it was, and in which session.
+        # Whether a claim may have committed whose answer was lost, or is under way: in which session, and the last
+        # lease of the claims before it. Leases grow, so what it has claimed has later ones.
         self._unheard = False
-        self._claimed_at: datetime | None = None
+        self._last_lease = 0
         self._session: int | None = None
         # Whether the next claim leaves the starts to the writer, which finds the one that cannot be written.
         self._apart = False
@@ -117,7 +118,7 @@ class Claimer:
             self._met_gated = False
         lanes, now = self._lanes.best(most), self._clock.now()
         starting = not (self._line.pooled or self._apart)
-        self._unheard, self._claimed_at = True, now
+        self._unheard = True
         self._session = conn.info.backend_pid if starting else None
         claim = await claims.claim(conn, self._worker_id, most, self._marks.lows(), lanes, now, starting=starting)
         self._apart = False
@@ -128,7 +129,8 @@ class Claimer:
         await self._catalog.learn(conn, {(run.job_id, run.job_version) for run in claim.runs})
         again = [run.id for run in claim.runs if run.attempt]
         self.checkpoints = await sdk.checkpoints(conn, again) if again else {}
-        self._unheard, self._claimed_at, self._session = False, None, None
+        self._unheard, self._session = False, None
+        self._last_lease = max((run.lease for run in claim.runs), default=self._last_lease)
         self._marks.claimed(claim.runs)
         self._met_gated = claim.moved > 0
         self._lanes.seen(lanes, {run.lane for run in claim.runs}, gated=claim.gated)
@@ -180,7 +182,7 @@ class Claimer:
             # Whoever was not given back has moved meanwhile: it takes another look to know where.
             if all(await asyncio.gather(*map(self._writer.write, moves))):
                 break
-        self._unheard, self._claimed_at = False, None
+        self._unheard = False
         self._forgotten -= forgotten
 
     async def _strays(self, conn: Conn, known: Collection[UUID]) -> list[Release | Retry]:
@@ -195,6 +197,6 @@ class Claimer:
         run_id, attempt, lease, lane = row["id"], row["attempt"], row["lease"], row["lane"]
         if row["status"] == Status.DEQUEUED:
             return Release(run_id, attempt, lease, "the claim was not heard", lane)
-        if row["claimed_at"] != self._claimed_at and lease not in self._forgotten:
+        if lease <= self._last_lease and lease not in self._forgotten:
             return None
         return released(run_id, attempt, lease, row["priority"], lane, self._clock.now())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
+import pytest
 from psycopg import OperationalError
 
+from strait_core.ratekeys import RateKey
 from strait_core.run import Event, Status
 from strait_core.store import claims, queue, runs
 from strait_core.store.claims import Claim
@@ -19,9 +22,20 @@ from tests.store.scene import NO_MARKS, Scene
 _SQL = load("queue")
 
 
-async def claim(scene: Scene, slots: int = 100, conn: Conn | None = None, worker: UUID | None = None) -> Claim:
-    who = worker or scene.worker
-    return await claims.claim(conn or scene.conn, who, slots, NO_MARKS, [], scene.now, starting=True)
+# What makes a claim take the other way: one statement to hold the jobs, then keys to count and tokens to spend.
+LIMITS: Final[Sequence[Mapping[str, Any]]] = (
+    {},
+    {"max_concurrency": 50},
+    {"rate_limit_max": 50, "rate_limit_window_secs": 60},
+    {"max_concurrency_per_key": 50},
+    {"rate_limit_keys": (RateKey("tenant", "{{payload.tenant}}", 50, 60),)},
+)
+every_way = pytest.mark.parametrize("limits", LIMITS, ids=["plain", "capped", "rated", "keyed", "named"])
+
+
+async def claim(scene: Scene, slots: int = 100, conn: Conn | None = None) -> Claim:
+    lanes = await claims.open_lanes(scene.conn, scene.now)
+    return await claims.claim(conn or scene.conn, scene.worker, slots, NO_MARKS, lanes, scene.now, starting=True)
 
 
 async def send_claim(scene: Scene, conn: Conn) -> None:
@@ -48,10 +62,11 @@ async def statuses(scene: Scene) -> list[str]:
     return [row["status"] for row in await scene.rows("SELECT status FROM strait.runs ORDER BY status")]
 
 
-async def test_what_is_claimed_executes(scene: Scene) -> None:
+@every_way
+async def test_what_is_claimed_executes(scene: Scene, limits: Mapping[str, Any]) -> None:
     """Both moves happen, each with its place among the run's events and in the counts; the next claim is another one."""
-    job = await scene.job()
-    ids = await scene.add(job, 7)
+    job = await scene.job(**limits)
+    ids = await scene.add(job, 7, payload='{"tenant": "acme"}', concurrency_key="acme")
     first = await claim(scene, 3)
     assert ([run.id for run in first.runs], first.started) == (ids[:3], frozenset(ids[:3]))
     assert {run.attempt for run in first.runs} == {0}
@@ -67,6 +82,19 @@ async def test_what_is_claimed_executes(scene: Scene) -> None:
     scene.now += timedelta(seconds=1)
     assert (await claim(scene, 100)).started == frozenset(ids[3:])
     assert (await claim(scene, 100)).started == frozenset()
+    assert await scene.broken() == []
+
+
+async def test_a_slot_freed_later_is_started_no_earlier(scene: Scene) -> None:
+    """Two processes read the clock a little apart: the later of the two times is when the run was claimed, and starts."""
+    job = await scene.job(max_concurrency=1)
+    first, second = await scene.add(job, 2)
+    ahead = scene.now + timedelta(milliseconds=40)
+    (run,) = (await claim(scene)).runs
+    assert await scene.finish(run._replace(attempt=1), finished_at=ahead)
+    assert (run.id, (await claim(scene)).started) == (first, frozenset({second}))
+    row = await scene.run(second)
+    assert (row["status"], row["claimed_at"], row["started_at"]) == ("executing", ahead, ahead)
     assert await scene.broken() == []
 
 
@@ -86,7 +114,7 @@ async def test_the_claim_has_committed_before_the_start(scene: Scene) -> None:
 
 
 async def test_what_another_has_claimed_since_is_not_started(scene: Scene) -> None:
-    """Given back and claimed by another worker, or by the same one at another time: neither is this claim's."""
+    """Given back and claimed by another worker, or by the same one at the same instant: neither is this claim's."""
     job = await scene.job()
     (run_id,) = await scene.add(job)
     claimer = await scene.other()
@@ -95,8 +123,7 @@ async def test_what_another_has_claimed_since_is_not_started(scene: Scene) -> No
         held = (await scene.rows("SELECT attempt, lease FROM strait.runs"))[0]
         release = queue.Release(run_id, held["attempt"], held["lease"], "a test")
         assert await queue.release_if_held(scene.conn, [release], scene.now) == {run_id}
-        later = scene.now + timedelta(microseconds=1)
-        await claims.claim(scene.conn, worker, 1, NO_MARKS, [], later)
+        await claims.claim(scene.conn, worker, 1, NO_MARKS, [], scene.now)
         assert await send_start(scene, claimer) == (0, set())
     assert await statuses(scene) == ["dequeued"]
 

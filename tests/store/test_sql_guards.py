@@ -196,10 +196,10 @@ def test_a_held_statement_compares_all_four(name: str):
     assert text.count("r.id = b.id") == 1
 
 
-def test_a_start_with_its_claim_compares_who_and_when():
-    """What the session remembers is no fence by itself: the worker and the instant are those of the claim."""
+def test_a_start_with_its_claim_compares_whose_it_is():
+    """What the session remembers is no fence by itself: the worker and the leases are those of the claim."""
     text = re.sub(r"\s+", " ", statements()["start_claimed"])
-    assert "r.status = 'dequeued' AND r.worker_id = %(worker)s AND r.claimed_at = %(now)s" in text
+    assert "r.status = 'dequeued' AND r.worker_id = %(worker)s AND r.lease BETWEEN (SELECT leases[1]" in text
 
 
 def test_only_what_has_not_started_expires():

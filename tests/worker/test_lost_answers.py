@@ -30,7 +30,7 @@ async def test_a_run_whose_statement_was_not_heard(
 ) -> None:
     """Each of the moves of a run may be lost on its way back: it completes, called once, and one attempt is spent."""
     # A start that goes with its claim is lost with it: then nobody knows of the attempt, and it is let go unspent.
-    together = statement in {CLAIM, START} and not limits
+    together = statement in {CLAIM, START}
     async with proxied(migrated) as proxy, running(proxy.url, migrated) as rig:
         job = await rig.job(endpoint.url("/ok"), **limits)
         # The statements have been prepared by now, so the one that is lost is the one that matters.

@@ -139,7 +139,7 @@ WITH picked AS MATERIALIZED (
         u.timeout_secs, u.job_version, u.retry_strategy, u.error,
         greatest(extract(epoch FROM %(now)s::timestamptz - t.ready_at) * 1000, 0)::float8, u.payload, t.ready_seq,
         0::bigint AS lane, u.error_fingerprint, u.error_streak, u.workflow_run_id, u.step_index, u.retry_initial_secs,
-        u.retry_max_secs, u.seq
+        u.retry_max_secs, NULL::uuid AS breaker, u.seq
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
     SELECT %(now)s::timestamptz, m.moves, c.* FROM (
@@ -152,23 +152,28 @@ WITH picked AS MATERIALIZED (
 )
 SELECT m.*, c.* FROM (
     SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
-        (SELECT count(*) FROM taken) AS taken,
-        CASE WHEN %(starting)s THEN set_config('strait.claimed',
-            (SELECT coalesce(string_agg(id::text, ','), '') FROM claimed), false) IS NOT NULL END AS remembered
+        (SELECT count(*) FROM taken) AS taken, false AS skipped,
+        CASE WHEN %(starting)s THEN (
+            SELECT set_config('strait.claimed', coalesce(string_agg(id::text, ','), ''), false) IS NOT NULL
+                AND set_config('strait.leases', concat_ws(',', min(lease), max(lease)), false) IS NOT NULL FROM claimed
+        ) END AS remembered
     FROM moved
 ) m LEFT JOIN claimed c ON true
 ORDER BY c.priority DESC, c.ready_seq
 
 -- name: start_claimed
--- dequeued → executing for what the claim just before has claimed in this session, a transaction of its own. Who it was
--- and when are the fence: another claim of a run has another worker, or another instant. Answers how many
--- started, and which when these are not all that the session remembers.
+-- dequeued → executing for what the claim just before has claimed in this session, a transaction of its own. The worker
+-- and the claim's leases are the fence: no other claim has any of those. Answers how many started, and which when these
+-- are not all that the session remembers.
 WITH mine AS MATERIALIZED (
-    SELECT string_to_array(current_setting('strait.claimed', true), ',')::uuid[] AS ids
+    SELECT string_to_array(current_setting('strait.claimed', true), ',')::uuid[] AS ids,
+        string_to_array(current_setting('strait.leases', true), ',')::bigint[] AS leases
 ), started AS (
-    UPDATE strait.runs r SET status = 'executing', seq = r.seq + 1, attempt = r.attempt + 1, started_at = %(now)s
+    UPDATE strait.runs r SET status = 'executing', seq = r.seq + 1, attempt = r.attempt + 1,
+        -- A claim that took a slot just freed may have a later clock than this one.
+        started_at = greatest(%(now)s::timestamptz, r.claimed_at)
     WHERE r.id = ANY(ARRAY(SELECT unnest(ids) FROM mine)) AND r.status = 'dequeued' AND r.worker_id = %(worker)s
-        AND r.claimed_at = %(now)s
+        AND r.lease BETWEEN (SELECT leases[1] FROM mine) AND (SELECT leases[2] FROM mine)
     RETURNING r.id, r.project_id, r.job_id, r.seq, r.attempt
 ), counted AS (
     INSERT INTO strait.stats_deltas (at, moves, ids, owners, seqs, attempts, statuses)
@@ -199,7 +204,7 @@ WHERE g.own_lane = ANY(ARRAY(SELECT lane FROM hop)) ORDER BY h.priority DESC, h.
 
 -- name: claim_lanes
 -- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age. A lane
--- gives at most its share twice over (and 8 at least), so that no more entries are locked than the claim can use, and
+-- gives at most `share` (about its part twice over), so that no more entries are locked than the claim can use, and
 -- no more than its job allows. A job with limits gives only to a claim that holds it (`held`), in a snapshot taken since.
 WITH gates AS MATERIALIZED (
     SELECT g.own_lane AS lane, g.breaker, g.allowance,
@@ -296,7 +301,12 @@ WITH gates AS MATERIALIZED (
 )
 SELECT m.*, c.* FROM (
     SELECT count(*) AS moved, EXISTS (SELECT FROM strait.ready WHERE lane > 0) AS gated,
-        (SELECT count(*) FROM taken) AS taken, EXISTS (SELECT FROM gates WHERE NOT ours) AS skipped FROM moved
+        (SELECT count(*) FROM taken) AS taken, EXISTS (SELECT FROM gates WHERE NOT ours) AS skipped,
+        CASE WHEN %(starting)s THEN (
+            SELECT set_config('strait.claimed', coalesce(string_agg(id::text, ','), ''), false) IS NOT NULL
+                AND set_config('strait.leases', concat_ws(',', min(lease), max(lease)), false) IS NOT NULL FROM claimed
+        ) END AS remembered
+    FROM moved
 ) m LEFT JOIN claimed c ON true
 ORDER BY c.priority DESC, c.ready_seq
 
