@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 from uuid import UUID, uuid4
+
+import pytest
 
 from strait_core.run import Status
 from tests.support.endpoint import Endpoint
@@ -21,6 +23,7 @@ END $$;
 CREATE TRIGGER dawdle BEFORE UPDATE ON strait.runs FOR EACH ROW WHEN (NEW.status = 'executing' AND OLD.status = 'dequeued')
     EXECUTE FUNCTION public.dawdle();
 """
+either_way = pytest.mark.parametrize("limits", [{}, {"max_concurrency": 5}], ids=["plain", "limited"])
 
 
 async def test_cancelled_before_its_task_took_a_step(rig: Rig, endpoint: Endpoint) -> None:
@@ -63,13 +66,14 @@ async def test_unknown_ids_are_nobodys(rig: Rig, endpoint: Endpoint) -> None:
     assert (await rig.wait(run_id))["status"] == Status.COMPLETED
 
 
-async def test_canceled_before_the_claim_was_heard(migrated: str, endpoint: Endpoint) -> None:
+@either_way
+async def test_canceled_before_the_claim_was_heard(migrated: str, endpoint: Endpoint, limits: Mapping[str, Any]) -> None:
     """It executes, by the database; its worker hears that it was taken before it hears that it has it, and calls nobody."""
     async with (
         proxied(migrated) as proxy,
         running(proxy.url, migrated, HEARTBEAT_INTERVAL="100", STALE_THRESHOLD="300") as rig,
     ):
-        job = await rig.job(endpoint.url("/ok"))
+        job = await rig.job(endpoint.url("/ok"), **limits)
         await rig.wait((await rig.add(job))[0])
         await rig.rows(_SLOW_START.format(secs=0.5))
         (run_id,) = await rig.add(job)
@@ -90,10 +94,11 @@ async def test_canceled_before_the_claim_was_heard(migrated: str, endpoint: Endp
         await rig.check()
 
 
-async def test_cut_while_the_start_is_under_way(migrated: str, endpoint: Endpoint) -> None:
+@either_way
+async def test_cut_while_the_start_is_under_way(migrated: str, endpoint: Endpoint, limits: Mapping[str, Any]) -> None:
     """The session goes on with it after its worker has lost it: it is ended before the run is given back."""
     async with proxied(migrated) as proxy, running(proxy.url, migrated) as rig:
-        job = await rig.job(endpoint.url("/ok"))
+        job = await rig.job(endpoint.url("/ok"), **limits)
         await rig.wait((await rig.add(job))[0])
         await rig.rows(_SLOW_START.format(secs=2))
         (run_id,) = await rig.add(job)
