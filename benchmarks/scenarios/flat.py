@@ -90,22 +90,22 @@ class Compared:
 def once(bed: Bed, scale: Scale, prepare: Prepare) -> Compared:
     """Drains and claims of one by turns, so that whatever else the machine does hits both alike."""
     count = scale.of(20_000, 4_000)
-    with bed.database() as new, bed.database() as old:
-        job_new, job_old = (seed.queued(url, drains.NOWHERE, 0) for url in (new, old))
-        with prepare(bed, old, job_old, scale) as more:
+    with bed.database() as old:
+        job = seed.queued(old, drains.NOWHERE, 0)
+        with prepare(bed, old, job, scale) as more:
             fresh, other = [], []
             for turn in range(DRAINS):
-                seed.more_queued(new, job_new, count)
-                seed.more_queued(old, job_old, count)
-                for is_old in (False, True) if turn % 2 == 0 else (True, False):
-                    if is_old:
-                        other.append(drains.null_drain(bed, old, count, slots=SLOTS, more=more))
-                    else:
-                        fresh.append(drains.null_drain(bed, new, count, slots=SLOTS))
+                if turn % 2 == 0:
+                    fresh.append(drains.through_nobody(bed, count, slots=SLOTS))
+                seed.more_queued(old, job, count)
+                other.append(drains.null_drain(bed, old, count, slots=SLOTS, more=more))
+                if turn % 2 == 1:
+                    fresh.append(drains.through_nobody(bed, count, slots=SLOTS))
             invariants.check(old)
-            seed.more_queued(new, job_new, 10_000)
-            seed.more_queued(old, job_old, 10_000)
-            claims = seed.single_claims([new, old], SLICES, SLICE_SECS)
+            with bed.database() as new:
+                seed.queued(new, drains.NOWHERE, 10_000)
+                seed.more_queued(old, job, 10_000)
+                claims = seed.single_claims([new, old], SLICES, SLICE_SECS)
         return Compared(
             (_rate(fresh), _rate(other)),
             (fmean(each.postgres_us for each in fresh), fmean(each.postgres_us for each in other)),

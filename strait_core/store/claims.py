@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -87,13 +87,13 @@ async def claim(
     lanes: Sequence[int],
     now: datetime,
     *,
-    starting: bool = False,
+    starting: Callable[[], datetime] | None = None,
 ) -> Claim:
     """queued → dequeued for at most `slots` runs, the best first.
 
     `marks` gives for each of `PRIORITIES` the ready_seq below which lane 0 holds nothing any more; `lanes` are the open
-    lanes besides lane 0. With `starting` the runs go on to executing in the same sending, in a transaction of its own;
-    only on a connection that belongs to the caller alone (no pooler in between).
+    lanes besides lane 0. With `starting`, a clock, the runs go on to executing in the same sending, in a transaction of
+    its own; only on a connection that belongs to the caller alone (no pooler in between).
     """
     values = {
         "worker": worker,
@@ -101,12 +101,12 @@ async def claim(
         "now": now,
         "priorities": list(PRIORITIES),
         "marks": list(marks),
-        "starting": starting,
+        "starting": starting is not None,
     }
     if lanes:
-        return await _claim_lanes(conn, values, lanes)
+        return await _claim_lanes(conn, values, lanes, starting)
     cursor = conn.cursor(binary=True)
-    if not starting:
+    if starting is None:
         await cursor.execute(query(_SQL["claim"]), values)
         return _claim(await cursor.fetchall())
     async with conn.pipeline():
@@ -114,11 +114,13 @@ async def claim(
         await conn.execute("BEGIN")
         await cursor.execute(query(_SQL["claim"]), values)
         await conn.execute("COMMIT")
-        starts = await _start(conn, values)
+        starts = await _start(conn, worker, now)
     return await _with_starts(_claim(await cursor.fetchall()), starts)
 
 
-async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int]) -> Claim:
+async def _claim_lanes(
+    conn: Conn, values: dict[str, Any], lanes: Sequence[int], starting: Callable[[], datetime] | None
+) -> Claim:
     """A claim that reads lanes besides lane 0. It holds their jobs first: what it counts then, it counts alone."""
     async with own_transaction(conn), conn.pipeline():
         await conn.execute("BEGIN")
@@ -137,7 +139,8 @@ async def _claim_lanes(conn: Conn, values: dict[str, Any], lanes: Sequence[int])
             rows = await cursor.fetchall()
             returns_at = await rates.settle(conn, held.ledger, [run.id for run in _claim(rows).runs], values["now"])
         await conn.execute("COMMIT")
-        starts = await _start(conn, values) if values["starting"] else None
+        # Holding and counting may have taken a while.
+        starts = None if starting is None else await _start(conn, values["worker"], starting())
     claim = replace(_claim(rows or await cursor.fetchall()), returns_at=returns_at)
     return claim if starts is None else await _with_starts(claim, starts)
 
@@ -149,10 +152,9 @@ def _claim(rows: Sequence[tuple[Any, ...]]) -> Claim:
     return Claim(claimed, moved, gated or moved > 0, taken, skipped)
 
 
-async def _start(conn: Conn, values: dict[str, Any]) -> _Cursor:
-    """Send the start of what the session remembers behind the claim that it is to remember."""
-    starts = conn.cursor(binary=True)
-    return await starts.execute(query(_SQL["start_claimed"]), {"worker": values["worker"], "now": values["now"]})
+async def _start(conn: Conn, worker: UUID, now: datetime) -> _Cursor:
+    """Send the start of what the session remembers behind the COMMIT of its claim, which stands whatever comes of this."""
+    return await conn.cursor(binary=True).execute(query(_SQL["start_claimed"]), {"worker": worker, "now": now})
 
 
 async def _with_starts(claim: Claim, starts: _Cursor) -> Claim:

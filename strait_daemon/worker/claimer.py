@@ -54,16 +54,13 @@ class Claimer:
         self._lanes = Lanes()
         # When the next closed lane that holds entries opens by itself.
         self._opens_at: datetime | None = None
-        # Whether a claim may have committed whose answer was lost, or is under way: in which session, and the last
-        # lease of the claims before it. Leases grow, so what it has claimed has later ones.
+        # Whether a claim may have committed whose answer was lost, or is under way, and in which session.
         self._unheard = False
-        self._last_lease = 0
         self._session: int | None = None
         # Whether the next claim leaves the starts to the writer, which finds the one that cannot be written.
         self._apart = False
-        # Whether somebody else has come to doubt, which he may while a claim is under way, and over which leases.
+        # Whether somebody else has come to doubt, which he may while a claim is under way.
         self._doubted = False
-        self._forgotten: set[int] = set()
         # Whether the last claim met entries of gated jobs in lane 0: there may be more.
         self._met_gated = False
         # Once runs are parked that return by themselves.
@@ -76,13 +73,12 @@ class Claimer:
         """Whether runs may be claimed that nobody here knows of."""
         return self._unheard or self._doubted
 
-    def doubt(self, lease: int) -> None:
-        """What was claimed under that lease is not known any more: look for it before the next claim."""
+    def doubt(self) -> None:
+        """Something that was claimed is not known any more: look for it before the next claim."""
         self._doubted = True
-        self._forgotten.add(lease)
 
-    async def claim(self, most: int, known: Collection[UUID]) -> Claim:
-        """Claim at most `most` runs, whose targets are in the catalog then; `known` are the runs this worker holds.
+    async def claim(self, most: int, known: Callable[[], Collection[UUID]]) -> Claim:
+        """Claim at most `most` runs, whose targets are in the catalog then; `known` says what this worker holds.
 
         After an error the connection is dropped, and the next call first gives back what was claimed unheard.
         """
@@ -96,7 +92,7 @@ class Claimer:
             await self._line.drop()
             raise
 
-    async def close(self, known: Collection[UUID]) -> None:
+    async def close(self, known: Callable[[], Collection[UUID]]) -> None:
         """Claim no more: give back what was claimed unheard, and close the connection."""
         try:
             if self.doubtful:
@@ -117,9 +113,9 @@ class Claimer:
             await claims.move_gated(conn, BATCH)
             self._met_gated = False
         lanes, now = self._lanes.best(most), self._clock.now()
-        starting = not (self._line.pooled or self._apart)
+        starting = None if self._line.pooled or self._apart else self._clock.now
         self._unheard = True
-        self._session = conn.info.backend_pid if starting else None
+        self._session = conn.info.backend_pid if starting is not None else None
         claim = await claims.claim(conn, self._worker_id, most, self._marks.lows(), lanes, now, starting=starting)
         self._apart = False
         if claim.started is not None:
@@ -130,7 +126,6 @@ class Claimer:
         again = [run.id for run in claim.runs if run.attempt]
         self.checkpoints = await sdk.checkpoints(conn, again) if again else {}
         self._unheard, self._session = False, None
-        self._last_lease = max((run.lease for run in claim.runs), default=self._last_lease)
         self._marks.claimed(claim.runs)
         self._met_gated = claim.moved > 0
         self._lanes.seen(lanes, {run.lane for run in claim.runs}, gated=claim.gated)
@@ -170,33 +165,30 @@ class Claimer:
                 most = min(most, left + 0.001)
         return min(most, self._lanes.patience())
 
-    async def _give_back(self, known: Collection[UUID]) -> None:
+    async def _give_back(self, known: Callable[[], Collection[UUID]]) -> None:
         conn = await self._line.conn()
-        self._unheard, self._doubted, forgotten = True, False, set(self._forgotten)
+        self._unheard, self._doubted = True, False
         if self._session is not None:
             # What it was asked may be under way still, and commit after a look at what it has done.
             await end_session(conn, self._session)
             self._session = None
-        while moves := await self._strays(conn, known):
+        # What is known is asked for before the database is: who goes meanwhile is no stray.
+        while moves := await self._strays(conn, known()):
             log.warning("claims_given_back", runs=len(moves))
             # Whoever was not given back has moved meanwhile: it takes another look to know where.
             if all(await asyncio.gather(*map(self._writer.write, moves))):
                 break
         self._unheard = False
-        self._forgotten -= forgotten
 
     async def _strays(self, conn: Conn, known: Collection[UUID]) -> list[Release | Retry]:
         """The moves that give back what this worker holds, by the database, and nobody here knows of."""
         # What is known fills no place that an unknown one needs.
         held = await runs.held_by_worker(conn, self._worker_id, len(known) + BATCH)
-        moves = [self._release(row) for row in held if row["id"] not in known]
-        return [move for move in moves if move is not None]
+        return [self._release(row) for row in held if row["id"] not in known]
 
-    def _release(self, row: Mapping[str, Any]) -> Release | Retry | None:
-        """The move that gives back a run; no byte has left, so no attempt is spent. None: it is not of that claim."""
+    def _release(self, row: Mapping[str, Any]) -> Release | Retry:
+        """The move that gives back a run; no byte has left, so no attempt is spent."""
         run_id, attempt, lease, lane = row["id"], row["attempt"], row["lease"], row["lane"]
         if row["status"] == Status.DEQUEUED:
             return Release(run_id, attempt, lease, "the claim was not heard", lane)
-        if lease <= self._last_lease and lease not in self._forgotten:
-            return None
         return released(run_id, attempt, lease, row["priority"], lane, self._clock.now())

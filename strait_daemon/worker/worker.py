@@ -100,7 +100,7 @@ class Worker:
         self._draining = False
         self.on_accepted: Callable[[], None] = lambda: None  # once an endpoint's acceptance has been written
         self._loop: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._aborting: dict[UUID, asyncio.Task[None]] = {}
         metrics.slots.set(policy.slots)
         metrics.in_flight.set_function(lambda: self._slots.busy)
 
@@ -154,7 +154,7 @@ class Worker:
         beaten, taken = self._beaten, set[UUID]()
         self._taken = taken
         try:
-            claim = await self._claimer.claim(room, self._live)
+            claim = await self._claimer.claim(room, self._known)
         finally:
             self._taken = None
         # So long after the last heartbeat before it a reaper may have acted on what it started.
@@ -169,7 +169,7 @@ class Worker:
         for run in claim.runs:
             target = self._catalog.get(run.job_id, run.job_version)
             if target is None:
-                self._keep(asyncio.create_task(self._abort(run)))
+                self._aborting[run.id] = asyncio.create_task(self._abort(run))
                 continue
             attempt = self._live[run.id] = Attempt(run, target, now)
             attempt.checkpoint = self._claimer.checkpoints.get(run.id)
@@ -199,7 +199,7 @@ class Worker:
             else:
                 if isinstance(answer, Exception):
                     log.error("start_refused", run_id=str(attempt.run.id), error=f"{type(answer).__name__}: {answer}")
-                    self._claimer.doubt(attempt.run.lease)
+                    self._claimer.doubt()
                 self._forget(attempt)
         if self._draining:
             self._release(self._slots.empty())
@@ -289,12 +289,13 @@ class Worker:
                 )
         except Exception as error:  # noqa: BLE001 - nobody else knows that this worker has it
             log.warning("run_not_aborted", run_id=str(run.id), error=f"{type(error).__name__}: {error}")
-            self._claimer.doubt(run.lease)
+            self._claimer.doubt()
+        finally:
+            del self._aborting[run.id]
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        """Hold a reference to a task until it is done, or it might be collected."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _known(self) -> Collection[UUID]:
+        """The runs of which this worker knows at this moment that it has them."""
+        return {*self._live, *self._aborting}
 
     # -- heartbeat ------------------------------------------------------------------------------------------------
 
@@ -375,9 +376,9 @@ class Worker:
     async def _stop_claiming(self) -> None:
         if self._loop is not None:
             await end(self._loop, within=_LAST_WRITES_SECS)
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._aborting.values(), return_exceptions=True)
         try:
-            await self._claimer.close(self._live)
+            await self._claimer.close(self._known)
         except Exception as error:  # noqa: BLE001 - the reaper finds what cannot be given back now
             log.warning("claims_not_given_back", error=f"{type(error).__name__}: {error}")
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import pytest
 from psycopg import OperationalError
+from psycopg.errors import CheckViolation
+from psycopg.pq import TransactionStatus
 
 from strait_core.ratekeys import RateKey
 from strait_core.run import Event, Status
@@ -20,7 +23,6 @@ from strait_core.store.sql import load
 from tests.store.scene import NO_MARKS, Scene
 
 _SQL = load("queue")
-
 
 # What makes a claim take the other way: one statement to hold the jobs, then keys to count and tokens to spend.
 LIMITS: Final[Sequence[Mapping[str, Any]]] = (
@@ -35,7 +37,8 @@ every_way = pytest.mark.parametrize("limits", LIMITS, ids=["plain", "capped", "r
 
 async def claim(scene: Scene, slots: int = 100, conn: Conn | None = None) -> Claim:
     lanes = await claims.open_lanes(scene.conn, scene.now)
-    return await claims.claim(conn or scene.conn, scene.worker, slots, NO_MARKS, lanes, scene.now, starting=True)
+    clock = partial(getattr, scene, "now")
+    return await claims.claim(conn or scene.conn, scene.worker, slots, NO_MARKS, lanes, scene.now, starting=clock)
 
 
 async def send_claim(scene: Scene, conn: Conn) -> None:
@@ -129,18 +132,21 @@ async def test_what_another_has_claimed_since_is_not_started(scene: Scene) -> No
 
 
 async def test_a_session_that_has_claimed_nothing_starts_nothing(scene: Scene) -> None:
-    """Nor does one whose last claim was undone: what it remembers is the claim before."""
+    """Nor does one whose last claim was undone start what the same worker claims elsewhere then."""
     job = await scene.job()
     await scene.add(job, 2)
     fresh = await scene.other()
     assert await send_start(scene, fresh) == (0, set())
     assert (await claim(scene, 1, fresh)).started
-    scene.now += timedelta(seconds=1)
+    remembered = await memory(fresh)
     await fresh.execute("BEGIN")
     await send_claim(scene, fresh)
+    assert await memory(fresh) != remembered
     await fresh.execute("ROLLBACK")
+    assert await memory(fresh) == remembered
+    assert len(await scene.claim()) == 1
     assert await send_start(scene, fresh) == (0, set())
-    assert await statuses(scene) == ["executing", "queued"]
+    assert await statuses(scene) == ["dequeued", "executing"]
     assert await scene.broken() == []
 
 
@@ -166,12 +172,37 @@ async def _sleep(conn: Conn) -> str:
     return "slept"
 
 
-async def test_claims_without_starts_leave_nothing_behind(scene: Scene) -> None:
+@every_way
+async def test_claims_without_starts_leave_nothing_behind(scene: Scene, limits: Mapping[str, Any]) -> None:
     """What a pooler may hand to somebody else is as it was."""
-    job = await scene.job()
+    job = await scene.job(**limits)
     await scene.add(job, 1)
     conn = await scene.other()
-    found = await claims.claim(conn, scene.worker, 1, NO_MARKS, [], scene.now)
+    before, lanes = await memory(conn), await claims.open_lanes(conn, scene.now)
+    found = await claims.claim(conn, scene.worker, 1, NO_MARKS, lanes, scene.now)
     assert (found.started, await statuses(scene)) == (None, ["dequeued"])
-    rows = await (await conn.execute("SELECT current_setting('strait.claimed', true)")).fetchall()
-    assert rows[0][0] in {None, ""}
+    assert await memory(conn) == before
+
+
+async def test_a_start_that_fails_leaves_its_claim(own_scene: Scene) -> None:
+    """The claim of limited runs has committed, and the connection is good for more."""
+    scene = own_scene
+    job = await scene.job(max_concurrency=5)
+    await scene.add(job, 2)
+    conn = await scene.other()
+    await scene.rows("ALTER TABLE strait.runs ADD CONSTRAINT not_today CHECK (status <> 'executing')")
+    try:
+        with pytest.raises(CheckViolation):
+            await claim(scene, conn=conn)
+    finally:
+        await scene.rows("ALTER TABLE strait.runs DROP CONSTRAINT not_today")
+    assert await statuses(scene) == ["dequeued"] * 2
+    assert conn.info.transaction_status is TransactionStatus.IDLE
+    assert await send_start(scene, conn) == (2, set())
+    assert await scene.broken() == []
+
+
+async def memory(conn: Conn) -> Any:
+    """What a session remembers of its last claim that starts."""
+    rows = await conn.execute("SELECT current_setting('strait.claimed', true), current_setting('strait.leases', true)")
+    return (await rows.fetchall())[0]

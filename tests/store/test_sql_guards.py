@@ -200,6 +200,7 @@ def test_a_start_with_its_claim_compares_whose_it_is():
     """What the session remembers is no fence by itself: the worker and the leases are those of the claim."""
     text = re.sub(r"\s+", " ", statements()["start_claimed"])
     assert "r.status = 'dequeued' AND r.worker_id = %(worker)s AND r.lease BETWEEN (SELECT leases[1]" in text
+    assert "FROM mine) AND (SELECT leases[2] FROM mine)" in text
 
 
 def test_only_what_has_not_started_expires():

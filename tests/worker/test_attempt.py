@@ -67,7 +67,9 @@ async def test_unknown_ids_are_nobodys(rig: Rig, endpoint: Endpoint) -> None:
 
 
 @either_way
-async def test_canceled_before_the_claim_was_heard(migrated: str, endpoint: Endpoint, limits: Mapping[str, Any]) -> None:
+async def test_canceled_before_the_claim_was_heard(
+    migrated: str, endpoint: Endpoint, limits: Mapping[str, Any]
+) -> None:
     """It executes, by the database; its worker hears that it was taken before it hears that it has it, and calls nobody."""
     async with (
         proxied(migrated) as proxy,

@@ -163,8 +163,8 @@ ORDER BY c.priority DESC, c.ready_seq
 
 -- name: start_claimed
 -- dequeued → executing for what the claim just before has claimed in this session, a transaction of its own. The worker
--- and the claim's leases are the fence: no other claim has any of those. Answers how many started, and which when these
--- are not all that the session remembers.
+-- and the range of the claim's leases are the fence: no other claim by that worker has any of those. Answers how many
+-- started, and which when these are not all that the session remembers.
 WITH mine AS MATERIALIZED (
     SELECT string_to_array(current_setting('strait.claimed', true), ',')::uuid[] AS ids,
         string_to_array(current_setting('strait.leases', true), ',')::bigint[] AS leases

@@ -200,7 +200,7 @@ SET LOCAL enable_seqscan = off
 -- name: held_by_worker
 -- Runs whose live attempt belongs to this worker process; read only when the worker has died or asks what it still has.
 SELECT id, job_id, job_version, status, attempt, attempt_base, max_attempts, priority, retry_strategy, lease,
-    coalesce(slot_lane, 0) AS lane, workflow_run_id, step_index, retry_initial_secs, retry_max_secs, claimed_at
+    coalesce(slot_lane, 0) AS lane, workflow_run_id, step_index, retry_initial_secs, retry_max_secs
 FROM strait.runs WHERE worker_id = %(worker)s AND status IN ('dequeued', 'executing') LIMIT %(limit)s
 
 -- name: still_held
