@@ -139,8 +139,8 @@ FROM made"""
 def copies(url: str, count: int, *, ended: bool) -> None:
     """Many more runs like one that is there: queued, or ended.
 
-    Vacuumed, analyzed and on the disk: runs that have come over days and not in one statement would be, and what is measured
-    then is not how PostgreSQL gets over the statement.
+    Vacuumed, analyzed and on the disk: runs that have come over days and not in one statement would be, and what is
+    measured then is not how PostgreSQL gets over the statement.
     """
     statement = (_ENDED if ended else _QUEUED).format(count=count)
     with psycopg.connect(url, autocommit=True) as conn:

@@ -153,7 +153,7 @@ def _claim(rows: Sequence[tuple[Any, ...]]) -> Claim:
 
 
 async def _start(conn: Conn, worker: UUID, now: datetime) -> _Cursor:
-    """Send the start of what the session remembers behind the COMMIT of its claim, which stands whatever comes of this."""
+    """Send the start of what the session remembers behind the COMMIT of its claim, which stands whatever follows."""
     return await conn.cursor(binary=True).execute(query(_SQL["start_claimed"]), {"worker": worker, "now": now})
 
 
