@@ -204,7 +204,7 @@ WHERE g.own_lane = ANY(ARRAY(SELECT lane FROM hop)) ORDER BY h.priority DESC, h.
 
 -- name: claim_lanes
 -- The claim when open lanes hold entries: the best entries over lane 0 and these lanes, by priority and age. A lane
--- gives at most `share` (about its part twice over), so that no more entries are locked than the claim can use, and
+-- gives at most its share twice over (and 8 at least), so that no more entries are locked than the claim can use, and
 -- no more than its job allows. A job with limits gives only to a claim that holds it (`held`), in a snapshot taken since.
 WITH gates AS MATERIALIZED (
     SELECT g.own_lane AS lane, g.breaker, g.allowance,
